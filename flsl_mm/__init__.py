@@ -1,0 +1,15 @@
+"""FLSL: feature-level self-supervised learning (NeurIPS 2023) inside OpenMMLab.
+
+Importing this package registers its models, transforms, hooks and optimizers, so that configs can
+name them (``custom_imports = dict(imports=['flsl_mm'])``).
+"""
+
+from flsl_mm.dependencies import check_dependencies
+from flsl_mm.version import __version__
+
+check_dependencies()
+
+# After the check, so that a missing package is named by it rather than by a traceback.
+from flsl_mm import checkpoint, datasets, engine, models  # noqa: E402
+
+__all__ = ['__version__', 'checkpoint', 'datasets', 'engine', 'models']
