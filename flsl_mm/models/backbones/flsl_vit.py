@@ -1,0 +1,186 @@
+"""The Vision Transformer that FLSL pretrains."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import initialize
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models import VisionTransformer
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from .position_embedding import interpolate_position_embedding, sincos_position_embedding
+
+
+@MODELS.register_module()
+class FLSLVisionTransformer(VisionTransformer):
+    """mmpretrain's ViT without class token, with a fixed sin-cos position embedding.
+
+    Paper, Appendix E.1 (Table 8): DeiT's networks without the class token. Parameter names are
+    those of :class:`mmpretrain.models.VisionTransformer`, so weights go both ways.
+
+    Note that mmpretrain's ``'small'`` is 768 wide and 8 deep; DeiT's ViT-S is ``'deit-small'``.
+
+    Args:
+        arch: A name of mmpretrain's arch zoo or a dict with ``embed_dims``, ``num_layers``,
+            ``num_heads`` and ``feedforward_channels``.
+        img_size: Side (or height and width) in pixels of the grid that the position table covers;
+            inputs of other sizes get an interpolated table.
+        patch_size: Side of a patch in pixels.
+        drop_path_rate: Stochastic depth of the last block, in [0, 1); earlier blocks have
+            linearly less.
+        out_type: What :meth:`forward` returns: ``'featmap'`` (B, D, H, W), ``'raw'`` (B, N, D) or
+            ``'avg_featmap'`` (B, D).
+        init_cfg: mmengine initialisation; ``Pretrained`` kinds are loaded after the random one.
+        kwargs: Other arguments of :class:`mmpretrain.models.VisionTransformer`.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'deit-small',
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        drop_path_rate: float = 0.0,
+        out_type: str = 'featmap',
+        init_cfg: dict | Sequence[dict] | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            arch=arch,
+            img_size=img_size,
+            patch_size=patch_size,
+            drop_path_rate=drop_path_rate,
+            out_type=out_type,
+            with_cls_token=False,
+            init_cfg=init_cfg,
+            **kwargs,
+        )
+        self.patch_size = patch_size
+        self.pos_embed = nn.Parameter(
+            sincos_position_embedding(self.patch_resolution, self.embed_dims), requires_grad=False
+        )
+
+    def init_weights(self) -> None:
+        """Initialise as DeiT does, then apply ``init_cfg``.
+
+        mmengine would initialise the children *after* a custom ``Pretrained`` kind and so
+        overwrite what it loaded; here loading always comes last.
+        """
+        if self._is_init:
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.init_cfg:
+            initialize(self, self.init_cfg)
+        self._is_init = True
+
+    def train(self, mode: bool = True) -> 'FLSLVisionTransformer':
+        """Switch the mode; returns the module, which mmpretrain's backbones forget to."""
+        super().train(mode)
+        return self
+
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of the token grid of ``images`` (B, 3, H, W)."""
+        height, width = images.shape[-2:]
+        return -(-height // self.patch_size), -(-width // self.patch_size)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Patch and position embedding: (B, 3, H, W) to (B, N, D).
+
+        Images are padded with zeros, right and below, to whole patches.
+        """
+        tokens, grid = self.patch_embed(images)
+        tokens = tokens + interpolate_position_embedding(
+            self.pos_embed, tuple(self.patch_resolution), tuple(grid)
+        )
+        return self.pre_norm(self.drop_after_pos(tokens))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Encode images of one size.
+
+        Args:
+            x: Normalised images (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor, ...]: One output for each of ``out_indices``, formatted as ``out_type``.
+        """
+        grid = self.grid_of(x)
+        x = self.embed(x)
+        outs = []
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i == len(self.layers) - 1 and self.final_norm:
+                x = self.ln1(x)
+            if i in self.out_indices:
+                outs.append(self._format_output(x, grid))
+        return tuple(outs)
+
+    def forward_tokens(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Encode views of several sizes in one pass.
+
+        The tokens of all views are packed into one (T, D) matrix for every per-token layer; only
+        attention goes size by size. Same results as encoding the views one by one.
+
+        Args:
+            images: Views, each (B, 3, H, W); B, H and W may differ between views.
+
+        Returns:
+            list[Tensor]: Tokens (B, N, D) of each view after the final LayerNorm.
+        """
+        embedded = [self.embed(view) for view in images]
+        groups = _group_by_length(embedded)
+        x = torch.cat([tokens.flatten(0, 1) for tokens in embedded])  # (T, D)
+        for layer in self.layers:
+            x = x + _drop_path(
+                _packed_attention(layer.attn, layer.ln1(x), groups), layer.attn.out_drop, groups
+            )
+            x = x + _drop_path(
+                layer.ffn.gamma2(layer.ffn.layers(layer.ln2(x))), layer.ffn.dropout_layer, groups
+            )
+        if self.final_norm:
+            x = self.ln1(x)
+        pieces = x.split([tokens.shape[0] * tokens.shape[1] for tokens in embedded])
+        return [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
+
+
+def _group_by_length(embedded: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """(number of images, tokens per image) of each run of views with equally many tokens."""
+    groups: list[tuple[int, int]] = []
+    for tokens in embedded:
+        batch, length = tokens.shape[:2]
+        if groups and groups[-1][1] == length:
+            groups[-1] = (groups[-1][0] + batch, length)
+        else:
+            groups.append((batch, length))
+    return groups
+
+
+def _packed_attention(attn: nn.Module, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+    """Multi-head self-attention of packed tokens (T, D), each image attending to itself."""
+    dropout = attn.attn_drop if attn.training else 0.0
+    outs = []
+    qkv = attn.qkv(x)
+    for (batch, length), part in zip(groups, qkv.split([b * n for b, n in groups])):
+        q, k, v = part.view(batch, length, 3, attn.num_heads, attn.head_dims).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        outs.append(out.transpose(1, 2).reshape(batch * length, -1))
+    return attn.gamma1(attn.proj_drop(attn.proj(torch.cat(outs))))
+
+
+def _drop_path(x: Tensor, module: nn.Module, groups: list[tuple[int, int]]) -> Tensor:
+    """Stochastic depth on packed tokens: an image's tokens are kept or dropped together."""
+    rate = getattr(module, 'drop_prob', 0.0)
+    if not module.training or not rate:
+        return x
+    keep = 1 - rate
+    mask = torch.cat(
+        [
+            x.new_empty(batch, 1).bernoulli_(keep).expand(batch, length).reshape(-1, 1)
+            for batch, length in groups
+        ]
+    )
+    return x * (mask / keep)

@@ -1,0 +1,3 @@
+from .flsl_head import FLSLHead
+
+__all__ = ['FLSLHead']

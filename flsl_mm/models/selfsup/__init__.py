@@ -1,0 +1,3 @@
+from .flsl import FLSL
+
+__all__ = ['FLSL']

@@ -1,0 +1,116 @@
+import pytest
+import torch
+from mmpretrain.models import VisionTransformer
+from mmpretrain.registry import MODELS
+
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models.backbones.position_embedding import sincos_position_embedding
+
+ARCH = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96)
+
+
+def build(**kwargs) -> FLSLVisionTransformer:
+    torch.manual_seed(0)
+    model = FLSLVisionTransformer(**{**dict(arch=ARCH, img_size=64, patch_size=16), **kwargs})
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize(
+    'arch, patch_size, millions',
+    [('deit-small', 16, 21), ('deit-small', 8, 21), ('deit-base', 16, 85)],
+)
+def test_sizes_are_those_of_the_paper(arch, patch_size, millions):
+    with torch.device('meta'):
+        model = FLSLVisionTransformer(arch=arch, patch_size=patch_size)
+    count = sum(p.numel() for n, p in model.named_parameters() if n != 'pos_embed')
+    assert int(count / 1e6) == millions
+
+
+def test_packed_views_equal_views_encoded_one_by_one():
+    model = build(out_type='raw').double().eval()
+    sizes = [(2, 64, 64), (2, 32, 32), (2, 32, 32), (1, 48, 80), (3, 64, 64)]
+    views = [torch.randn(b, 3, h, w, dtype=torch.float64) for b, h, w in sizes]
+    packed = model.forward_tokens(views)
+    for view, tokens in zip(views, packed):
+        torch.testing.assert_close(tokens, model(view)[-1], rtol=1e-10, atol=1e-12)
+
+
+def test_packed_gradients_equal_those_of_separate_passes():
+    model = build(out_type='raw').double().eval()
+    views = [torch.randn(2, 3, s, s, dtype=torch.float64) for s in (64, 32)]
+    sum(t.pow(2).sum() for t in model.forward_tokens(views)).backward()
+    packed = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    sum(model(v)[-1].pow(2).sum() for v in views).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(packed[name], parameter.grad, rtol=1e-9, atol=1e-10)
+
+
+def test_stochastic_depth_drops_whole_images_in_training_only():
+    torch.manual_seed(0)
+    model = build(drop_path_rate=0.9)
+    # With every block's output a constant, a dropped image keeps its embedding in that block.
+    for layer in model.layers:
+        torch.nn.init.zeros_(layer.attn.proj.weight)
+        torch.nn.init.zeros_(layer.ffn.layers[1].weight)
+        torch.nn.init.ones_(layer.ffn.layers[1].bias)
+    model.ln1 = torch.nn.Identity()
+    views = [torch.zeros(16, 3, 64, 64), torch.zeros(16, 3, 32, 32)]
+    model.train()
+    for tokens, view in zip(model.forward_tokens(views), views):
+        added = (tokens - model.embed(view)).mean(-1)  # (B, N)
+        assert torch.allclose(added, added[:, :1].expand_as(added), atol=1e-5)
+        assert len(added[:, 0].round(decimals=3).unique()) > 1
+    model.eval()
+    added = model.forward_tokens(views)[0] - model.embed(views[0])
+    assert torch.allclose(added, torch.full_like(added, 3.0), atol=1e-5)
+
+
+def test_the_position_table_is_fixed_and_has_columns_first():
+    model = build()
+    assert not model.pos_embed.requires_grad
+    table = sincos_position_embedding((3, 5), 8).view(3, 5, 8)
+    columns, rows = table[..., :4], table[..., 4:]
+    assert torch.equal(columns[0], columns[2]) and torch.equal(rows[:, 0], rows[:, 4])
+    assert table[2, 3, 0] == pytest.approx(torch.tensor(3.0).sin().item())
+    assert table[2, 3, 4] == pytest.approx(torch.tensor(2.0).sin().item())
+
+
+def test_odd_table_widths_are_refused():
+    with pytest.raises(ValueError, match='divisible by 4, got 6'):
+        sincos_position_embedding((2, 2), 6)
+
+
+def test_other_input_sizes_get_an_interpolated_table():
+    model = build(out_type='raw').eval()
+    assert model(torch.randn(1, 3, 96, 48))[-1].shape == (1, 18, 48)
+    image = torch.randn(1, 3, 70, 65)
+    padded = torch.nn.functional.pad(image, (0, 15, 0, 10))
+    torch.testing.assert_close(model(image)[-1], model(padded)[-1])
+    assert model.grid_of(image) == model.grid_of(padded) == (5, 5)
+
+
+def test_weights_go_to_mmpretrain_and_back():
+    model = build().eval()
+    plain = VisionTransformer(
+        arch=ARCH, img_size=64, patch_size=16, out_type='featmap', with_cls_token=False
+    )
+    plain.eval()
+    plain.load_state_dict(model.state_dict(), strict=True)
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(plain(images)[-1], model(images)[-1])
+
+
+def test_pretrained_weights_survive_initialisation(tmp_path):
+    saved = build()
+    torch.save(saved.state_dict(), tmp_path / 'vit.pth')
+    config = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
+    torch.manual_seed(1)
+    model = MODELS.build(
+        dict(type='FLSLVisionTransformer', arch=ARCH, img_size=64, patch_size=16, init_cfg=config)
+    )
+    model.init_weights()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, saved.state_dict()[name]), name

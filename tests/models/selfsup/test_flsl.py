@@ -1,0 +1,229 @@
+import copy
+
+import pytest
+import torch
+from mmengine.structures import BaseDataElement
+
+
+def views(count: int = 4, batch: int = 2, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [128, 128, 64, 64, 64][:count]
+    return [torch.randn(batch, 3, s, s, generator=generator) for s in sizes]
+
+
+def objective(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    return sum(value for name, value in losses.items() if 'loss' in name)
+
+
+def networks_equal(model) -> bool:
+    student = {**model.backbone.state_dict(), **model.head.state_dict()}
+    teacher = {**model.teacher.backbone.state_dict(), **model.teacher.head.state_dict()}
+    return all(torch.equal(student[k], teacher[k]) for k in student)
+
+
+def randomize(module: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=0.1)
+
+
+@pytest.fixture
+def model(build_flsl):
+    torch.manual_seed(0)
+    model = build_flsl()
+    model.init_weights()
+    return model
+
+
+def test_losses_carry_their_names_and_diagnostics_do_not(model):
+    losses = model.loss(views())
+    assert {n for n in losses if 'loss' in n} == {'loss_intra', 'loss_inter', 'loss_volume'}
+    assert {'prototypes_used', 'entropy_p_bar', 'max_p_t', 'attended_tokens', 'cos_token_mode'} <= set(
+        losses
+    )
+    parsed, log_vars = model.parse_losses(losses)
+    torch.testing.assert_close(parsed, objective(losses))
+
+
+def test_state_dict_has_the_documented_prefixes(model):
+    prefixes = {'backbone', 'head', 'teacher'}
+    assert {name.split('.')[0] for name in model.state_dict()} == prefixes
+    teacher = {n[8:] for n in model.state_dict() if n.startswith('teacher.')}
+    assert teacher == {n for n in model.state_dict() if not n.startswith('teacher.')}
+
+
+@pytest.mark.parametrize('count', [2, 3, 5])
+def test_any_number_of_local_views(model, count):
+    losses = model.loss(views(count))
+    objective(losses).backward()
+    assert torch.isfinite(objective(losses))
+
+
+def test_every_query_weighs_the_same(model):
+    """One global view has 16 queries and a local one 4, so the local one weighs a quarter."""
+    model.eval()
+    both, only_global = (model.loss(views(c))['cos_token_mode'] for c in (3, 2))
+    teacher, student, local = views(3)
+    only_local = model.loss([teacher, local])['cos_token_mode']
+    torch.testing.assert_close(both, (16 * only_global + 4 * only_local) / 20)
+
+
+def test_the_teacher_gets_no_gradient_and_stays_in_evaluation_mode(model):
+    model.train()
+    objective(model.loss(views())).backward()
+    assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
+    assert model.backbone.training and not any(m.training for m in model.teacher.modules())
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_the_teacher_prediction_is_a_constant_of_the_objective(model):
+    """A student whose gradient flowed into the positive would see the cross scale."""
+    model.eval()
+    grads = []
+    for scale in (0.01, 0.5):
+        model.zero_grad()
+        model.neck.cross_scale = scale
+        model.head.loss_weights.update(inter=0.0)
+        objective(model.loss(views())).backward()
+        grads.append([p.grad.clone() for p in model.backbone.parameters() if p.requires_grad])
+    assert all(torch.equal(a, b) for a, b in zip(*grads))
+
+
+def test_the_teacher_equals_the_student_after_initialisation(model):
+    assert networks_equal(model)
+
+
+def test_loading_a_student_alone_gives_its_teacher(build_flsl, model):
+    randomize(model)
+    student = {k: v for k, v in model.state_dict().items() if not k.startswith('teacher.')}
+    other = build_flsl()
+    other.load_state_dict(student, strict=True)
+    assert networks_equal(other)
+    assert torch.equal(other.head.prototypes.weight, model.head.prototypes.weight)
+
+
+def test_loading_a_whole_model_keeps_its_teacher(build_flsl, model):
+    randomize(model)
+    other = build_flsl()
+    other.load_state_dict(model.state_dict())
+    assert not networks_equal(other)
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+
+
+@pytest.mark.parametrize('whole', [True, False])
+def test_initialising_from_a_checkpoint_follows_the_same_rule(build_flsl, model, tmp_path, whole):
+    randomize(model)
+    weights = model.state_dict()
+    if not whole:
+        weights = {k: v for k, v in weights.items() if not k.startswith('teacher.')}
+    torch.save(dict(state_dict=weights), tmp_path / 'model.pth')
+    other = build_flsl(pretrained=str(tmp_path / 'model.pth'))
+    other.init_weights()
+    assert torch.equal(other.backbone.ln1.weight, model.backbone.ln1.weight)
+    assert networks_equal(other) != whole
+
+
+def test_a_backbone_initialised_from_a_checkpoint_is_the_teachers_too(build_flsl, model, tmp_path):
+    randomize(model.backbone)
+    torch.save(model.backbone.state_dict(), tmp_path / 'vit.pth')
+    config = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
+    other = build_flsl(backbone=dict(init_cfg=config))
+    other.init_weights()
+    assert torch.equal(other.teacher.backbone.ln1.bias, model.backbone.ln1.bias)
+    assert networks_equal(other)
+
+
+def test_the_teacher_moves_by_the_momentum(model):
+    before = copy.deepcopy(model.teacher.state_dict())
+    randomize(model.backbone)
+    randomize(model.head)
+    model.momentum = 0.75
+    model.update_teacher()
+    student = model.state_dict()
+    for name, value in model.teacher.state_dict().items():
+        torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * student[name])
+
+
+def test_with_two_pairs_each_student_queries_the_other_teacher(build_flsl):
+    torch.manual_seed(0)
+    model = build_flsl(num_teacher_views=2)
+    model.init_weights()
+    model.eval()
+    t1, t2, s1, s2 = views(2) + views(2, seed=1)
+    crossed = model.loss([t1, t2, s1, s2])['loss_inter']
+    model.num_teacher_views = 1
+    first, second = model.loss([t2, s1])['loss_inter'], model.loss([t1, s2])['loss_inter']
+    torch.testing.assert_close(crossed, (first + second) / 2)
+
+
+def test_positional_positives_use_the_boxes_of_the_data_samples(build_flsl):
+    torch.manual_seed(0)
+    model = build_flsl(neck=dict(positional_positives=True))
+    model.init_weights()
+    model.eval()
+    box = torch.tensor([[0.0, 0, 100, 100]] * 2)
+    samples = [BaseDataElement(view_boxes=box) for _ in range(2)]
+    image = views(1)[0]
+    losses = model.loss([image, image], samples)
+    # Same image and box: every positive is the query itself.
+    tokens = model.backbone.forward_tokens([image])[0].view(2, 8, 8, -1)[:, ::2, ::2].flatten(0, 2)
+    p_t = (model.head(tokens) / model.head.teacher_temp).softmax(-1)
+    assert losses['max_p_t'].item() == pytest.approx(p_t.amax(-1).mean().item(), rel=1e-5)
+
+
+def test_the_multi_stage_option_needs_weights_and_clean_views(build_flsl, model, tmp_path):
+    previous = dict(
+        type='FLSLVisionTransformer', arch=dict(embed_dims=48, num_layers=2, num_heads=3, feedforward_channels=192),
+        img_size=128, patch_size=16,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match='needs the weights of an earlier run'):
+        build_flsl(previous_teacher=previous)
+    torch.save(model.backbone.state_dict(), tmp_path / 'vit.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
+    staged = build_flsl(previous_teacher=dict(previous, init_cfg=init_cfg))
+    staged.init_weights()
+    staged.load_state_dict(model.state_dict(), strict=False)
+    staged.eval(), model.eval()
+    assert torch.equal(staged.previous_teacher.ln1.weight, model.backbone.ln1.weight)
+    assert not any(p.requires_grad for p in staged.previous_teacher.parameters())
+    with pytest.raises(ValueError, match='clean_views=True'):
+        staged.loss(views())
+    plain = model.loss(views())['loss_inter']
+    staged.neck.previous_mix = 1.0
+    torch.testing.assert_close(staged.loss(views(), clean_inputs=views())['loss_inter'], plain)
+    staged.neck.previous_mix = 0.0
+    mixed = staged.loss(views(), clean_inputs=views(seed=5))['loss_inter']
+    assert not torch.isclose(mixed, plain)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16])
+def test_autocast_changes_losses_by_rounding_only(model, dtype):
+    exact = model.eval().loss(views())
+    with torch.autocast('cpu', dtype=dtype):
+        cast = model.loss(views())
+    for name in ('loss_intra', 'loss_inter', 'loss_volume'):
+        assert cast[name].dtype == torch.float32
+        assert cast[name].item() == pytest.approx(exact[name].item(), rel=0.02, abs=0.02)
+
+
+def test_a_batch_of_one_constant_image_gives_finite_gradients(model):
+    objective(model.loss([torch.zeros(1, 3, s, s) for s in (128, 128, 32)])).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_images_are_encoded_in_tensor_mode(model):
+    assert model(views(1)[0], mode='tensor')[-1].shape == (2, 48, 8, 8)
+
+
+@pytest.mark.parametrize(
+    'kwargs, message', [(dict(num_teacher_views=3), '1 or 2'), (dict(momentum=1.1), r'\[0, 1\]')]
+)
+def test_bad_settings_are_named(build_flsl, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build_flsl(**kwargs)
+
+
+def test_missing_views_are_named(model):
+    with pytest.raises(ValueError, match='1 teacher and 1 student views are needed, got 1'):
+        model.loss(views(1))

@@ -1,0 +1,71 @@
+"""The global batch: two processes with half of it each, against one process with all of it."""
+
+import torch
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+
+def make_model(build, teacher_norm):
+    torch.manual_seed(0)
+    model = build(head=dict(teacher_norm=teacher_norm))
+    model.init_weights()
+    return model.double()
+
+
+def make_views() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(4, 3, s, s, generator=generator).double() for s in (64, 64, 32)]
+
+
+def run(model, inputs) -> dict[str, torch.Tensor]:
+    losses = model(inputs, mode='loss')
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    return {k: v.detach() for k, v in losses.items()}
+
+
+def worker(rank: int, build, teacher_norm, rendezvous: str, results: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=2
+    )
+    model = make_model(build, teacher_norm)
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False)
+    losses = run(wrapped, [view[2 * rank : 2 * rank + 2] for view in make_views()])
+    grads = {k: p.grad for k, p in model.named_parameters() if p.requires_grad}
+    torch.save(dict(losses=losses, grads=grads, buffers=dict(model.named_buffers())), f'{results}.{rank}')
+    torch.distributed.destroy_process_group()
+
+
+def check(build, teacher_norm, tmp_path) -> None:
+    rendezvous, results = tmp_path / 'rendezvous', tmp_path / 'result'
+    mp.start_processes(
+        worker, (build, teacher_norm, str(rendezvous), str(results)), nprocs=2, start_method='fork'
+    )
+    halves = [torch.load(f'{results}.{rank}') for rank in range(2)]
+    model = make_model(build, teacher_norm)
+    whole = run(model, make_views())
+    for name in ('loss_intra', 'loss_inter'):
+        mean = (halves[0]['losses'][name] + halves[1]['losses'][name]) / 2
+        torch.testing.assert_close(mean, whole[name], rtol=1e-9, atol=0)
+    for half in halves:
+        for name in ('loss_volume', 'entropy_p_bar'):
+            torch.testing.assert_close(half['losses'][name], whole[name], rtol=1e-9, atol=0)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                torch.testing.assert_close(
+                    half['grads'][name], parameter.grad, rtol=1e-7, atol=1e-10, msg=name
+                )
+        for name, buffer in model.named_buffers():
+            torch.testing.assert_close(half['buffers'][name], buffer, msg=name)
+
+
+def test_two_processes_equal_one(build_flsl, tmp_path):
+    check(build_flsl, None, tmp_path)
+
+
+def test_two_processes_equal_one_with_sinkhorn(build_flsl, tmp_path):
+    check(build_flsl, 'sinkhorn', tmp_path)
+
+
+def test_two_processes_equal_one_with_centering(build_flsl, tmp_path):
+    check(build_flsl, 'centering', tmp_path)
