@@ -1,0 +1,37 @@
+# What every pretraining run shares: runtime, log, checkpoints.
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['flsl_mm'], allow_failed_imports=False)
+runner_type = 'FLSLRunner'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+
+log_processor = dict(
+    window_size=10,
+    # Averaged over the window; everything else is logged as it is at that iteration.
+    mean_pattern=r'.*(loss|time|images_per_second|prototypes_used|entropy_p_bar|max_p_t|'
+    r'attended_tokens|cos_token_mode).*',
+)
+
+# JSON in work_dir/<time>/vis_data, and TensorBoard. For Weights & Biases:
+#   --cfg-options visualizer.vis_backends.2.type=WandbVisBackend
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(type='Visualizer', vis_backends=vis_backends)
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),  # gloo where there is no GPU
+)
+
+# Everything random follows from this seed: two runs of a config see the same views.
+randomness = dict(seed=0)
+
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,7 @@
+"""Training: loop, runner, hooks, schedules, optimizer; importing this registers them."""
+
+from .hooks import *  # noqa: F403
+from .loops import *  # noqa: F403
+from .optimizers import *  # noqa: F403
+from .runners import *  # noqa: F403
+from .schedulers import *  # noqa: F403

@@ -1,0 +1,17 @@
+from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .broken_images_hook import BrokenImagesHook
+from .freeze_prototypes_hook import FreezePrototypesHook
+from .non_finite_loss_hook import NonFiniteLossHook
+from .schedule_hook import ScheduleHook
+from .teacher_update_hook import TeacherUpdateHook
+from .throughput_hook import ThroughputHook
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'BrokenImagesHook',
+    'FreezePrototypesHook',
+    'NonFiniteLossHook',
+    'ScheduleHook',
+    'TeacherUpdateHook',
+    'ThroughputHook',
+]

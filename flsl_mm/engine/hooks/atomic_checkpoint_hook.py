@@ -1,0 +1,87 @@
+"""Checkpoints that are never half-written."""
+
+import os.path as osp
+from pathlib import Path
+
+import torch
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from .. import atomic_backend  # noqa: F401  (registers the backend)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's checkpoint hook, safe against being killed at any moment.
+
+    Files are written whole or not at all; old ones are removed only after the new one and the
+    pointer to it (``last_checkpoint``) are on disk. Weights that are not finite are never saved.
+
+    Args:
+        args: As for :class:`mmengine.hooks.CheckpointHook`.
+        kwargs: As for :class:`mmengine.hooks.CheckpointHook`, local directories only.
+
+    Raises:
+        RuntimeError: At a save, some weights are not finite; the message names the last good
+            checkpoint.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, backend_args=dict(backend='atomic'), **kwargs)
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the directory; remove what a killed process left behind."""
+        super().before_train(runner)
+        self._remove_leftovers()
+
+    @master_only
+    def _remove_leftovers(self) -> None:
+        for leftover in Path(self.out_dir).glob('.*.pth.*.tmp'):
+            leftover.unlink()
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        self._check_weights(runner)
+        expired = self._expire(runner, step)
+        filename = self.filename_tmpl.format(step)
+        path = osp.join(self.out_dir, filename)
+        runner.message_hub.update_info('last_ckpt', path)
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        self.last_ckpt = path
+        if is_main_process():
+            self.file_backend.put_text(path, osp.join(runner.work_dir, 'last_checkpoint'))
+            for old in expired:
+                self.file_backend.remove(old)
+
+    def _expire(self, runner: Runner, step: int) -> list[str]:
+        """Enter the new step among those kept; paths of checkpoints to remove after the save."""
+        if self.max_keep_ckpts <= 0:
+            return []
+        kept = [s for s in self.keep_ckpt_ids if s != step] + [step]
+        old, kept = kept[: -self.max_keep_ckpts], kept[-self.max_keep_ckpts :]
+        self.keep_ckpt_ids.clear()
+        self.keep_ckpt_ids.extend(kept)
+        runner.message_hub.update_info('keep_ckpt_ids', kept)
+        paths = [osp.join(self.out_dir, self.filename_tmpl.format(s)) for s in old]
+        return [path for path in paths if osp.isfile(path)]
+
+    def _check_weights(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for name, value in model.state_dict().items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                last = runner.message_hub.runtime_info.get('last_ckpt', 'none')
+                raise RuntimeError(
+                    f'{name} is not finite at epoch {runner.epoch + 1}, iteration '
+                    f'{runner.iter + 1}: not saved; last good checkpoint: {last}'
+                )

@@ -1,0 +1,37 @@
+"""Keeps the prototypes as they are at the start of training."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FreezePrototypesHook(Hook):
+    """No update of the head's last layer during the first epochs (DINO's and FLSL's recipe).
+
+    Its gradient is dropped right before the optimizer step, so neither moments nor weight decay
+    apply; ``requires_grad`` stays on, because a distributed model never synchronises a parameter
+    that was frozen when it was wrapped.
+
+    Args:
+        epochs: Number of epochs.
+    """
+
+    def __init__(self, epochs: int = 1) -> None:
+        self.epochs = epochs
+
+    def before_train(self, runner: Runner) -> None:
+        """Attach to the optimizer."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        weight = model.head.prototypes.weight
+
+        def drop_gradient(*_) -> None:
+            if runner.epoch < self.epochs:
+                weight.grad = None
+
+        self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(drop_gradient)
+
+    def after_train(self, runner: Runner) -> None:
+        """Detach."""
+        self._handle.remove()

@@ -1,0 +1,3 @@
+from .resumable_train_loop import ResumableTrainLoop
+
+__all__ = ['ResumableTrainLoop']

@@ -1,0 +1,102 @@
+"""mmengine's Runner, with the rough edges of long and of small runs taken off."""
+
+import copy
+import zipfile
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_distributed
+from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from .keyword_safe_config import KeywordSafeConfig
+
+
+@RUNNERS.register_module()
+class FLSLRunner(Runner):
+    """Runner that also trains in several processes on a CPU and resumes from what is readable.
+
+    - Without a GPU, a distributed run uses gloo instead of failing in the GPU set-up.
+    - Scaling the learning rate by the batch size counts gradient accumulation.
+    - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
+      none.
+    - Configs may have dict keys that are Python keywords, such as ``global``.
+    - ``num_workers=0`` just works, though configs ask for persistent workers.
+    """
+
+    def __init__(self, *args, cfg: dict | Config | None = None, **kwargs) -> None:
+        if isinstance(cfg, Config):
+            cfg = KeywordSafeConfig.wrap(cfg)
+        super().__init__(*args, cfg=cfg, **kwargs)
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Start distributed training."""
+        if self.distributed and not torch.cuda.is_available() and not is_distributed():
+            torch.distributed.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for distributed training."""
+        if self.distributed and not torch.cuda.is_available() and model_wrapper_cfg is None:
+            model_wrapper_cfg = dict(
+                type='MMDistributedDataParallel',
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rate by processes x batch size x accumulated iterations."""
+        accumulated = getattr(optim_wrapper, '_accumulative_counts', 1)
+        if auto_scale_lr and auto_scale_lr.get('enable') and accumulated > 1:
+            self.logger.info(
+                f'Each optimizer step accumulates {accumulated} batches; the learning rate is '
+                'scaled for all of them.'
+            )
+            base = auto_scale_lr['base_batch_size'] / accumulated
+            auto_scale_lr = {**auto_scale_lr, 'base_batch_size': base}
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    def load_or_resume(self) -> None:
+        """Load weights, or resume from a named or from the latest readable checkpoint."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = latest_checkpoint(self.work_dir)
+            if self._load_from is None:
+                self.logger.info(f'No checkpoint to resume from in {self.work_dir}: starting anew.')
+                self._resume = False
+        super().load_or_resume()
+
+    @staticmethod
+    def build_dataloader(dataloader, *args, **kwargs):
+        """Build a data loader; without workers there are none to keep alive."""
+        if isinstance(dataloader, dict) and dataloader.get('num_workers') == 0:
+            dataloader = {**copy.deepcopy(dataloader), 'persistent_workers': False}
+        return Runner.build_dataloader(dataloader, *args, **kwargs)
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """The newest complete checkpoint of a run.
+
+    That is the one ``last_checkpoint`` points to (looked up in ``work_dir`` when the folder was
+    moved), else the most recent of ``epoch_*.pth`` and ``iter_*.pth`` that is a whole file.
+
+    Args:
+        work_dir: Folder of the run.
+
+    Returns:
+        Optional[str]: Its path, or ``None``.
+    """
+    work_dir = Path(work_dir)
+    candidates = sorted(
+        [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')],
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
+    pointer = work_dir / 'last_checkpoint'
+    if pointer.is_file() and (target := pointer.read_text().strip()):
+        candidates = [Path(target), work_dir / Path(target).name, *candidates]
+    return next((str(path) for path in candidates if zipfile.is_zipfile(path)), None)
