@@ -56,3 +56,67 @@ def build_flsl():
         return FLSL(backbone=backbone, neck=neck, head=head, **kwargs)
 
     return build
+
+
+@pytest.fixture(scope='session')
+def image_folder(tmp_path_factory) -> Path:
+    """Twelve small random images in two class folders."""
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        folder = root / f'class{i % 2}'
+        folder.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((72, 60), Image.BICUBIC).save(folder / f'{i}.png')
+    return root
+
+
+@pytest.fixture
+def tiny_config(image_folder, tmp_path):
+    """A pretraining config that runs two iterations of a tiny ViT per epoch on the CPU."""
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(PROJECT_ROOT / 'configs/pretrain/flsl_vit-tiny_demo.py')
+    cfg.merge_from_dict(
+        {
+            'model.backbone.arch': dict(
+                embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64
+            ),
+            'model.backbone.drop_path_rate': 0.1,
+            'model.head.in_channels': 32,
+            'model.head.num_prototypes': 16,
+            'model.neck.random_queries': True,
+            'train_dataloader.batch_size': 6,
+            'train_dataloader.num_workers': 0,
+            'train_dataloader.dataset.data_root': str(image_folder),
+            'train_cfg.max_epochs': 2,
+            'default_hooks.logger.interval': 1,
+            'visualizer.vis_backends': [dict(type='LocalVisBackend')],
+        }
+    )
+    cfg.work_dir = str(tmp_path / 'run')
+    return cfg
+
+
+@pytest.fixture
+def make_runner():
+    """Builds a Runner from a config, with a name of its own for mmengine's global state."""
+    import copy
+    import itertools
+
+    from mmengine.registry import RUNNERS
+
+    import flsl_mm  # noqa: F401
+
+    names = itertools.count()
+
+    def build(cfg, **overrides):
+        cfg = copy.deepcopy(cfg)
+        cfg.merge_from_dict(overrides)
+        cfg.experiment_name = f'{cfg.work_dir}-{next(names)}'
+        return RUNNERS.build(cfg)
+
+    return build

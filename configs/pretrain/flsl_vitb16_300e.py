@@ -2,5 +2,4 @@ _base_ = [
     '../_base_/models/flsl_vit-b16.py',
     '../_base_/datasets/imagenet_views.py',
     '../_base_/schedules/flsl_adamw_300e.py',
-    '../_base_/default_runtime.py',
 ]

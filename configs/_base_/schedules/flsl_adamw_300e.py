@@ -1,4 +1,6 @@
 # FLSL's training recipe: paper Appendix E.2 [P]; authors' released code [C].
+_base_ = ['../default_runtime.py']
+
 train_cfg = dict(type='ResumableTrainLoop', max_epochs=300)
 
 optim_wrapper = dict(
@@ -20,20 +22,21 @@ param_scheduler = dict(
     convert_to_iter_based=True,
 )
 
-custom_hooks = [
-    dict(
+# Named, so that a config can change one of them.
+default_hooks = dict(
+    schedule=dict(
         type='ScheduleHook',
-        schedules=[
-            dict(target='optimizer.weight_decay', type='cosine', start=0.04, end=0.4),
-            dict(target='momentum', type='cosine', start=0.996, end=1.0),
-            dict(target='head.teacher_temp', type='linear', start=0.04, end=0.07, epochs=30),
-            # Constant; here to be in the log beside the teacher's.
-            dict(target='head.student_temp', type='linear', start=0.1, end=0.1),
-        ],
+        weight_decay=dict(target='optimizer.weight_decay', type='cosine', start=0.04, end=0.4),
+        momentum=dict(target='momentum', type='cosine', start=0.996, end=1.0),
+        teacher_temp=dict(
+            target='head.teacher_temp', type='linear', start=0.04, end=0.07, epochs=30
+        ),
+        # Constant; here to be in the log beside the teacher's.
+        student_temp=dict(target='head.student_temp', type='linear', start=0.1, end=0.1),
     ),
-    dict(type='TeacherUpdateHook'),
-    dict(type='FreezePrototypesHook', epochs=1),  # [C]
-    dict(type='NonFiniteLossHook'),
-    dict(type='ThroughputHook'),
-    dict(type='BrokenImagesHook', max_ratio=0.01),
-]
+    teacher_update=dict(type='TeacherUpdateHook'),
+    freeze_prototypes=dict(type='FreezePrototypesHook', epochs=1),  # [C]
+    non_finite_loss=dict(type='NonFiniteLossHook'),
+    throughput=dict(type='ThroughputHook'),
+    broken_images=dict(type='BrokenImagesHook', max_ratio=0.01),
+)

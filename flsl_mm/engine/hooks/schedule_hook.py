@@ -1,6 +1,5 @@
 """One mechanism for every value that changes during pretraining."""
 
-from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -17,7 +16,7 @@ class ScheduleHook(Hook):
     """Set attributes of the model, or the weight decay, before every iteration, and log them.
 
     Args:
-        schedules: A list of dicts with the keys
+        schedules: For each name in the log a dict with the keys
 
             - **target** (str): a dotted path from the model, through attributes and dict keys
               (``'momentum'``, ``'head.teacher_temp'``, ``'head.loss_weights.intra'``), or
@@ -28,51 +27,59 @@ class ScheduleHook(Hook):
 
     Raises:
         ValueError: A schedule has an unknown type or key, lacks one, or its target does not exist.
+
+    Example:
+        >>> ScheduleHook(momentum=dict(target='momentum', type='cosine', start=0.996, end=1.0))
     """
 
     # After the runtime info of the iteration, before hooks that read the values.
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self, schedules: Sequence[dict]) -> None:
-        for schedule in schedules:
-            required, optional = {'target', 'type', 'start', 'end'}, {'epochs'}
+    def __init__(self, **schedules: dict) -> None:
+        required, optional = {'target', 'type', 'start', 'end'}, {'epochs'}
+        for name, schedule in schedules.items():
             if not required <= set(schedule) <= required | optional:
                 raise ValueError(
-                    f'ScheduleHook: a schedule needs {sorted(required)} and may have '
+                    f'ScheduleHook: {name} needs {sorted(required)} and may have '
                     f'{sorted(optional)}, got {dict(schedule)}'
                 )
             if schedule['type'] not in KINDS:
-                raise ValueError(f'ScheduleHook: type of {dict(schedule)} is none of {KINDS}')
-        self.schedules = [dict(schedule) for schedule in schedules]
+                raise ValueError(
+                    f'ScheduleHook: type {schedule["type"]!r} of {name} is not in {KINDS}'
+                )
+        self.schedules = schedules
 
     def before_train(self, runner: Runner) -> None:
         """Check every target before the first iteration."""
-        for schedule in self.schedules:
-            self._apply(runner, schedule)
+        for schedule in self.schedules.values():
+            self._apply(runner, **schedule)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set and log every value."""
-        for schedule in self.schedules:
-            name, value = self._apply(runner, schedule)
+        for name, schedule in self.schedules.items():
+            value = self._apply(runner, **schedule)
             runner.message_hub.update_scalar(f'train/{name}', float(value))
 
-    def _apply(self, runner: Runner, schedule: dict) -> tuple[str, float]:
-        total = runner.max_iters
-        if 'epochs' in schedule:
-            total = schedule['epochs'] * len(runner.train_dataloader)
-        progress = runner.iter / total if total else 1.0
-        value = scheduled_value(schedule['type'], schedule['start'], schedule['end'], progress)
-        owner, _, name = schedule['target'].partition('.')
-        if owner == 'optimizer':
-            if name != 'weight_decay':
-                raise ValueError(f'ScheduleHook: cannot schedule {schedule["target"]!r}')
+    @staticmethod
+    def _apply(
+        runner: Runner,
+        target: str,
+        type: str,
+        start: float,
+        end: float,
+        epochs: float | None = None,
+    ) -> float:
+        """Set the value of the current iteration, and return it."""
+        total = runner.max_iters if epochs is None else epochs * len(runner.train_dataloader)
+        value = scheduled_value(type, start, end, runner.iter / total if total else 1.0)
+        if target == 'optimizer.weight_decay':
             for group in runner.optim_wrapper.optimizer.param_groups:
                 if group.get('decayed', group['weight_decay'] != 0):
                     group['weight_decay'] = value
         else:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            set_by_path(model, schedule['target'], value)
-        return name or owner, value
+            set_by_path(model, target, value)
+        return value
 
 
 def set_by_path(root: Any, path: str, value: float | bool) -> None:

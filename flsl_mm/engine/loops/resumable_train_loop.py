@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
 
@@ -14,7 +14,22 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     Two things make it so: the sampler (:class:`~flsl_mm.datasets.ResumableSampler`) skips what the
     epoch has already seen, and torch's random state is set before every iteration from the run's
     seed, the rank and the iteration. No random state needs to be saved, on any number of processes.
+
+    Args:
+        args: As for :class:`mmengine.runner.EpochBasedTrainLoop`.
+        kwargs: As for :class:`mmengine.runner.EpochBasedTrainLoop`.
+
+    Raises:
+        ValueError: There are too few images for one batch.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if len(self.dataloader) == 0:
+            raise ValueError(
+                f'{len(self.dataloader.dataset)} images on {get_world_size()} processes do not '
+                f'fill a batch: batch size {self.dataloader.batch_size} is too large'
+            )
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last."""

@@ -38,9 +38,13 @@ def model(build_flsl):
 def test_losses_carry_their_names_and_diagnostics_do_not(model):
     losses = model.loss(views())
     assert {n for n in losses if 'loss' in n} == {'loss_intra', 'loss_inter', 'loss_volume'}
-    assert {'prototypes_used', 'entropy_p_bar', 'max_p_t', 'attended_tokens', 'cos_token_mode'} <= set(
-        losses
-    )
+    assert {
+        'prototypes_used',
+        'entropy_p_bar',
+        'max_p_t',
+        'attended_tokens',
+        'cos_token_mode',
+    } <= set(losses)
     parsed, log_vars = model.parse_losses(losses)
     torch.testing.assert_close(parsed, objective(losses))
 
@@ -173,10 +177,8 @@ def test_positional_positives_use_the_boxes_of_the_data_samples(build_flsl):
 
 
 def test_the_multi_stage_option_needs_weights_and_clean_views(build_flsl, model, tmp_path):
-    previous = dict(
-        type='FLSLVisionTransformer', arch=dict(embed_dims=48, num_layers=2, num_heads=3, feedforward_channels=192),
-        img_size=128, patch_size=16,
-    )  # fmt: skip
+    arch = dict(embed_dims=48, num_layers=2, num_heads=3, feedforward_channels=192)
+    previous = dict(type='FLSLVisionTransformer', arch=arch, img_size=128, patch_size=16)
     with pytest.raises(ValueError, match='needs the weights of an earlier run'):
         build_flsl(previous_teacher=previous)
     torch.save(model.backbone.state_dict(), tmp_path / 'vit.pth')

@@ -32,7 +32,9 @@ def worker(rank: int, build, teacher_norm, rendezvous: str, results: str) -> Non
     wrapped = DistributedDataParallel(model, broadcast_buffers=False)
     losses = run(wrapped, [view[2 * rank : 2 * rank + 2] for view in make_views()])
     grads = {k: p.grad for k, p in model.named_parameters() if p.requires_grad}
-    torch.save(dict(losses=losses, grads=grads, buffers=dict(model.named_buffers())), f'{results}.{rank}')
+    torch.save(
+        dict(losses=losses, grads=grads, buffers=dict(model.named_buffers())), f'{results}.{rank}'
+    )
     torch.distributed.destroy_process_group()
 
 

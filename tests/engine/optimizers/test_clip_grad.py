@@ -1,0 +1,21 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flsl_mm.engine import clip_grad_norm_per_parameter_
+
+
+@given(norms=st.lists(st.floats(0, 1e4), min_size=1, max_size=6), bound=st.floats(0.01, 100))
+def test_each_gradient_is_bounded_by_itself_and_keeps_its_direction(norms, bound):
+    parameters = [torch.zeros(4, dtype=torch.float64) for _ in norms]
+    directions = [torch.nn.functional.normalize(torch.randn(4).double(), dim=0) for _ in norms]
+    for parameter, direction, norm in zip(parameters, directions, norms):
+        parameter.grad = direction * norm
+    clip_grad_norm_per_parameter_(parameters, max_norm=bound)
+    for parameter, direction, norm in zip(parameters, directions, norms):
+        expected = direction * min(norm, bound)
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_parameters_without_gradient_are_left_out():
+    clip_grad_norm_per_parameter_([torch.zeros(2)], max_norm=1.0)

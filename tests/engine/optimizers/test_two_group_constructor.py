@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from flsl_mm.engine import FLSLOptimWrapper, TwoGroupConstructor
+
+
+def build(model, **kwargs) -> FLSLOptimWrapper:
+    config = dict(
+        type='FLSLOptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04), **kwargs
+    )
+    return TwoGroupConstructor(config)(model)
+
+
+def test_only_matrices_decay(build_flsl):
+    model = build_flsl()
+    decayed, others = build(model).optimizer.param_groups
+    names = {id(p): n for n, p in model.named_parameters()}
+    decayed_names = {names[id(p)] for p in decayed['params']}
+    other_names = {names[id(p)] for p in others['params']}
+    assert decayed['weight_decay'] == 0.04 and others['weight_decay'] == 0
+    assert 'head.prototypes.weight' in decayed_names
+    assert 'backbone.patch_embed.projection.weight' in decayed_names
+    assert all(n.endswith('bias') or '.ln' in n for n in other_names)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert decayed_names | other_names == trained
+    assert not any('teacher' in n or 'pos_embed' in n for n in trained)
+
+
+def test_the_logged_learning_rate_is_the_real_one(build_flsl):
+    wrapper = build(build_flsl())
+    for group in wrapper.optimizer.param_groups:
+        group['lr'] *= 2  # as scaling by the batch size does
+    assert wrapper.get_lr() == dict(lr=[2e-3, 2e-3])
+
+
+def test_precision_follows_the_device(build_flsl):
+    model = build_flsl()
+    assert build(model).dtype == torch.float32
+    assert build(model, precision='bfloat16').dtype == torch.bfloat16
+    with pytest.raises(ValueError, match='float16 needs a GPU'):
+        build(model, precision='float16')
+    with pytest.raises(ValueError, match='none of'):
+        build(model, precision='fp16')
+
+
+def test_bfloat16_runs_the_backbone_in_bfloat16(build_flsl):
+    model = build_flsl()
+    seen = []
+    model.backbone.layers[0].attn.qkv.register_forward_hook(
+        lambda m, i, out: seen.append(out.dtype)
+    )
+    wrapper = build(model, precision='bfloat16')
+    with wrapper.optim_context(model):
+        model.loss([torch.randn(2, 3, 64, 64)] * 2)
+    assert seen == [torch.bfloat16]

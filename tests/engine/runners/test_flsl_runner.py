@@ -1,0 +1,45 @@
+import os
+
+import torch
+from mmengine.config import Config
+
+from flsl_mm.engine import latest_checkpoint
+from flsl_mm.engine.runners.keyword_safe_config import KeywordSafeConfig
+
+
+def save(path, age: int) -> None:
+    torch.save(dict(weight=torch.zeros(3)), path)
+    os.utime(path, (1000 - age, 1000 - age))
+
+
+def test_without_checkpoints_there_is_no_latest(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    assert latest_checkpoint(tmp_path / 'missing') is None
+
+
+def test_the_pointer_names_the_latest_checkpoint(tmp_path):
+    save(tmp_path / 'epoch_1.pth', age=2)
+    save(tmp_path / 'epoch_2.pth', age=1)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_a_moved_folder_finds_its_own_checkpoint(tmp_path):
+    save(tmp_path / 'epoch_1.pth', age=1)
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_1.pth')
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_damaged_files_and_pointers_are_passed_over(tmp_path):
+    save(tmp_path / 'epoch_1.pth', age=3)
+    save(tmp_path / 'iter_20.pth', age=2)
+    (tmp_path / 'epoch_3.pth').write_bytes((tmp_path / 'iter_20.pth').read_bytes()[:200])
+    for pointer in ('', str(tmp_path / 'epoch_3.pth')):
+        (tmp_path / 'last_checkpoint').write_text(pointer)
+        assert latest_checkpoint(tmp_path) == str(tmp_path / 'iter_20.pth')
+
+
+def test_config_text_with_python_keywords_is_python():
+    cfg = Config(dict(neck=dict(window_sizes={'global': 2, 'local': 3}), list=[dict(lambda_=1)]))
+    text = KeywordSafeConfig.wrap(cfg).pretty_text
+    assert Config.fromstring(text, '.py').to_dict() == cfg.to_dict()

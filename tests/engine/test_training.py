@@ -1,0 +1,206 @@
+"""Real runs of a tiny ViT: what a user's training does, and what it survives."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+STATE = ('state_dict', 'optimizer', 'param_schedulers')
+
+
+class Spy(Hook):
+    """Records what happens in a run."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        model = runner.model
+        self.rows.append(
+            dict(
+                student=model.backbone.ln1.weight.detach().clone(),
+                teacher=model.teacher.backbone.ln1.weight.detach().clone(),
+                prototypes=model.head.prototypes.weight.detach().clone(),
+                momentum=model.momentum,
+                teacher_temp=model.head.teacher_temp,
+                decay=[group['weight_decay'] for group in runner.optim_wrapper.param_groups],
+                images=data_batch['inputs'].clone(),
+                random_state=torch.get_rng_state(),
+            )
+        )
+
+
+def train(make_runner, cfg, **overrides) -> list[dict]:
+    runner, spy = make_runner(cfg, **overrides), Spy()
+    runner.register_hook(spy)
+    runner.train()
+    return spy.rows
+
+
+def read_log(work_dir: str) -> list[dict]:
+    [path] = Path(work_dir).glob('*/vis_data/scalars.json')
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_same_state(left: dict, right: dict) -> None:
+    for name in STATE:
+        left_leaves, left_tree = torch.utils._pytree.tree_flatten(left[name])
+        right_leaves, right_tree = torch.utils._pytree.tree_flatten(right[name])
+        assert left_tree == right_tree
+        for a, b in zip(left_leaves, right_leaves):
+            assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_the_log_has_what_a_user_needs(make_runner, tiny_config):
+    train(make_runner, tiny_config)
+    rows = read_log(tiny_config.work_dir)
+    assert len(rows) == 4
+    expected = (
+        'loss loss_intra loss_inter loss_volume lr weight_decay momentum teacher_temp student_temp '
+        'images_per_second data_time time memory prototypes_used entropy_p_bar max_p_t '
+        'attended_tokens cos_token_mode epoch iter'
+    )
+    assert set(expected.split()) <= set(rows[-1])
+    assert rows[-1]['loss'] == pytest.approx(
+        sum(rows[-1][f'loss_{n}'] for n in ('intra', 'inter', 'volume')), rel=1e-4
+    )
+
+
+def test_schedules_reach_the_model_and_the_optimizer(make_runner, tiny_config):
+    overrides = {'default_hooks.schedule.teacher_temp.epochs': 1, 'train_cfg.max_epochs': 4}
+    rows = train(make_runner, tiny_config, **overrides)
+    cosine = [0.5 * (1 - torch.tensor(torch.pi * i / 8).cos().item()) for i in range(8)]
+    assert [r['momentum'] for r in rows] == pytest.approx([0.98 + 0.02 * c for c in cosine])
+    assert [r['teacher_temp'] for r in rows] == pytest.approx([0.04, 0.055] + [0.07] * 6)
+    assert [r['decay'][0] for r in rows] == pytest.approx([0.04 + 0.36 * c for c in cosine])
+    assert all(r['decay'][1] == 0 for r in rows)
+
+
+@pytest.mark.parametrize(
+    'schedule, attribute, values',
+    [
+        (
+            dict(target='head.loss_weights.intra', type='linear', start=0.0, end=0.1, epochs=1),
+            lambda model: model.head.loss_weights['intra'],
+            [0.0, 0.05, 0.1, 0.1],
+        ),
+        (
+            dict(target='neck.self_scale', type='linear', start=0.06, end=0.02),
+            lambda model: model.neck.self_scale,
+            [0.06, 0.05, 0.04, 0.03],
+        ),
+        (
+            dict(target='neck.positional_positives', type='step', start=True, end=False, epochs=1),
+            lambda model: model.neck.positional_positives,
+            [True, True, False, False],
+        ),
+    ],
+)
+def test_other_values_can_be_scheduled(make_runner, tiny_config, schedule, attribute, values):
+    runner, seen = make_runner(tiny_config, **{'default_hooks.schedule.extra': schedule}), []
+    hook = Spy()
+    hook.after_train_iter = lambda runner, *_, **__: seen.append(attribute(runner.model))
+    runner.register_hook(hook)
+    runner.train()
+    assert seen == pytest.approx(values)
+
+
+def test_a_schedule_of_nothing_is_refused(make_runner, tiny_config):
+    wrong = dict(target='head.temperature', type='linear', start=0, end=1)
+    with pytest.raises(ValueError, match="FLSL has nothing at 'head.temperature'"):
+        train(make_runner, tiny_config, **{'default_hooks.schedule.extra': wrong})
+
+
+def test_the_teacher_moves_once_per_optimizer_step(make_runner, tiny_config):
+    overrides = {'optim_wrapper.accumulative_counts': 2}
+    rows = train(make_runner, tiny_config, **overrides)
+    first, second, third, fourth = (row['teacher'] for row in rows)
+    assert torch.equal(second, third)
+    assert not torch.equal(first, second) and not torch.equal(third, fourth)
+    for before, after in ((rows[0], rows[1]), (rows[2], rows[3])):
+        expected = torch.lerp(before['teacher'], after['student'], 1 - after['momentum'])
+        torch.testing.assert_close(after['teacher'], expected)
+
+
+def test_accumulation_counts_in_the_learning_rate(make_runner, tiny_config):
+    overrides = {'auto_scale_lr.enable': True, 'param_scheduler.warmup': 0}
+    rates = []
+    for accumulated in (1, 2):
+        runner = make_runner(
+            tiny_config, **overrides, **{'optim_wrapper.accumulative_counts': accumulated}
+        )
+        runner.train()
+        rates.append(runner.optim_wrapper.param_groups[0]['initial_lr'])
+    assert rates == pytest.approx([1e-3 * 6 / 256, 1e-3 * 12 / 256])
+
+
+def test_prototypes_rest_during_the_first_epoch(make_runner, tiny_config):
+    rows = train(make_runner, tiny_config)
+    assert torch.equal(rows[0]['prototypes'], rows[1]['prototypes'])
+    assert not torch.equal(rows[1]['prototypes'], rows[2]['prototypes'])
+    assert not torch.equal(rows[0]['student'], rows[1]['student'])
+
+
+def test_data_do_not_depend_on_the_number_of_workers(make_runner, tiny_config):
+    runs = [train(make_runner, tiny_config, **{'train_dataloader.num_workers': n}) for n in (0, 2)]
+    for left, right in zip(*runs):
+        assert torch.equal(left['images'], right['images'])
+        assert torch.equal(left['student'], right['student'])
+    assert not torch.equal(runs[0][0]['images'], runs[0][2]['images'])
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_resuming_is_exact(make_runner, tiny_config, by_epoch):
+    """Stopped after 3 of 6 iterations (in mid-epoch), or after the first of 3 epochs."""
+    saving = {
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.checkpoint.by_epoch': by_epoch,
+        'default_hooks.checkpoint.max_keep_ckpts': -1,
+        'train_cfg.max_epochs': 3,
+    }
+    whole = train(make_runner, tiny_config, **saving)
+    work_dir = Path(tiny_config.work_dir)
+    names = ('epoch_1.pth', 'epoch_3.pth') if by_epoch else ('iter_3.pth', 'iter_6.pth')
+    expected = torch.load(work_dir / names[1], weights_only=False)
+    resumed = train(
+        make_runner,
+        tiny_config,
+        **saving,
+        work_dir=str(work_dir / 'resumed'),
+        resume=True,
+        load_from=str(work_dir / names[0]),
+    )
+    assert len(resumed) == (4 if by_epoch else 3)
+    for left, right in zip(whole[-len(resumed) :], resumed):
+        assert torch.equal(left['images'], right['images'])
+        assert torch.equal(left['random_state'], right['random_state'])
+    assert_same_state(torch.load(work_dir / 'resumed' / names[1], weights_only=False), expected)
+
+
+def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runner, tiny_config):
+    class Poison(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+            if runner.epoch == 1:
+                runner.model.neck.self_scale = float('nan')
+
+    runner = make_runner(tiny_config, **{'default_hooks.checkpoint.interval': 1})
+    runner.register_hook(Poison())
+    with pytest.raises(RuntimeError, match=r'epoch 2, iteration 3 .*: .*epoch_1\.pth'):
+        runner.train()
+    assert [p.name for p in Path(tiny_config.work_dir).glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_too_few_images_for_a_batch_are_named(make_runner, tiny_config):
+    with pytest.raises(ValueError, match='12 images.*batch size 13'):
+        make_runner(tiny_config, **{'train_dataloader.batch_size': 13}).train()
+
+
+def test_the_config_in_a_checkpoint_can_be_read_back(make_runner, tiny_config):
+    from mmengine.config import Config
+
+    train(make_runner, tiny_config)
+    checkpoint = torch.load(Path(tiny_config.work_dir) / 'epoch_2.pth', weights_only=False)
+    cfg = Config.fromstring(checkpoint['meta']['cfg'], '.py')
+    assert cfg.model.neck.window_sizes == {'global': 2, 'local': 2}
