@@ -1,0 +1,5 @@
+"""What runs between the data loader and the model."""
+
+from .multi_view_preprocessor import MultiViewPreprocessor
+
+__all__ = ['MultiViewPreprocessor']

@@ -1,0 +1,162 @@
+"""From teacher crops to the normalised views that FLSL learns from."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from flsl_mm.datasets.transforms.crop_boxes import (
+    CROP_UNIFORMS,
+    check_crop_range,
+    sample_crop_boxes,
+)
+
+from .photometry import Photometry
+from .resized_crop import resized_crop
+
+RATIO = (3 / 4, 4 / 3)
+
+
+@MODELS.register_module()
+class MultiViewPreprocessor(BaseDataPreprocessor):
+    """Cut student and local views from teacher crops, recolour and normalise all of them.
+
+    Runs batched on the training device (paper, Appendix E.3): the teacher view is the crop itself,
+    student and local views are random resized crops of it, before photometry; photometry is drawn
+    for every view by itself. There is no flip. All random numbers come from torch's global CPU
+    generator, so they are the same on every device.
+
+    Args:
+        num_teacher_views: 1, or 2 for the paper's two (teacher, student) pairs: the teacher views
+            share the crop and differ in photometry, and there are as many student views.
+        student_view: ``size`` in pixels and ``scale``, the range of the share of the crop's area.
+        local_views: ``number``, ``size`` and ``scale`` of small student views; None for none.
+        photometry: Arguments of :class:`Photometry`; None for none.
+        mean: Mean of the channels R, G, B, of pixels in 0-255.
+        std: Standard deviation of the channels.
+        clean_views: Whether to return the views without photometry too (multi-stage attention).
+        non_blocking: Whether not to wait for transfers to the device.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        num_teacher_views: int = 1,
+        student_view: dict = dict(size=224, scale=(0.5, 1.0)),  # noqa: B006
+        local_views: dict | None = dict(number=2, size=96, scale=(0.05, 0.4)),  # noqa: B006
+        photometry: dict | None = dict(),  # noqa: B006
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        clean_views: bool = False,
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        if num_teacher_views not in (1, 2):
+            raise ValueError(f'num_teacher_views must be 1 or 2, got {num_teacher_views}')
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f'mean and std must be three numbers, std > 0, got {mean}, {std}')
+        self.num_teacher_views = num_teacher_views
+        self.cuts = _parse_views('student_view', number=num_teacher_views, **student_view)
+        if local_views is not None:
+            self.cuts += _parse_views('local_views', **local_views)
+        self.photometry = None if photometry is None else Photometry(**photometry)
+        self.clean_views = clean_views
+        # applied to pixels in [0, 1]
+        mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+        self.register_buffer('gain', 255 / std, persistent=False)
+        self.register_buffer('shift', -mean / std, persistent=False)
+
+    @torch.no_grad()
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Make the views of a batch; outside training, only normalise its images.
+
+        Args:
+            data: ``inputs`` (B, 3, S, S), uint8, and ``data_samples`` as ``PackTeacherCrop`` makes
+                them. Outside training the images may have any size and type, values in 0-255.
+            training: Whether to make views.
+
+        Returns:
+            dict: In training ``inputs``, the list ``[*teachers, *students, *locals]`` of (B, 3, H,
+            W) in float32, and ``data_samples``, to each of which ``view_boxes`` (V, 4) was added:
+            x1, y1, x2, y2 of each view in pixels of the upright original, float32 on the CPU; with
+            ``clean_views`` also ``clean_inputs``, the same views without photometry. Otherwise
+            ``inputs`` is one tensor.
+        """
+        images = data['inputs'].to(self.device, non_blocking=self._non_blocking)
+        samples = data.get('data_samples')
+        # the model may run under autocast; pixels are worth float32
+        with torch.autocast(self.device.type, enabled=False):
+            if not training:
+                return dict(inputs=self.normalize(images.float() / 255), data_samples=samples)
+            views, boxes = self.cut(images)
+            outputs = dict(data_samples=_add_view_boxes(samples, boxes, images.shape[-2:]))
+            if self.clean_views:
+                outputs['clean_inputs'] = [self.normalize(view.clone()) for view in views]
+            if self.photometry is not None:
+                views = [self.photometry(view) for view in views]
+            outputs['inputs'] = [self.normalize(view) for view in views]
+        return outputs
+
+    def cut(self, crops: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Views of teacher crops, before photometry.
+
+        Args:
+            crops: Teacher crops (B, 3, S, S), uint8.
+
+        Returns:
+            tuple: V views (B, 3, H, W), float32 in [0, 1], and their boxes x1, y1, x2, y2 in
+            pixels of the crop, (B, V, 4) int64 on the CPU.
+        """
+        height, width = crops.shape[-2:]
+        views = [crops.float().div_(255) for _ in range(self.num_teacher_views)]
+        whole = torch.tensor([0, 0, width, height]).expand(len(crops), 4)
+        boxes = [whole] * self.num_teacher_views
+        for size, scale in self.cuts:
+            uniforms = torch.rand(len(crops), CROP_UNIFORMS, dtype=torch.float64).numpy()
+            box = torch.from_numpy(sample_crop_boxes(height, width, scale, RATIO, uniforms))
+            views.append(resized_crop(crops, box, size))
+            boxes.append(box)
+        return views, torch.stack(boxes, dim=1)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) in [0, 1] to zero mean and unit variance, in place."""
+        return images.mul_(self.gain).add_(self.shift)
+
+
+def _parse_views(
+    name: str, number: int, size: int, scale: tuple[float, float]
+) -> list[tuple[int, tuple[float, float]]]:
+    """The checked size and scale of each of ``number`` views."""
+    if number < 1:
+        raise ValueError(f'{name}: number must be at least 1, got {number}')
+    check_crop_range(name, size, scale, RATIO)
+    return [(size, tuple(scale))] * number
+
+
+def _add_view_boxes(
+    samples: Sequence[DataSample], boxes: Tensor, crop_shape: tuple[int, int]
+) -> Sequence[DataSample]:
+    """Give every sample the boxes of its views in pixels of its upright original.
+
+    Args:
+        samples: With ``teacher_box``; changed in place.
+        boxes: Boxes in pixels of the crop (B, V, 4).
+        crop_shape: Height and width of the crop after resizing.
+
+    Raises:
+        ValueError: The samples do not say where the crop was.
+    """
+    if not samples or 'teacher_box' not in samples[0]:
+        raise ValueError('data samples have no teacher_box: pack them with PackTeacherCrop')
+    height, width = crop_shape
+    outer = torch.tensor([sample.teacher_box for sample in samples], dtype=torch.float32)
+    extent = (outer[:, 2:] - outer[:, :2]) / torch.tensor([width, height])
+    boxes = outer[:, None, [0, 1, 0, 1]] + boxes * extent[:, None, [0, 1, 0, 1]]  # (B, V, 4)
+    for sample, view_boxes in zip(samples, boxes):
+        sample.view_boxes = view_boxes
+    return samples

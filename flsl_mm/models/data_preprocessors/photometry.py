@@ -1,0 +1,238 @@
+"""Random colours, blur and solarisation, batched, with parameters of each sample's own.
+
+The operations are torchvision's, on float images in [0, 1]; here every sample has its own
+parameter and its own order of operations.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Step(NamedTuple):
+    """One operation on some samples of a batch.
+
+    Attributes:
+        operation: ``(images (n, 3, H, W), values (n,)) -> (n, 3, H, W)``.
+        samples: Which samples of the batch, (n,) int64.
+        values: Parameter for each of them, (n,) float32.
+    """
+
+    operation: Callable[[Tensor, Tensor], Tensor]
+    samples: Tensor
+    values: Tensor
+
+
+class Photometry:
+    """Random photometry of a view (paper, Appendix E.3; probabilities of the released code).
+
+    Colour jitter of brightness, contrast, saturation and hue in random order, greyscale, then one
+    of several equally likely endings of blur and solarisation. Parameters come from torch's global
+    CPU generator, equally many for every sample, so that they are the same on every device.
+
+    Args:
+        brightness: Factor uniform in [1 - brightness, 1 + brightness], not below 0.
+        contrast: The same for the contrast.
+        saturation: The same for the saturation.
+        hue: Shift uniform in [-hue, hue], in turns of the colour circle; at most 0.5.
+        jitter_prob: Probability of these four, together.
+        grayscale_prob: Probability of greyscale.
+        endings: For each ending the probability of blur and that of solarisation after it.
+        blur_sigma: Range of the blur's standard deviation in pixels.
+
+    Raises:
+        ValueError: A probability or strength is out of its range.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.2,
+        hue: float = 0.1,
+        jitter_prob: float = 0.8,
+        grayscale_prob: float = 0.2,
+        endings: Sequence[tuple[float, float]] = ((0.5, 0.0), (0.1, 0.2)),
+        blur_sigma: tuple[float, float] = (0.1, 2.0),
+    ) -> None:
+        for strength in (brightness, contrast, saturation):
+            if strength < 0:
+                raise ValueError(f'photometry: strengths must not be negative, got {strength}')
+        if not 0 <= hue <= 0.5:
+            raise ValueError(f'photometry: hue must be within [0, 0.5], got {hue}')
+        if not endings or any(len(ending) != 2 for ending in endings):
+            raise ValueError(f'photometry: endings must be (blur, solarise) pairs, got {endings}')
+        for prob in (jitter_prob, grayscale_prob, *(p for ending in endings for p in ending)):
+            if not 0 <= prob <= 1:
+                raise ValueError(f'photometry: probabilities must be within [0, 1], got {prob}')
+        if len(blur_sigma) != 2 or not 0 < blur_sigma[0] <= blur_sigma[1]:
+            raise ValueError(f'photometry: blur_sigma must be 0 < low <= high, got {blur_sigma}')
+        strengths = torch.tensor([brightness, contrast, saturation])
+        self.low = torch.cat([(1 - strengths).clamp(min=0), torch.tensor([-hue])])
+        self.high = torch.cat([1 + strengths, torch.tensor([hue])])
+        self.jitter_prob = jitter_prob
+        self.grayscale_prob = grayscale_prob
+        self.endings = torch.tensor(endings, dtype=torch.float32)
+        self.blur_sigma = blur_sigma
+        self.blur = partial(gaussian_blur, radius=math.ceil(3 * blur_sigma[1]))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Draw and apply, in place.
+
+        Args:
+            images: Views (B, 3, H, W), float32 in [0, 1].
+
+        Returns:
+            Tensor: ``images``, changed.
+        """
+        return apply_steps(images, self.draw(len(images)))
+
+    def draw(self, batch_size: int) -> list[Step]:
+        """Operations and parameters for a batch, on the CPU, in the order to apply them."""
+        uniforms = torch.rand(batch_size, 14)
+        factors = self.low + (self.high - self.low) * uniforms[:, :4]
+        order = uniforms[:, 4:8].argsort(1)  # operation of each turn, (B, 4)
+        order[uniforms[:, 8] >= self.jitter_prob] = -1
+        steps = [
+            _step(operation, order[:, turn] == i, factors[:, i])
+            for turn in range(4)
+            for i, operation in enumerate(JITTER)
+        ]
+        ending = self.endings[(uniforms[:, 9] * len(self.endings)).long()]  # (B, 2)
+        low, high = self.blur_sigma
+        sigma = low + (high - low) * uniforms[:, 10]
+        zero, half = torch.zeros(batch_size), torch.full((batch_size,), 0.5)
+        steps += [
+            _step(adjust_saturation, uniforms[:, 11] < self.grayscale_prob, zero),
+            _step(self.blur, uniforms[:, 12] < ending[:, 0], sigma),
+            _step(solarize, uniforms[:, 13] < ending[:, 1], half),
+        ]
+        return [step for step in steps if len(step.samples)]
+
+
+def _step(operation: Callable, chosen: Tensor, values: Tensor) -> Step:
+    """The step for the samples where ``chosen`` (B,) holds; ``values`` (B,)."""
+    samples = chosen.nonzero().flatten()
+    return Step(operation, samples, values[samples])
+
+
+def apply_steps(images: Tensor, steps: Sequence[Step]) -> Tensor:
+    """Apply operations in their order, each to its samples only, in place.
+
+    Args:
+        images: Views (B, 3, H, W), float32 in [0, 1].
+        steps: What to do, with samples and values on the CPU.
+
+    Returns:
+        Tensor: ``images``, changed.
+    """
+    if steps:
+        apply = apply_steps_looped if images.device.type == 'cpu' else apply_steps_batched
+        apply(images, steps)
+    return images
+
+
+def apply_steps_looped(images: Tensor, steps: Sequence[Step]) -> None:
+    """:func:`apply_steps` image by image, which stays in a CPU's cache."""
+    for operation, samples, values in steps:
+        for i, value in zip(samples.tolist(), values.split(1)):
+            images[i : i + 1] = operation(images[i : i + 1], value)
+
+
+def apply_steps_batched(images: Tensor, steps: Sequence[Step]) -> None:
+    """:func:`apply_steps` with all samples of a step together and no synchronisation."""
+    lengths = [len(step.samples) for step in steps]
+    samples = torch.cat([step.samples for step in steps]).to(images.device, non_blocking=True)
+    values = torch.cat([step.values for step in steps]).to(images.device, non_blocking=True)
+    for step, chosen, value in zip(steps, samples.split(lengths), values.split(lengths)):
+        images.index_copy_(0, chosen, step.operation(images.index_select(0, chosen), value))
+
+
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Scale images (n, 3, H, W) in [0, 1] by ``factor`` (n,); 0 is black."""
+    return (images * _column(factor)).clamp_(0, 1)
+
+
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend images (n, 3, H, W) in [0, 1] with their mean grey by ``factor`` (n,); 0 is grey."""
+    mean = to_grayscale(images.mean((-2, -1), keepdim=True))
+    return torch.lerp(mean, images, _column(factor)).clamp_(0, 1)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend images (n, 3, H, W) in [0, 1] with their greyscale by ``factor`` (n,); 0 is grey."""
+    return torch.lerp(to_grayscale(images), images, _column(factor)).clamp_(0, 1)
+
+
+def to_grayscale(images: Tensor) -> Tensor:
+    """Luma (n, 1, H, W) of images (n, 3, H, W): ITU-R 601 weights as torchvision rounds them."""
+    red, green, blue = images.split(1, dim=1)
+    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+
+
+def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue of images (n, 3, H, W) in [0, 1] by ``shift`` (n,), in turns.
+
+    The largest and the smallest channel of a pixel stay. With the hue h in turns, channel c becomes
+    ``max - (max - min) * (2 - clip(|6 frac(h + n_c / 6) - 2|, 1, 2))``, n = 5, 3, 1, which is
+    torchvision's way to HSV and back without its tables.
+    """
+    red, green, blue = images.unbind(1)
+    largest = torch.maximum(torch.maximum(red, green), blue)
+    spread = largest - torch.minimum(torch.minimum(red, green), blue)
+    # 0 or 1 as floats: on a CPU comparisons into bool and torch.where are five times slower
+    is_red = largest.clone().eq_(red)
+    is_green = largest.clone().eq_(green)
+    hue = torch.lerp(torch.lerp(red - green, blue - red, is_green), green - blue, is_red)
+    sector = (4 - 2 * is_green) * (1 - is_red)
+    hue.div_(spread.clamp(min=1e-12)).add_(sector).div_(6).add_(shift.view(-1, 1, 1))
+    base = largest - 2 * spread
+    result = torch.empty_like(images)
+    for channel, offset in enumerate((5, 3, 1)):
+        # one more turn keeps frac's argument positive
+        weight = (hue + (offset / 6 + 1)).frac_().mul_(6).sub_(2).abs_().clamp_(1, 2)
+        torch.addcmul(base, spread, weight, out=result[:, channel])
+    return result
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
+    """Blur images (n, 3, H, W) with a Gaussian, edges repeated.
+
+    Sums of shifted images: a grouped convolution is ten times slower on a CPU for few images.
+
+    Args:
+        images: Views in [0, 1].
+        sigma: Standard deviation of each in pixels (n,).
+        radius: Pixels at which the Gaussian is cut off.
+
+    Returns:
+        Tensor: Blurred images (n, 3, H, W).
+    """
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
+    kernel = _column(kernel / kernel.sum(1, keepdim=True))  # (n, 2 * radius + 1, 1, 1, 1)
+    for dim, padding in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
+        padded = F.pad(images, padding, mode='replicate')
+        images = torch.zeros_like(images)
+        for i in range(2 * radius + 1):
+            images.addcmul_(padded.narrow(dim, i, images.shape[dim]), kernel[:, i])
+    return images
+
+
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
+    """Invert the values of images (n, 3, H, W) in [0, 1] that reach ``threshold`` (n,)."""
+    reached = images.clone().ge_(_column(threshold))
+    return reached.sub_(images).abs_()
+
+
+def _column(values: Tensor) -> Tensor:
+    """(n, ...) as (n, ..., 1, 1, 1)."""
+    return values[..., None, None, None]
+
+
+JITTER = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)

@@ -1,0 +1,126 @@
+"""The command line, as a user runs it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def arguments(image_folder, tmp_path, project_root) -> list[str]:
+    """Config and options of a run of two iterations per epoch on the CPU."""
+    return [
+        str(project_root / 'configs/pretrain/flsl_vit-tiny_demo.py'),
+        f'--work-dir={tmp_path / "run"}',
+        '--cfg-options',
+        f'train_dataloader.dataset.data_root={image_folder}',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.batch_size=6',
+        'model.head.num_prototypes=16',
+        'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.interval=1',
+    ]
+
+
+def environment(project_root: Path) -> dict[str, str]:
+    python_path = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
+    return {
+        **os.environ,
+        'PYTHONPATH': python_path,
+        'OMP_NUM_THREADS': '1',
+        'PYTHON': sys.executable,
+    }
+
+
+def run(project_root: Path, tool: list[str], arguments: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*tool, *arguments],
+        env=environment(project_root),
+        cwd=project_root.parent,  # any folder but the project's
+        capture_output=True,
+        text=True,
+    )
+
+
+def last_losses(work_dir: Path) -> dict:
+    path = max(work_dir.glob('*/vis_data/scalars.json'), key=lambda p: p.stat().st_mtime)
+    return json.loads(path.read_text().splitlines()[-1])
+
+
+def test_two_processes_train_on_the_cpu(project_root, arguments, tmp_path):
+    result = run(
+        project_root,
+        ['bash', str(project_root / 'tools/dist_train.sh')],
+        [arguments[0], '2', *arguments[1:], 'train_cfg.max_epochs=1'],
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert last_losses(tmp_path / 'run')['iter'] == 1  # 12 images, 2 processes, batches of 6
+    assert (tmp_path / 'run/epoch_1.pth').is_file()
+
+
+def test_a_killed_run_resumes_to_the_same_weights(project_root, arguments, tmp_path):
+    tool = [sys.executable, str(project_root / 'tools/train.py')]
+    epochs = 'train_cfg.max_epochs=8'
+    process = subprocess.Popen(
+        [*tool, *arguments, epochs],
+        env=environment(project_root),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.time() + 240
+    while not (tmp_path / 'run/epoch_1.pth').exists() and time.time() < deadline:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / 'run/epoch_8.pth').exists()
+
+    resumed = run(project_root, [*tool, arguments[0], '--resume'], [*arguments[1:], epochs])
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert re.search(r'resumed epoch: [1-7],', resumed.stdout + resumed.stderr)
+    arguments[1] = f'--work-dir={tmp_path / "whole"}'
+    whole = run(project_root, tool, [*arguments, epochs])
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    left, right = (
+        torch.load(tmp_path / name / 'epoch_8.pth', weights_only=False) for name in ('run', 'whole')
+    )
+    for name, value in left['state_dict'].items():
+        assert torch.equal(value, right['state_dict'][name]), name
+    for index, state in left['optimizer']['state'].items():
+        for name, value in state.items():
+            assert torch.equal(value, right['optimizer']['state'][index][name])
+    assert len(list((tmp_path / 'run').glob('*.pth'))) == 2  # older ones were pruned
+
+
+def test_mixed_precision_and_a_fresh_start_with_resume(project_root, arguments, tmp_path):
+    tool = [sys.executable, str(project_root / 'tools/train.py')]
+    result = run(
+        project_root,
+        [*tool, arguments[0], '--amp', '--resume'],
+        [*arguments[1:], 'train_cfg.max_epochs=1'],
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert 'No checkpoint to resume from' in result.stdout + result.stderr
+    assert "precision='bfloat16'" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['missing.py'], 'there is no config file missing.py'),
+        (['CONFIG', '--resume', 'missing.pth'], 'there is no checkpoint missing.pth'),
+    ],
+)
+def test_missing_files_are_named_in_one_line(project_root, arguments, message):
+    config = str(project_root / 'configs/pretrain/flsl_vit-tiny_demo.py')
+    arguments = [config if a == 'CONFIG' else a for a in arguments]
+    result = run(project_root, [sys.executable, str(project_root / 'tools/train.py')], arguments)
+    assert result.returncode == 2
+    assert message in result.stderr and 'Traceback' not in result.stderr
