@@ -1,0 +1,109 @@
+"""Loading any known checkpoint into a backbone, strictly."""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from .checkpoint_error import CheckpointError
+from .layouts import Checkpoint, identify
+from .load_report import LoadReport
+from .matching import Target, match
+from .names import Entry, to_our_names
+from .reading import read_checkpoint
+from .recorded import recorded_heads
+
+Source = str | os.PathLike | Mapping[str, Any]
+
+
+def load_pretrained(
+    module: nn.Module, source: Source, key: str | None = None, trust: bool = False
+) -> LoadReport:
+    """Load a pretrained ViT into a backbone, or stop without touching it.
+
+    Args:
+        module: ``FLSLVisionTransformer``, ``ViTFPN`` or ``ViTDet``.
+        source: Path or state dict in any layout of :data:`~flsl_mm.checkpoint.layouts.LAYOUTS`.
+        key: ``'teacher'`` or ``'student'``. Files of one network need none. Without it the teacher
+            is taken (of MoCo v3 the momentum encoder).
+        trust: Also read files that may execute code, see :func:`read_checkpoint`.
+
+    Returns:
+        LoadReport: What became of every key; also logged.
+
+    Raises:
+        CheckpointError: The file cannot be read or does not cover and fit the backbone.
+    """
+    name, checkpoint = open_checkpoint(source, trust)
+    try:
+        found = identify(checkpoint)
+        network = choose_network(found, key)
+        entries, report = take_network(found, network, name, key)
+        target = Target.of(module)
+        tensors = match(entries, target, report)
+        report_rest(found, report)
+    except CheckpointError as error:
+        raise CheckpointError(f'{name}: {error}') from error
+    with torch.no_grad():
+        for parameter, tensor in tensors.items():
+            target.parameters[parameter].copy_(tensor)
+    print_log(f'Loaded pretrained weights\n{report}', logger='current', level=logging.INFO)
+    return report
+
+
+def open_checkpoint(source: Source, trust: bool) -> tuple[str, Mapping[str, Any]]:
+    """Name of a source for messages, and what it holds."""
+    if isinstance(source, Mapping):
+        return 'state dict', source
+    return str(source), read_checkpoint(source, trust)
+
+
+def choose_network(found: Checkpoint, key: str | None) -> str:
+    """The network that ``key`` stands for, the default one where it is None.
+
+    Raises:
+        CheckpointError: The file has no such network.
+    """
+    networks = found.networks()
+    if key not in (None, 'teacher', 'student'):
+        raise CheckpointError(f"key must be 'teacher' or 'student', got {key!r}")
+    if 'backbone' in networks:
+        meta = found.other.get('meta')
+        origin = meta.get('network') if isinstance(meta, Mapping) else None
+        if key is not None and origin in ('teacher', 'student') and origin != key:
+            raise CheckpointError(f'holds the {origin} only, not the {key}')
+    if 'backbone' in networks or key is None:
+        return networks[0]
+    if key not in networks:
+        raise CheckpointError(f'holds no {key}, only the {networks[0]}')
+    return key
+
+
+def take_network(
+    found: Checkpoint, network: str, source: str, key: str | None = None
+) -> tuple[dict[str, Entry], LoadReport]:
+    """One network's tensors under our names, and a report to be filled in."""
+    entries = to_our_names(found.select(found.layout.networks[network]))
+    report = LoadReport(source, found.layout.name, network)
+    if network == 'backbone':
+        report.note = 'the only one in the file'
+    elif key is None:
+        report.note = 'the default; in the file: ' + ', '.join(found.networks())
+    if 'pos_embed' in entries and entries['pos_embed'].tensor.ndim:
+        width = entries['pos_embed'].tensor.shape[-1]
+        report.num_heads = recorded_heads(found.other, found.layout.name, width)
+    return entries, report
+
+
+def report_rest(found: Checkpoint, report: LoadReport) -> None:
+    """Report what no network taken from the file accounts for."""
+    owner = f"{report.network}'s " if report.network in ('teacher', 'student') else ''
+    for entry in found.entries.values():
+        for key in entry.keys:
+            if key not in report.used:
+                report.ignored.setdefault(key, f'outside the {owner}backbone')
+    report.ignored.update(dict.fromkeys(map(str, found.other), 'no weights'))

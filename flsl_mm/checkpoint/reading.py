@@ -1,0 +1,118 @@
+"""Reading checkpoint files without running what is in them."""
+
+import argparse
+import os
+import pickle
+import re
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from .checkpoint_error import CheckpointError
+
+# mmengine stores its log history beside the weights. Nothing here needs it, so these names become
+# an inert object instead of being let in: `getattr`, which mmengine allows, reaches everything.
+_NOT_READ = {
+    'mmengine.logging.history_buffer': ('HistoryBuffer',),
+    'numpy': ('ndarray', 'dtype'),
+    'numpy.core.multiarray': ('_reconstruct', 'scalar'),
+    'numpy._core.multiarray': ('_reconstruct', 'scalar'),
+    'builtins': ('getattr',),
+    '__builtin__': ('getattr',),
+}
+
+
+class _Inert:
+    """Stands for an object of the file that is not read."""
+
+    def __new__(cls, *args: Any) -> '_Inert':
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> dict[str, Any]:
+    """Read a ``.pth`` or ``.safetensors`` file to the CPU.
+
+    Pickles are read with ``weights_only=True`` and a short allow-list (``argparse.Namespace``;
+    log histories are skipped), so nothing in the file is executed.
+
+    Args:
+        path: The file.
+        trust: Also accept files with other Python objects. **Such a file can execute any code.**
+
+    Returns:
+        dict: What the file holds; for ``.safetensors`` ``dict(meta=..., state_dict=...)``.
+
+    Raises:
+        CheckpointError: The file is missing, empty, truncated, foreign, or needs ``trust``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f'{path}: is a folder, not a checkpoint file')
+    if not path.is_file():
+        raise CheckpointError(f'{path}: no such file')
+    if path.stat().st_size == 0:
+        raise CheckpointError(f'{path}: the file is empty')
+    try:
+        if path.suffix == '.safetensors':
+            checkpoint = _read_safetensors(path)
+        else:
+            checkpoint = _read_pickle(path, trust)
+    except CheckpointError as error:
+        raise CheckpointError(f'{path}: {error}') from None
+    except Exception as error:  # torch, zipfile and pickle raise about anything on broken files
+        reason = str(error).split('\n')[0].strip()[:200] or type(error).__name__
+        raise CheckpointError(f'{path}: truncated, damaged or foreign file ({reason})') from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'{path}: holds a {type(checkpoint).__name__}, not a dict of tensors')
+    return checkpoint
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework='pt') as file:
+        tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}
+        return dict(meta=file.metadata() or {}, state_dict=tensors)
+
+
+def _read_pickle(path: Path, trust: bool) -> Any:
+    with path.open('rb') as file:
+        head = file.read(4)
+    if path.suffix == '.pkl' or (head[:1] == b'\x80' and head != b'\x80\x02\x8a\n'):
+        raise CheckpointError(
+            'a bare Python pickle is never read; save its weights with torch.save or safetensors'
+        )
+    if not head.startswith((b'PK', b'\x80')):
+        raise CheckpointError('is neither a torch checkpoint nor a .safetensors file')
+    if trust:
+        return torch.load(path, map_location='cpu', weights_only=False)
+    try:
+        with _allow_list(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # about pickles that it then refuses
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        blocked = re.search(r'GLOBAL ([\w.]+)', str(error))
+        detail = re.search(r'WeightsUnpickler error: (.*)', str(error))
+        what = f'Python object {blocked[1]}' if blocked else detail[1] if detail else 'unknown'
+        raise CheckpointError(
+            f'needs more than weights ({what}), which could execute code; '
+            'if you trust its author, pass --trust (trust=True in Python)'
+        ) from error
+
+
+def _allow_list() -> AbstractContextManager:
+    """Context in which torch's safe unpickler knows our few names (torch >= 2.5)."""
+    inert = [
+        type(name, (_Inert,), dict(__module__=module))
+        for module, names in _NOT_READ.items()
+        for name in names
+    ]
+    if not hasattr(torch.serialization, 'safe_globals'):
+        return nullcontext()
+    return torch.serialization.safe_globals([argparse.Namespace, *inert])

@@ -1,0 +1,40 @@
+"""Publish the backbone of a checkpoint: no optimiser, sha256 in the name, its origin as JSON."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from flsl_mm.checkpoint import CheckpointError, publish_model
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('source', metavar='IN', help='checkpoint to read, in any known layout')
+    parser.add_argument(
+        'destination',
+        metavar='OUT',
+        help='DIR/NAME.pth or .safetensors; the file becomes DIR/NAME-<sha256>.pth',
+    )
+    parser.add_argument(
+        '--key', choices=('teacher', 'student'), help='network to take (default: the teacher)'
+    )
+    parser.add_argument(
+        '--trust', action='store_true', help='read IN even if that can execute code inside it'
+    )
+    parser.add_argument('--force', action='store_true', help='replace files that exist')
+    args = parser.parse_args(arguments)
+    try:
+        path, report = publish_model(
+            args.source, args.destination, args.key, args.trust, args.force
+        )
+    except CheckpointError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(report)
+    print(f'wrote {path} and {path.with_suffix(".json").name}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
