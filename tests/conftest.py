@@ -1,8 +1,12 @@
 """Fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: see tools/train.py.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 PROJECT_ROOT = Path(__file__).parents[1]
 

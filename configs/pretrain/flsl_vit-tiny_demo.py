@@ -42,7 +42,7 @@ train_dataloader = dict(
     ),
 )
 
-train_cfg = dict(max_epochs=20)
+train_cfg = dict(max_epochs=16)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
 param_scheduler = dict(warmup=2)

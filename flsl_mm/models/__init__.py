@@ -1,8 +1,19 @@
 """Models; importing this registers them."""
 
-from .backbones import *  # noqa: F403
-from .data_preprocessors import *  # noqa: F403
-from .heads import *  # noqa: F403
+from .backbones import FLSLVisionTransformer, ViTDet, ViTFPN
+from .data_preprocessors import MultiViewPreprocessor
+from .heads import FLSLHead
 from .mean_shift import mean_shift
-from .necks import *  # noqa: F403
-from .selfsup import *  # noqa: F403
+from .necks import MeanShiftNeck
+from .selfsup import FLSL
+
+__all__ = [
+    'FLSL',
+    'FLSLHead',
+    'FLSLVisionTransformer',
+    'MeanShiftNeck',
+    'MultiViewPreprocessor',
+    'ViTDet',
+    'ViTFPN',
+    'mean_shift',
+]

@@ -1,7 +1,7 @@
 """Sampler whose stream is a function of seed, epoch and position only."""
 
 import math
-from typing import Iterator, Optional, Sized
+from collections.abc import Iterator, Sized
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class ResumableSampler(Sampler):
         shuffle: Whether to shuffle.
     """
 
-    def __init__(self, dataset: Sized, seed: Optional[int] = None, shuffle: bool = True) -> None:
+    def __init__(self, dataset: Sized, seed: int | None = None, shuffle: bool = True) -> None:
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.seed = seed or 0
