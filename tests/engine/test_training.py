@@ -179,6 +179,17 @@ def test_resuming_is_exact(make_runner, tiny_config, by_epoch):
     assert_same_state(torch.load(work_dir / 'resumed' / names[1], weights_only=False), expected)
 
 
+def test_resuming_with_another_batch_size_starts_at_an_epoch(make_runner, tiny_config):
+    train(make_runner, tiny_config, **{'default_hooks.checkpoint.interval': 1})
+    overrides = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 3}  # 3 iterations each
+    checkpoint = str(Path(tiny_config.work_dir) / 'epoch_1.pth')
+    runner, spy = make_runner(tiny_config, resume=True, load_from=checkpoint, **overrides), Spy()
+    runner.register_hook(spy)
+    runner.train()
+    assert len(spy.rows) == 6 and runner.iter == 9
+    assert runner.param_schedulers[0].last_step == 9
+
+
 def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runner, tiny_config):
     class Poison(Hook):
         def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
@@ -204,3 +215,18 @@ def test_the_config_in_a_checkpoint_can_be_read_back(make_runner, tiny_config):
     checkpoint = torch.load(Path(tiny_config.work_dir) / 'epoch_2.pth', weights_only=False)
     cfg = Config.fromstring(checkpoint['meta']['cfg'], '.py')
     assert cfg.model.neck.window_sizes == {'global': 2, 'local': 2}
+
+
+def test_weights_that_are_not_finite_are_not_saved(make_runner, tiny_config):
+    class Poison(Hook):
+        priority = 'LOWEST'
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            if runner.iter == 3:  # the last one: no loss will tell
+                runner.model.teacher.head.prototypes.weight[0, 0] = float('inf')
+
+    runner = make_runner(tiny_config, **{'default_hooks.checkpoint.interval': 1})
+    runner.register_hook(Poison())
+    with pytest.raises(RuntimeError, match=r'prototypes.weight is not finite .*epoch_1\.pth'):
+        runner.train()
+    assert [p.name for p in Path(tiny_config.work_dir).glob('*.pth')] == ['epoch_1.pth']

@@ -66,4 +66,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             'at the beginning of the epoch.'
         )
         self._iter = self._epoch * length
+        for scheduler in self.runner.param_schedulers or ():
+            if not scheduler.by_epoch:
+                scheduler.last_step = self._iter
         return 0

@@ -58,6 +58,11 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
             *args, warmup=warmup * epoch_length, begin=begin, end=end * epoch_length, **kwargs
         )
 
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Resume the step; the length of warm-up and run stay those of the config."""
+        own = dict(warmup=self.warmup, eta_min=self.eta_min, end=self.end)
+        super().load_state_dict({**state_dict, **own})
+
     def _get_value(self) -> list[float]:
         return [self.value_at(self.last_step, base) for base in self.base_values]
 

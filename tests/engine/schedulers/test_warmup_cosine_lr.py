@@ -53,5 +53,14 @@ def test_a_run_shorter_than_its_warm_up_just_warms_up():
     assert trace(epochs=2) == pytest.approx([1e-3 * (i + 1) / 50 for i in range(10)])
 
 
+def test_a_longer_run_can_resume_a_shorter_one():
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=1e-3)
+    short, long = (WarmupCosineLR(OptimWrapper(optimizer), warmup=2, end=n) for n in (10, 100))
+    for _ in range(9):
+        short.step()
+    long.load_state_dict(short.state_dict())
+    assert (long.last_step, long.end) == (9, 100)
+
+
 def test_resuming_continues_the_schedule():
     assert trace(epochs=20, resume_at=63) == pytest.approx(trace(epochs=20))
