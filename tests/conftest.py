@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time, however slow the machine is.
+settings.register_profile('project', deadline=None, derandomize=True)
+settings.load_profile('project')
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -124,3 +129,57 @@ def make_runner():
         return RUNNERS.build(cfg)
 
     return build
+
+
+@pytest.fixture
+def shrink_coco(shared_dir, tmp_path):
+    """Shrinks a detection config, without replacing any part of it, to run on sample images."""
+    from mmengine.config import Config
+
+    def shrink(name: str, factor: int = 8) -> Config:
+        cfg = Config.fromfile(PROJECT_ROOT / f'configs/coco/{name}.py')
+        for split in ('train', 'val', 'test'):
+            loader = cfg[f'{split}_dataloader']
+            loader.update(num_workers=0, persistent_workers=False)
+            folder = 'train2017' if split == 'train' else 'val2017'
+            loader.dataset.update(
+                data_root=str(shared_dir / 'data/coco'), data_prefix=dict(img=f'images/{folder}')
+            )
+            _shrink_images(loader.dataset.pipeline, factor)
+            if split != 'train':
+                cfg[f'{split}_evaluator'].ann_file = str(
+                    shared_dir / f'data/coco/annotations/instances_{folder}.json'
+                )
+        backbone = cfg.model.backbone
+        backbone.update(embed_dims=48, depth=4, num_heads=3, img_size=backbone.img_size // factor)
+        if backbone.type == 'ViTFPN':
+            backbone.out_indices = (0, 1, 2, 3)
+            cfg.model.neck.in_channels = [48] * 4
+        else:
+            backbone.update(window_size=4, global_indices=(1, 3), pretrain_img_size=64)
+            cfg.model.data_preprocessor.pad_size_divisor //= factor
+        cfg.model.roi_head.bbox_head.fc_out_channels = 64
+        cfg.model.test_cfg.rcnn.score_thr = 0.0  # an untrained network detects something too
+        cfg.train_dataloader.update(batch_size=2)
+        cfg.train_dataloader.dataset.indices = 4  # two iterations
+        cfg.train_cfg.update(max_epochs=1, val_interval=1)
+        cfg.default_hooks.logger.interval = 1
+        cfg.work_dir = str(tmp_path / 'run')
+        return cfg
+
+    return shrink
+
+
+def _shrink_images(value, factor: int) -> None:
+    """Divide the sizes in a pipeline by ``factor``, in place."""
+    if isinstance(value, list):
+        for item in value:
+            _shrink_images(item, factor)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key in ('scale', 'crop_size'):
+                value[key] = tuple(side // factor for side in item)
+            elif key == 'scales':
+                value[key] = [tuple(side // factor for side in scale) for scale in item]
+            else:
+                _shrink_images(item, factor)
