@@ -1,4 +1,4 @@
-"""Checks the OpenMMLab packages before anything imports them."""
+"""Checks torch and the OpenMMLab packages before anything imports them."""
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -6,10 +6,11 @@ from importlib.util import find_spec
 from re import match
 
 # Import name -> the oldest version that has what this package uses.
-MINIMUM_VERSIONS = {'mmengine': '0.10.0', 'mmcv': '2.0.0', 'mmpretrain': '1.2.0'}
+MINIMUM_VERSIONS = {'torch': '2.1', 'mmengine': '0.10.0', 'mmcv': '2.0.0', 'mmpretrain': '1.2.0'}
 
 # Import name -> distributions that fill it: upstream OpenMMLab's first, then OneDL's.
 DISTRIBUTIONS = {
+    'torch': ('torch',),
     'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
     'mmcv': ('mmcv', 'mmcv-full', 'mmcv-lite', 'onedl-mmcv'),
     'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
@@ -37,7 +38,11 @@ def check_dependencies() -> None:
             )
     lacking = [text for module in MINIMUM_VERSIONS if (text := describe_lack(module))]
     if lacking:
-        wanted = ' '.join(f'"{module}>={MINIMUM_VERSIONS[module]}"' for module in MINIMUM_VERSIONS)
+        wanted = ' '.join(
+            f'"{module}>={MINIMUM_VERSIONS[module]}"'
+            for module in MINIMUM_VERSIONS
+            if module != 'torch'
+        )
         raise ImportError(
             f'flsl_mm needs {", ".join(lacking)}. `make setup` in a checkout of flsl_mm builds an '
             'environment; into your own, install the OneDL builds (`pip install ".[onedl]"` there, '

@@ -131,8 +131,8 @@ def make_runner():
     return build
 
 
-@pytest.fixture
-def shrink_coco(shared_dir, tmp_path):
+@pytest.fixture(scope='session')
+def shrink_coco(shared_dir, tmp_path_factory):
     """Shrinks a detection config, without replacing any part of it, to run on sample images."""
     from mmengine.config import Config
 
@@ -159,12 +159,16 @@ def shrink_coco(shared_dir, tmp_path):
             backbone.update(window_size=4, global_indices=(1, 3), pretrain_img_size=64)
             cfg.model.data_preprocessor.pad_size_divisor //= factor
         cfg.model.roi_head.bbox_head.fc_out_channels = 64
-        cfg.model.test_cfg.rcnn.score_thr = 0.0  # an untrained network detects something too
+        cfg.model.train_cfg.rcnn.sampler.num = 32
+        # An untrained network detects something too; few masks, for the time they take.
+        cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=10)
+        for limits in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
+            limits.update(nms_pre=100, max_per_img=50)
         cfg.train_dataloader.update(batch_size=2)
         cfg.train_dataloader.dataset.indices = 4  # two iterations
         cfg.train_cfg.update(max_epochs=1, val_interval=1)
         cfg.default_hooks.logger.interval = 1
-        cfg.work_dir = str(tmp_path / 'run')
+        cfg.work_dir = str(tmp_path_factory.mktemp(name) / 'run')
         return cfg
 
     return shrink

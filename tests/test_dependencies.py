@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 CHECK = 'import runpy; runpy.run_path({!r})["check_dependencies"]()'
-NEW_ENOUGH = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmpretrain': '1.2.0'}
-ONEDL = {'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmpretrain': '1.3.6'}
+TORCH = {'torch': '2.11.0'}
+NEW_ENOUGH = {**TORCH, 'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmpretrain': '1.2.0'}
+ONEDL = {
+    **TORCH,
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmpretrain': '1.3.6',
+}
 
 
 def install(site: Path, distributions: dict[str, str]) -> None:
@@ -58,7 +64,7 @@ def test_the_installed_stack_passes():
 
 def test_import_names_every_missing_package_and_both_remedies(project_root, tmp_path):
     line = run('import flsl_mm', tmp_path, project_root).stderr.splitlines()[-1]
-    assert line.startswith('ImportError: flsl_mm needs mmengine>=')
+    assert line.startswith('ImportError: flsl_mm needs torch>=2.1 (not installed), mmengine>=')
     for text in ('mmcv>=2.0.0 (not installed)', 'mmpretrain>=', '.[onedl]', 'mim install'):
         assert text in line
 
@@ -70,7 +76,7 @@ def test_too_old_a_package_is_named_with_the_version_found(check):
 
 
 def test_mmcv_full_counts_as_an_old_mmcv(check):
-    line = check({'mmengine': '0.10.7', 'mmcv-full': '1.7.2', 'mmpretrain': '1.2.0'})
+    line = check({**TORCH, 'mmengine': '0.10.7', 'mmcv-full': '1.7.2', 'mmpretrain': '1.2.0'})
     assert 'mmcv>=2.0.0 (found 1.7.2)' in line
 
 
@@ -87,7 +93,7 @@ def test_a_source_tree_without_metadata_is_asked_itself(check, tmp_path):
     source = tmp_path / 'mmcv' / '__init__.py'
     source.parent.mkdir()
     source.write_text('__version__ = "1.9.0+local"\n')
-    line = check({name: NEW_ENOUGH[name] for name in ('mmengine', 'mmpretrain')})
+    line = check({name: NEW_ENOUGH[name] for name in ('torch', 'mmengine', 'mmpretrain')})
     assert 'mmcv>=2.0.0 (found 1.9.0+local)' in line
 
 

@@ -20,6 +20,7 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 import flsl_mm  # noqa: F401  (registers the models)
+from flsl_mm.checkpoint import load_model
 from flsl_mm.datasets.scenes import make_scene
 
 matplotlib.use('Agg')
@@ -93,8 +94,7 @@ def draw_similarity(work_dir: Path, epochs: int) -> None:
     torch.manual_seed(0)
     before, after = (MODELS.build(cfg.model).eval() for _ in range(2))
     before.init_weights()
-    weights = torch.load(work_dir / f'epoch_{epochs}.pth', map_location='cpu', weights_only=False)
-    after.load_state_dict(weights['state_dict'])
+    load_model(after, work_dir / f'epoch_{epochs}.pth')
 
     rng = np.random.default_rng(1)
     figure, axes = plt.subplots(3, NUM_SHOWN, figsize=(1.6 * NUM_SHOWN, 5.0))

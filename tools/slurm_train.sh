@@ -11,6 +11,11 @@ fi
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-8}
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
+# The project's own environment, unless another one is active.
+if [ -z "${PYTHON:-}${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$ROOT/.venv/bin/python" ]; then
+    PYTHON=$ROOT/.venv/bin/python
+fi
+PYTHON=${PYTHON:-python}
 
 # SRUN_ARGS is a list of options, so it is left unquoted.
 # shellcheck disable=SC2086
@@ -22,4 +27,4 @@ PYTHONPATH="$ROOT:${PYTHONPATH:-}" srun --partition="$1" \
     --cpus-per-task="${CPUS_PER_TASK:-8}" \
     --kill-on-bad-exit=1 \
     ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$ROOT/tools/train.py" "$3" --launcher slurm "${@:4}"
+    "$PYTHON" -u "$ROOT/tools/train.py" "$3" --launcher slurm "${@:4}"

@@ -8,6 +8,7 @@ Example:
 import argparse
 import os
 import os.path as osp
+import sys
 
 # Before torch is imported. By default OpenMP's threads spin while they wait, which slows training
 # on a CPU ten times down as soon as anything else, such as a data worker, wants the same cores.
@@ -16,6 +17,8 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+
+from flsl_mm.checkpoint import CheckpointError  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,7 +84,8 @@ def use_mixed_precision(optim_wrapper: dict) -> None:
     import torch
 
     if optim_wrapper.get('type') == 'FLSLOptimWrapper':
-        optim_wrapper['precision'] = 'auto' if torch.cuda.is_available() else 'bfloat16'
+        if optim_wrapper.get('precision', 'auto') in ('auto', 'float32'):
+            optim_wrapper['precision'] = 'auto' if torch.cuda.is_available() else 'bfloat16'
     else:
         optim_wrapper['type'] = 'AmpOptimWrapper'
         optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -91,8 +95,11 @@ def main() -> None:
     """Train."""
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    try:
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
+    except (CheckpointError, FileNotFoundError) as error:
+        sys.exit(f'train.py: error: {error}')
 
 
 if __name__ == '__main__':

@@ -18,8 +18,8 @@ log_processor = dict(
     r'attended_tokens|cos_token_mode).*',
 )
 
-# JSON in work_dir/<time>/vis_data, and TensorBoard. For Weights & Biases:
-#   --cfg-options visualizer.vis_backends.2.type=WandbVisBackend
+# JSON in work_dir/<time>/vis_data, and TensorBoard. For Weights & Biases in its place:
+#   --cfg-options visualizer.vis_backends.1.type=WandbVisBackend
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 

@@ -54,12 +54,7 @@ def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> dict[str, A
         CheckpointError: The file is missing, empty, truncated, foreign, or needs ``trust``.
     """
     path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(f'{path}: is a folder, not a checkpoint file')
-    if not path.is_file():
-        raise CheckpointError(f'{path}: no such file')
-    if path.stat().st_size == 0:
-        raise CheckpointError(f'{path}: the file is empty')
+    check_file(path)
     try:
         if path.suffix == '.safetensors':
             checkpoint = _read_safetensors(path)
@@ -73,6 +68,21 @@ def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> dict[str, A
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path}: holds a {type(checkpoint).__name__}, not a dict of tensors')
     return checkpoint
+
+
+def check_file(path: str | os.PathLike) -> None:
+    """Check that there is a file, without reading it.
+
+    Raises:
+        CheckpointError: It is missing, a folder or empty.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f'{path}: is a folder, not a checkpoint file')
+    if not path.is_file():
+        raise CheckpointError(f'{path}: no such file')
+    if path.stat().st_size == 0:
+        raise CheckpointError(f'{path}: the file is empty')
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Writing checkpoint files whole or not at all."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..whole_file import whole_file
 from .checkpoint_error import CheckpointError
 
 
@@ -65,12 +65,9 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     Raises:
         CheckpointError: The file cannot be written; nothing is left behind.
     """
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        write(part)
-        os.replace(part, path)
+        with whole_file(path) as draft:
+            write(draft)
     except Exception as error:  # of the system, torch or safetensors
         reason = str(error).split('\n')[0]
         raise CheckpointError(f'{path}: cannot be written ({reason})') from error
-    finally:
-        part.unlink(missing_ok=True)

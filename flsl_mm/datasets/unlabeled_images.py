@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
@@ -83,12 +84,14 @@ class UnlabeledImages(BaseDataset):
         return names
 
     def __getitem__(self, key: int | SampleKey) -> dict:
-        """The packed sample of ``key``; a plain index is its own seed.
+        """The packed sample of ``key``; a plain index gets a seed from torch's generator.
 
         Raises:
             RuntimeError: 100 images in a row cannot be read.
         """
-        index, seed = (key.index, key.seed) if isinstance(key, SampleKey) else (key, key)
+        if not isinstance(key, SampleKey):
+            key = SampleKey(key, int(torch.randint(2**31, ())))
+        index, seed = key
         broken: list[str] = []
         for offset in range(min(len(self), MAX_BROKEN_IN_A_ROW)):
             results = self.get_data_info((index + offset) % len(self))

@@ -99,7 +99,16 @@ def test_the_same_key_gives_the_same_bytes_and_another_seed_another_crop(tmp_pat
     other = dataset[SampleKey(1, 8)]
     assert other['data_samples'].img_path == first['data_samples'].img_path
     assert not torch.equal(first['inputs'], other['inputs'])
-    assert torch.equal(dataset[1]['inputs'], dataset[SampleKey(1, 1)]['inputs'])
+
+
+def test_a_plain_index_gives_another_crop_each_time(tmp_path):
+    write_images(tmp_path, ['a.png', 'b.png'])
+    dataset = build(tmp_path)
+    torch.manual_seed(0)
+    crops = [dataset[1]['inputs'] for _ in range(2)]
+    assert not torch.equal(*crops)
+    torch.manual_seed(0)
+    assert torch.equal(dataset[1]['inputs'], crops[0])
 
 
 def test_samples_do_not_depend_on_the_number_of_workers(tmp_path):

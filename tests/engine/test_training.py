@@ -1,11 +1,14 @@
 """Real runs of a tiny ViT: what a user's training does, and what it survives."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+
+from flsl_mm.checkpoint import CheckpointError
 
 STATE = ('state_dict', 'optimizer', 'param_schedulers')
 
@@ -25,6 +28,7 @@ class Spy(Hook):
                 prototypes=model.head.prototypes.weight.detach().clone(),
                 momentum=model.momentum,
                 teacher_temp=model.head.teacher_temp,
+                lr=runner.optim_wrapper.get_lr()['lr'][0],
                 decay=[group['weight_decay'] for group in runner.optim_wrapper.param_groups],
                 images=data_batch['inputs'].clone(),
                 random_state=torch.get_rng_state(),
@@ -151,18 +155,21 @@ def test_data_do_not_depend_on_the_number_of_workers(make_runner, tiny_config):
     assert not torch.equal(runs[0][0]['images'], runs[0][2]['images'])
 
 
+@pytest.mark.parametrize('accumulated', [1, 2])
 @pytest.mark.parametrize('by_epoch', [True, False])
-def test_resuming_is_exact(make_runner, tiny_config, by_epoch):
-    """Stopped after 3 of 6 iterations (in mid-epoch), or after the first of 3 epochs."""
+def test_resuming_is_exact(make_runner, tiny_config, by_epoch, accumulated):
+    """Three epochs of three iterations, stopped after an epoch or in the middle of the second."""
     saving = {
         'default_hooks.checkpoint.interval': 1,
         'default_hooks.checkpoint.by_epoch': by_epoch,
         'default_hooks.checkpoint.max_keep_ckpts': -1,
+        'optim_wrapper.accumulative_counts': accumulated,
+        'train_dataloader.batch_size': 4,
         'train_cfg.max_epochs': 3,
     }
     whole = train(make_runner, tiny_config, **saving)
     work_dir = Path(tiny_config.work_dir)
-    names = ('epoch_1.pth', 'epoch_3.pth') if by_epoch else ('iter_3.pth', 'iter_6.pth')
+    names = ('epoch_1.pth', 'epoch_3.pth') if by_epoch else ('iter_5.pth', 'iter_9.pth')
     expected = torch.load(work_dir / names[1], weights_only=False)
     resumed = train(
         make_runner,
@@ -172,22 +179,109 @@ def test_resuming_is_exact(make_runner, tiny_config, by_epoch):
         resume=True,
         load_from=str(work_dir / names[0]),
     )
-    assert len(resumed) == (4 if by_epoch else 3)
+    assert len(resumed) == (6 if by_epoch else 4)
     for left, right in zip(whole[-len(resumed) :], resumed):
         assert torch.equal(left['images'], right['images'])
         assert torch.equal(left['random_state'], right['random_state'])
     assert_same_state(torch.load(work_dir / 'resumed' / names[1], weights_only=False), expected)
 
 
-def test_resuming_with_another_batch_size_starts_at_an_epoch(make_runner, tiny_config):
-    train(make_runner, tiny_config, **{'default_hooks.checkpoint.interval': 1})
-    overrides = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 3}  # 3 iterations each
+def test_checkpoints_by_iteration_wait_for_the_optimizer_step(make_runner, tiny_config):
+    overrides = {
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.checkpoint.by_epoch': False,
+        'default_hooks.checkpoint.max_keep_ckpts': -1,
+        'optim_wrapper.accumulative_counts': 2,
+        'train_dataloader.batch_size': 4,
+    }
+    train(make_runner, tiny_config, **overrides)
+    saved = sorted(p.name for p in Path(tiny_config.work_dir).glob('*.pth'))
+    # Three iterations an epoch: the second step of each comes early, at its end.
+    assert saved == ['iter_2.pth', 'iter_3.pth', 'iter_5.pth', 'iter_6.pth']
+
+
+@pytest.mark.parametrize('batch_size, per_epoch', [(4, 3), (3, 4), (12, 1)])
+def test_resuming_with_another_batch_size_starts_at_an_epoch(
+    make_runner, tiny_config, batch_size, per_epoch
+):
+    scaled = {'auto_scale_lr.enable': True, 'param_scheduler.warmup': 0}
+    train(make_runner, tiny_config, **scaled, **{'default_hooks.checkpoint.interval': 1})
+    overrides = {'train_dataloader.batch_size': batch_size, 'train_cfg.max_epochs': 4}
     checkpoint = str(Path(tiny_config.work_dir) / 'epoch_1.pth')
-    runner, spy = make_runner(tiny_config, resume=True, load_from=checkpoint, **overrides), Spy()
+    runner = make_runner(tiny_config, resume=True, load_from=checkpoint, **scaled, **overrides)
+    spy = Spy()
     runner.register_hook(spy)
     runner.train()
-    assert len(spy.rows) == 6 and runner.iter == 9
-    assert runner.param_schedulers[0].last_step == 9
+    assert len(spy.rows) == 3 * per_epoch and runner.iter == 4 * per_epoch
+    base = 1e-3 * batch_size / 256
+    expected = [
+        1e-6 + 0.5 * (base - 1e-6) * (1 + math.cos(math.pi * i / (4 * per_epoch)))
+        for i in range(per_epoch, 4 * per_epoch)
+    ]
+    assert [row['lr'] for row in spy.rows] == pytest.approx(expected)
+
+
+def test_a_finished_run_can_be_resumed_to_more_epochs(make_runner, tiny_config):
+    train(make_runner, tiny_config)
+    checkpoint = str(Path(tiny_config.work_dir) / 'epoch_2.pth')
+    overrides = {'train_cfg.max_epochs': 4, 'param_scheduler.warmup': 0}
+    rows = train(make_runner, tiny_config, resume=True, load_from=checkpoint, **overrides)
+    expected = [1e-6 + 0.5 * (1e-3 - 1e-6) * (1 + math.cos(math.pi * i / 8)) for i in range(4, 8)]
+    assert [row['lr'] for row in rows] == pytest.approx(expected)
+
+
+def test_files_that_do_not_fit_the_model_are_refused(make_runner, tiny_config, tmp_path):
+    torch.save(dict(state_dict={'foo.weight': torch.ones(1)}), tmp_path / 'other.pth')
+    runner = make_runner(tiny_config, load_from=str(tmp_path / 'other.pth'))
+    with pytest.raises(CheckpointError, match='1 unexpected: foo.weight'):
+        runner.train()
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_checkpoints_never_execute_code(make_runner, tiny_config, tmp_path, resume):
+    class Payload:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / 'executed',)
+
+    torch.save(dict(state_dict={}, meta=Payload()), tmp_path / 'evil.pth')
+    runner = make_runner(tiny_config, load_from=str(tmp_path / 'evil.pth'), resume=resume)
+    with pytest.raises(CheckpointError, match='evil.pth'):
+        runner.train()
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_a_student_alone_starts_training(make_runner, tiny_config, tmp_path):
+    student = make_runner(tiny_config).model
+    with torch.no_grad():
+        student.backbone.ln1.bias.fill_(0.5)
+    weights = {k: v for k, v in student.state_dict().items() if not k.startswith('teacher.')}
+    torch.save(dict(state_dict=weights), tmp_path / 'student.pth')
+    runner = make_runner(tiny_config, load_from=str(tmp_path / 'student.pth'))
+    runner.train()
+    assert runner.model.teacher.backbone.ln1.bias.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_sampler_that_cannot_skip_is_refused(make_runner, tiny_config):
+    with pytest.raises(ValueError, match='ResumableSampler'):
+        make_runner(tiny_config, **{'train_dataloader.sampler.type': 'DefaultSampler'}).train()
+
+
+def test_schedules_in_epochs_are_refused_by_a_loop_of_iterations(make_runner, tiny_config):
+    tiny_config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=3)
+    with pytest.raises(ValueError, match='give it in iterations'):
+        make_runner(tiny_config).train()
+
+
+def test_a_loop_of_iterations_trains_too(make_runner, tiny_config):
+    tiny_config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4)
+    scheduler = dict(by_epoch=False, convert_to_iter_based=False, warmup=0)
+    tiny_config.param_scheduler.update(scheduler)
+    tiny_config.default_hooks.checkpoint.update(by_epoch=False, interval=4)
+    tiny_config.log_processor.by_epoch = False
+    rows = train(make_runner, tiny_config)
+    assert rows[0]['lr'] == pytest.approx(1e-3) and rows[3]['lr'] < 2e-4
+    assert torch.equal(rows[0]['prototypes'], rows[1]['prototypes'])
+    assert not torch.equal(rows[1]['prototypes'], rows[2]['prototypes'])
 
 
 def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runner, tiny_config):
@@ -211,10 +305,11 @@ def test_too_few_images_for_a_batch_are_named(make_runner, tiny_config):
 def test_the_config_in_a_checkpoint_can_be_read_back(make_runner, tiny_config):
     from mmengine.config import Config
 
+    tiny_config.model.neck.window_sizes = {'global': 4, 'local': 2}
     train(make_runner, tiny_config)
     checkpoint = torch.load(Path(tiny_config.work_dir) / 'epoch_2.pth', weights_only=False)
     cfg = Config.fromstring(checkpoint['meta']['cfg'], '.py')
-    assert cfg.model.neck.window_sizes == {'global': 2, 'local': 2}
+    assert cfg.model.neck.window_sizes == {'global': 4, 'local': 2}
 
 
 def test_weights_that_are_not_finite_are_not_saved(make_runner, tiny_config):

@@ -15,7 +15,7 @@ model = dict(
         # The scale is the cluster size; the log's `attended_tokens` shows it. [C]
         self_scale=0.1 / embed_dims**0.5,
         cross_scale=0.2 / embed_dims**0.5,
-        window_sizes={'global': 2, 'local': 2},  # [P] Appendix I.2
+        # window_sizes={'global': 2, 'local': 2} is the default. [P] Appendix I.2
     ),
     head=dict(
         type='FLSLHead',

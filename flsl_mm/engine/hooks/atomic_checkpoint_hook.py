@@ -2,6 +2,7 @@
 
 import os.path as osp
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process, master_only
@@ -31,6 +32,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, backend_args=dict(backend='atomic'), **kwargs)
+        self._due = False
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the directory; remove what a killed process left behind."""
@@ -41,6 +43,19 @@ class AtomicCheckpointHook(CheckpointHook):
     def _remove_leftovers(self) -> None:
         for leftover in Path(self.out_dir).glob('.*.pth.*.tmp'):
             leftover.unlink()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Save by iteration, but not while accumulated gradients wait for their step."""
+        if self.by_epoch:
+            return
+        last = self.save_last and self.is_last_train_iter(runner)
+        self._due |= last or self.every_n_train_iters(runner, self.interval, self.save_begin)
+        if self._due and runner.optim_wrapper.should_update():
+            self._due = False
+            runner.logger.info(f'Saving checkpoint at {runner.iter + 1} iterations')
+            self._save_checkpoint(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         self._check_weights(runner)

@@ -27,7 +27,7 @@ class FreezePrototypesHook(Hook):
         weight = model.head.prototypes.weight
 
         def drop_gradient(*_) -> None:
-            if runner.epoch < self.epochs:
+            if runner.iter < self.epochs * len(runner.train_dataloader):
                 weight.grad = None
 
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(drop_gradient)

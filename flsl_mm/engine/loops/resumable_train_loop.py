@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
 
@@ -20,7 +20,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         kwargs: As for :class:`mmengine.runner.EpochBasedTrainLoop`.
 
     Raises:
-        ValueError: There are too few images for one batch.
+        ValueError: There are too few images for one batch, or the sampler cannot skip.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -30,18 +30,30 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 f'{len(self.dataloader.dataset)} images on {get_world_size()} processes do not '
                 f'fill a batch: batch size {self.dataloader.batch_size} is too large'
             )
+        if not hasattr(self.dataloader.sampler, 'set_start'):
+            raise ValueError(
+                'ResumableTrainLoop needs train_dataloader.sampler=dict(type="ResumableSampler"), '
+                f'got {type(self.dataloader.sampler).__name__}'
+            )
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last."""
-        # A resumed run takes over the checkpoint's seed after the sampler was built.
-        self.dataloader.sampler.seed = self.runner.seed
+        # A resumed run takes over the checkpoint's seed after the sampler was built. All processes
+        # must shuffle alike, also where `diff_rank_seed` gives each a seed of its own.
+        seed = [self.runner.seed]
+        broadcast_object_list(seed)
+        self.dataloader.sampler.seed = seed[0]
         return super().run()
 
     def run_epoch(self) -> None:
         """Train the rest of the current epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        done = self._iterations_done()
+        done = self._iter - self._epoch * len(self.dataloader)  # not 0 after a resume in mid-epoch
+        # Gradient accumulation starts anew with every epoch, so that nothing is pending at its end.
+        self.runner.optim_wrapper.initialize_count_status(
+            self.runner.model, done, len(self.dataloader)
+        )
         self.dataloader.sampler.set_start(done * self.dataloader.batch_size)
         for idx, data_batch in enumerate(self.dataloader, start=done):
             self.run_iter(idx, data_batch)
@@ -53,20 +65,3 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         state = np.random.SeedSequence((self.runner.seed, get_rank(), self._iter))
         torch.manual_seed(int(state.generate_state(1)[0]))
         super().run_iter(idx, data_batch)
-
-    def _iterations_done(self) -> int:
-        """Iterations of this epoch behind us; 0 except right after a resume in mid-epoch."""
-        length = len(self.dataloader)
-        done = self._iter - self._epoch * length
-        if 0 <= done <= length:
-            return done
-        self.runner.logger.warning(
-            f'The checkpoint is of epoch {self._epoch}, iteration {self._iter}, but an epoch now '
-            f'has {length} iterations (other batch size, data or number of processes): continuing '
-            'at the beginning of the epoch.'
-        )
-        self._iter = self._epoch * length
-        for scheduler in self.runner.param_schedulers or ():
-            if not scheduler.by_epoch:
-                scheduler.last_step = self._iter
-        return 0

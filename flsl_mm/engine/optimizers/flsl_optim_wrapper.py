@@ -59,7 +59,7 @@ class FLSLOptimWrapper(OptimWrapper):
         if precision == 'auto':
             if self.device_type != 'cuda':
                 return torch.float32
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            return torch.bfloat16 if _has_bfloat16() else torch.float16
         if precision == 'float16' and self.device_type != 'cuda':
             raise ValueError('FLSLOptimWrapper: float16 needs a GPU; use bfloat16 on this device')
         return getattr(torch, precision)
@@ -94,5 +94,12 @@ class FLSLOptimWrapper(OptimWrapper):
     def load_state_dict(self, state_dict: dict) -> None:
         """Restore :meth:`state_dict`."""
         state_dict = dict(state_dict)
-        self.scaler.load_state_dict(state_dict.pop('scaler', {}))
+        scaler = state_dict.pop('scaler', None)
+        if scaler:  # empty when it was saved in another precision
+            self.scaler.load_state_dict(scaler)
         super().load_state_dict(state_dict)
+
+
+def _has_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16; torch's own question counts emulation as a yes."""
+    return bool(torch.version.hip) or torch.cuda.get_device_capability()[0] >= 8

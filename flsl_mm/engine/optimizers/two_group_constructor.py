@@ -13,10 +13,17 @@ class TwoGroupConstructor(DefaultOptimWrapperConstructor):
     set, which costs the fused optimizers their speed; this one makes two. Parameters without
     gradient (teacher, fixed position embedding) are in neither. The groups carry ``decayed`` so
     that a schedule of the weight decay knows which one it applies to.
+
+    Raises:
+        ValueError: ``paramwise_cfg`` is given; the two groups are all there is.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapped optimizer of ``model``."""
+        if self.paramwise_cfg:
+            raise ValueError(
+                f'TwoGroupConstructor takes no paramwise_cfg, got {self.paramwise_cfg}'
+            )
         trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         decayed = [p for n, p in trained if p.ndim > 1 and not n.endswith('.bias')]
         others = [p for n, p in trained if p.ndim <= 1 or n.endswith('.bias')]

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_distributed
+from mmengine.dist import broadcast_object_list, is_distributed
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from ...checkpoint import load_model
+from ..loops import ResumableTrainLoop
+from ..pretrained import check_pretrained, use_pretrained
+from ..schedulers import WarmupCosineLR
 from .keyword_safe_config import KeywordSafeConfig
 
 
@@ -19,18 +23,36 @@ from .keyword_safe_config import KeywordSafeConfig
 class FLSLRunner(Runner):
     """Runner that also trains in several processes on a CPU and resumes from what is readable.
 
+    - Checkpoints are read without executing what is in them, and must fit the model exactly.
     - Without a GPU, a distributed run uses gloo instead of failing in the GPU set-up.
     - Scaling the learning rate by the batch size counts gradient accumulation.
     - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
       none.
     - Configs may have dict keys that are Python keywords, such as ``global``.
     - ``num_workers=0`` just works, though configs ask for persistent workers.
+    - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
     """
 
     def __init__(self, *args, cfg: dict | Config | None = None, **kwargs) -> None:
         if isinstance(cfg, Config):
             cfg = KeywordSafeConfig.wrap(cfg)
         super().__init__(*args, cfg=cfg, **kwargs)
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'FLSLRunner':
+        """Build the runner of a config."""
+        cfg = copy.deepcopy(cfg)
+        use_pretrained(cfg)
+        return super().from_cfg(cfg)
+
+    def train(self) -> nn.Module:
+        """Train; the trained model.
+
+        Raises:
+            CheckpointError: The pretrained weights are not there.
+        """
+        check_pretrained(self.cfg)
+        return super().train()
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start distributed training."""
@@ -61,10 +83,69 @@ class FLSLRunner(Runner):
             auto_scale_lr = {**auto_scale_lr, 'base_batch_size': base}
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
+    def build_param_scheduler(self, scheduler):
+        """Build the schedulers of the optimizer.
+
+        Raises:
+            ValueError: One is given in epochs, but the loop counts iterations only.
+        """
+        listed = scheduler if isinstance(scheduler, list) else [scheduler]
+        if isinstance(self._train_loop, IterBasedTrainLoop) and any(
+            isinstance(s, dict) and s.get('convert_to_iter_based') for s in listed
+        ):
+            raise ValueError(
+                'param_scheduler is given in epochs, which an IterBasedTrainLoop has not: give it '
+                'in iterations (by_epoch=False, convert_to_iter_based=False)'
+            )
+        return super().build_param_scheduler(scheduler)
+
+    def load_checkpoint(self, filename: str, *_, **__) -> dict:
+        """Load weights strictly, without executing anything that is in the file.
+
+        Args:
+            filename: A checkpoint of this model, on disk.
+
+        Returns:
+            dict: What the file holds; of the log's history nothing.
+
+        Raises:
+            CheckpointError: The file cannot be read or does not fit the model.
+        """
+        checkpoint = load_model(self.model, filename)
+        if 'message_hub' in checkpoint:
+            checkpoint['message_hub'].update(log_scalars={}, resumed_keys={})
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Continue the run of a checkpoint; the learning rate is that of the present config.
+
+        A run whose epochs now have another length (batch size, data, number of processes)
+        continues at the beginning of the checkpoint's epoch.
+        """
+        super().resume(filename, *args, **kwargs)
+        info = self.message_hub.runtime_info
+        length = len(self.train_dataloader)
+        if info.get('max_iters', 0) != length * info.get('max_epochs', 0) and isinstance(
+            self.train_loop, ResumableTrainLoop
+        ):
+            self.logger.warning(
+                f'An epoch has {length} iterations now, another number than when {filename} was '
+                f'saved: continuing at the beginning of epoch {self.epoch + 1}.'
+            )
+            self.train_loop._iter = self.epoch * length
+        for scheduler in self.param_schedulers or ():
+            if isinstance(scheduler, WarmupCosineLR):
+                scheduler.move_to(self.iter)
+
     def load_or_resume(self) -> None:
         """Load weights, or resume from a named or from the latest readable checkpoint."""
         if self._resume and self._load_from is None and not self._has_loaded:
-            self._load_from = latest_checkpoint(self.work_dir)
+            latest = [latest_checkpoint(self.work_dir)]
+            broadcast_object_list(latest)  # all processes resume the same one, or none does
+            self._load_from = latest[0]
             if self._load_from is None:
                 self.logger.info(f'No checkpoint to resume from in {self.work_dir}: starting anew.')
                 self._resume = False

@@ -59,9 +59,15 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         )
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Resume the step; the length of warm-up and run stay those of the config."""
-        own = dict(warmup=self.warmup, eta_min=self.eta_min, end=self.end)
-        super().load_state_dict({**state_dict, **own})
+        """Resume the step; everything else stays as the config has it."""
+        self.move_to(state_dict['last_step'])
+
+    def move_to(self, step: int) -> None:
+        """Continue at iteration ``step``, and set the learning rate that belongs to it."""
+        self.last_step = self._global_step = step
+        self._last_value = self._get_value()
+        for group, value in zip(self.optimizer.param_groups, self._last_value):
+            group[self.param_name] = value
 
     def _get_value(self) -> list[float]:
         return [self.value_at(self.last_step, base) for base in self.base_values]

@@ -34,6 +34,9 @@ class FLSLVisionTransformer(VisionTransformer):
             ``'avg_featmap'`` (B, D).
         init_cfg: mmengine initialisation; ``Pretrained`` kinds are loaded after the random one.
         kwargs: Other arguments of :class:`mmpretrain.models.VisionTransformer`.
+
+    Raises:
+        ValueError: ``layer_cfgs`` asks for a feed-forward network other than two linear layers.
     """
 
     def __init__(
@@ -56,6 +59,10 @@ class FLSLVisionTransformer(VisionTransformer):
             init_cfg=init_cfg,
             **kwargs,
         )
+        if not all(hasattr(layer.ffn, 'layers') for layer in self.layers):
+            raise ValueError(
+                'FLSLVisionTransformer has no other feed-forward type than the default'
+            )
         self.patch_size = patch_size
         self.pos_embed = nn.Parameter(
             sincos_position_embedding(self.patch_resolution, self.embed_dims), requires_grad=False

@@ -87,7 +87,10 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
             ``clean_views`` also ``clean_inputs``, the same views without photometry. Otherwise
             ``inputs`` is one tensor.
         """
-        images = data['inputs'].to(self.device, non_blocking=self._non_blocking)
+        images = data['inputs']
+        if not isinstance(images, Tensor):  # mmengine's default, `pseudo_collate`
+            images = torch.stack(images)
+        images = images.to(self.device, non_blocking=self._non_blocking)
         samples = data.get('data_samples')
         # the model may run under autocast; pixels are worth float32
         with torch.autocast(self.device.type, enabled=False):

@@ -69,7 +69,7 @@ class FLSL(BaseSelfSupervisor):
         ).requires_grad_(False)
         self.previous_teacher = self._build_previous(previous_teacher)
         self._teacher_loaded = False
-        self._register_load_state_dict_pre_hook(self._complete_state_dict)
+        self._register_load_state_dict_pre_hook(self.complete_state_dict)
         self.train(self.training)
 
     @staticmethod
@@ -93,19 +93,28 @@ class FLSL(BaseSelfSupervisor):
 
     def init_weights(self) -> None:
         """Initialise the student; the teacher starts equal to it unless a checkpoint has one."""
+        if self._is_init:
+            return
         self._teacher_loaded = False
         super().init_weights()
         if not self._teacher_loaded:
             self.update_teacher(momentum=0.0)
 
-    def _complete_state_dict(self, state_dict: dict, prefix: str, *_) -> None:
-        """Before loading: weights without a teacher give their student as teacher."""
-        self._teacher_loaded = True
-        if any(key.startswith(f'{prefix}teacher.') for key in state_dict):
-            return
-        for part in self.teacher:
-            for key in [k for k in state_dict if k.startswith(f'{prefix}{part}.')]:
-                state_dict[f'{prefix}teacher.{key[len(prefix) :]}'] = state_dict[key]
+    def complete_state_dict(self, state_dict: dict, prefix: str = '', *_) -> None:
+        """Give weights without a teacher their student as teacher; called before any loading.
+
+        Args:
+            state_dict: Changed in place.
+            prefix: Of this model's keys.
+        """
+        if not any(key.startswith(f'{prefix}teacher.') for key in state_dict):
+            for part in self.teacher:
+                for key in [k for k in state_dict if k.startswith(f'{prefix}{part}.')]:
+                    state_dict[f'{prefix}teacher.{key[len(prefix) :]}'] = state_dict[key]
+        parts = {
+            k[len(prefix) :].split('.')[1] for k in state_dict if k.startswith(f'{prefix}teacher.')
+        }
+        self._teacher_loaded |= parts == set(self.teacher)
 
     @torch.no_grad()
     def update_teacher(self, momentum: float | None = None) -> None:

@@ -43,6 +43,28 @@ def test_precision_follows_the_device(build_flsl):
         build(model, precision='fp16')
 
 
+@pytest.mark.parametrize('capability, dtype', [((7, 0), torch.float16), ((8, 0), torch.bfloat16)])
+def test_gpus_without_bfloat16_train_in_float16(build_flsl, monkeypatch, capability, dtype):
+    wrapper = build(build_flsl())
+    monkeypatch.setattr('torch.cuda.get_device_capability', lambda: capability)
+    wrapper.device_type = 'cuda'
+    assert wrapper._resolve('auto') == dtype
+
+
+def test_a_run_can_resume_in_another_precision(build_flsl):
+    wrapper = build(build_flsl())
+    state = wrapper.state_dict()
+    wrapper.scaler = torch.amp.GradScaler('cpu', enabled=True)
+    wrapper.load_state_dict(state)
+
+
+def test_settings_for_single_parameters_are_refused(build_flsl):
+    optimizer = dict(type='AdamW', lr=1e-3, weight_decay=0.04)
+    config = dict(type='FLSLOptimWrapper', optimizer=optimizer)
+    with pytest.raises(ValueError, match='no paramwise_cfg'):
+        TwoGroupConstructor(config, dict(bias_decay_mult=0.0))(build_flsl())
+
+
 def test_bfloat16_runs_the_backbone_in_bfloat16(build_flsl):
     model = build_flsl()
     seen = []

@@ -1,0 +1,75 @@
+"""Layer-wise learning rates for detectors and segmentors."""
+
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
+
+_POSITIONS = ('pos_embed', 'rel_pos_h', 'rel_pos_w')
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayConstructor(DefaultOptimWrapperConstructor):
+    """Learning rates that fall with depth in the backbone, and weight decay on matrices only.
+
+    The learning rate of a parameter is ``lr * decay_rate ** (L + 1 - l)``, with l = 0 for patch and
+    position embedding, l = 1..L for the L blocks and l = L + 1 for everything after them: pyramid,
+    neck and heads (ViTDet, Li et al. 2022; BEiT). Norms, biases, position embeddings and relative
+    positions have no weight decay. With ``decay_rate=1.0`` only that remains.
+
+    One group per learning rate and weight decay, the highest learning rate first: that is the one
+    that mmengine logs as ``lr``. Frozen parameters are in none.
+
+    Args:
+        optim_wrapper_cfg: Config of the optimizer wrapper with its ``optimizer``; ``OptimWrapper``
+            if it has no type.
+        paramwise_cfg: ``dict(decay_rate=...)`` in (0, 1].
+
+    Raises:
+        ValueError: ``paramwise_cfg`` is not a ``decay_rate`` alone, or it is out of range.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        if set(self.paramwise_cfg) != {'decay_rate'}:
+            raise ValueError(
+                'LayerDecayConstructor takes paramwise_cfg=dict(decay_rate=...), '
+                f'got {dict(self.paramwise_cfg)}'
+            )
+        self.decay_rate = self.paramwise_cfg['decay_rate']
+        if not 0 < self.decay_rate <= 1:
+            raise ValueError(f'decay_rate={self.decay_rate} is outside (0, 1]')
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the wrapped optimizer of ``model``, whose ``backbone`` is a ViT of this package."""
+        model = model.module if is_model_wrapper(model) else model
+        groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                depth, num_depths = model.backbone.get_layer_depth(name, 'backbone.')
+                distance = num_depths - 1 - depth if self.decay_rate < 1 else 0
+                groups.setdefault((distance, is_decayed(name, parameter)), []).append(parameter)
+        lr = self.optimizer_cfg['lr']
+        config = [
+            dict(
+                params=params,
+                lr=lr * self.decay_rate**distance,
+                **({} if decayed else dict(weight_decay=0.0)),
+            )
+            for (distance, decayed), params in sorted(
+                groups.items(), key=lambda item: (item[0][0], not item[0][1])
+            )
+        ]
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': config})
+        wrapper = OPTIM_WRAPPERS.build(
+            {'type': 'OptimWrapper', **self.optim_wrapper_cfg},
+            default_args=dict(optimizer=optimizer),
+        )
+        # mmengine would log a `base_lr` that scaling by the batch size leaves out.
+        wrapper.base_param_settings = None
+        return wrapper
+
+
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter has weight decay: no norm, bias, absolute or relative position."""
+    return parameter.ndim > 1 and name.rsplit('.', 1)[-1] not in ('bias', *_POSITIONS)

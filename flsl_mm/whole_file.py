@@ -1,0 +1,30 @@
+"""Files that are written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Fill a file beside ``path``, flush it to disk and rename it over ``path``.
+
+    Whoever reads ``path``, also after ``kill -9`` or on a full disk, finds the old content or the
+    new. Only being killed leaves the hidden draft behind.
+
+    Args:
+        path: Destination, in an existing folder.
+
+    Yields:
+        Path: The draft to write; removed when the block raises.
+    """
+    path = Path(path)
+    draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        yield draft
+        with draft.open('rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
