@@ -2,6 +2,7 @@
 
 from .samplers import *  # noqa: F401,F403
 from .transforms import *  # noqa: F401,F403
+from .uavdt import UAVDTDataset
 from .unlabeled_images import UnlabeledImages
 
-__all__ = ['UnlabeledImages']
+__all__ = ['UAVDTDataset', 'UnlabeledImages']

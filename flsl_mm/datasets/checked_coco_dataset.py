@@ -1,0 +1,65 @@
+"""COCO annotations, checked when they are read; needs mmdet."""
+
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.registry import DATASETS
+
+
+class CheckedCOCO(COCO):
+    """mmdet's COCO API that does not pass over classes it does not find."""
+
+    def get_cat_ids(self, cat_names: list = [], sup_names: list = [], cat_ids: list = []) -> list:  # noqa: B006
+        """Category ids of classes, in the order of the file.
+
+        Raises:
+            ValueError: The file lacks some of the classes, or has them in another order: labels
+                would stand for other classes than their names say.
+        """
+        found = [c['name'] for c in self.dataset['categories'] if c['name'] in cat_names]
+        missing = [name for name in cat_names if name not in found]
+        if missing:
+            listed = ', '.join(missing[:5]) + (', ...' if len(missing) > 5 else '')
+            raise ValueError(
+                f'lacks {len(missing)} of the {len(cat_names)} classes of the config ({listed}); '
+                "set the dataset's metainfo.classes and the heads' num_classes to those of the file"
+            )
+        if found != list(cat_names):
+            raise ValueError(
+                'has its categories in another order than the classes of the config; '
+                "give the dataset's metainfo.classes in the order of the file"
+            )
+        return super().get_cat_ids(cat_names, sup_names, cat_ids)
+
+
+@DATASETS.register_module()
+class CheckedCocoDataset(CocoDataset):
+    """mmdet's ``CocoDataset``, which stops where that would train on wrong or on no labels.
+
+    As in mmdet, category ids may have gaps; boxes without area or outside the image are left out;
+    crowds are regions to ignore; images without annotations are left out in training.
+
+    Raises:
+        FileNotFoundError: There is no annotation file.
+        ValueError: It is no JSON, its categories are not the classes, or no image is left.
+    """
+
+    COCOAPI = CheckedCOCO
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file."""
+        try:
+            return super().load_data_list()
+        except FileNotFoundError:
+            raise FileNotFoundError(f'there is no annotation file {self.ann_file}') from None
+        except ValueError as error:
+            raise ValueError(f'annotation file {self.ann_file}: {error}') from error
+
+    def filter_data(self) -> list[dict]:
+        """Leave out what cannot be trained on."""
+        kept = super().filter_data()
+        if not kept:
+            raise ValueError(
+                f'annotation file {self.ann_file}: none of its {len(self.data_list)} images is left'
+                f' (filter_cfg={self.filter_cfg})'
+            )
+        return kept

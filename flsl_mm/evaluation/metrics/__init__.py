@@ -1,0 +1,4 @@
+from .standard_coco_metric import StandardCocoMetric
+from .uavdt_metric import UAVDTMetric
+
+__all__ = ['StandardCocoMetric', 'UAVDTMetric']

@@ -1,0 +1,87 @@
+"""COCO's twelve numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+# mmdet's name of each number (which counts on proposals: 100, 300, 1000) and COCO's.
+_NAMES = {
+    'mAP': 'mAP',
+    'mAP_50': 'mAP_50',
+    'mAP_75': 'mAP_75',
+    'mAP_s': 'mAP_s',
+    'mAP_m': 'mAP_m',
+    'mAP_l': 'mAP_l',
+    'AR@100': 'AR@1',
+    'AR@300': 'AR@10',
+    'AR@1000': 'AR@100',
+    'AR_s@1000': 'AR_s@100',
+    'AR_m@1000': 'AR_m@100',
+    'AR_l@1000': 'AR_l@100',
+}
+
+
+@METRICS.register_module()
+class StandardCocoMetric(BaseMetric):
+    """The twelve numbers of COCO's own evaluation, for boxes and for masks, in [0, 1].
+
+    mmdet's ``CocoMetric`` does the work; it reports six of them and counts recall on 100, 300 and
+    1000 proposals instead of COCO's 1, 10 and 100 detections. Names are ``coco/bbox_mAP`` and so
+    on; -1 where there is nothing to find (COCO's convention). A model that detects nothing at all
+    scores 0.
+
+    Args:
+        metric: ``'bbox'``, ``'segm'`` or both.
+        collect_device: Where processes gather results, ``'cpu'`` or ``'gpu'``.
+        prefix: Prefix of the names.
+        kwargs: Other arguments of mmdet's ``CocoMetric``: ``ann_file``, ``outfile_prefix`` (writes
+            ``<prefix>.bbox.json`` and ``<prefix>.segm.json`` in COCO's result format), ...
+    """
+
+    default_prefix = 'coco'
+
+    def __init__(
+        self,
+        metric: str | Sequence[str] = ('bbox', 'segm'),
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(collect_device, prefix)
+        self.kinds = [metric] if isinstance(metric, str) else list(metric)
+        self.coco = METRICS.build(
+            dict(
+                type='mmdet.CocoMetric',
+                metric=self.kinds,
+                proposal_nums=(1, 10, 100),
+                metric_items=list(_NAMES),
+                **kwargs,
+            )
+        )
+        self.coco.results = self.results  # one list, gathered here and filled there
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Class names of the dataset."""
+        return self.coco.dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self.coco.dataset_meta = dataset_meta
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Take in the predictions of one batch."""
+        self.coco.process(data_batch, data_samples)
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Evaluate the predictions of all images."""
+        found = self.coco.compute_metrics(results)
+        if self.coco.format_only:
+            return found
+        return {
+            f'{kind}_{name}': found.get(f'{kind}_{key}', 0.0)
+            for kind in self.kinds
+            for key, name in _NAMES.items()
+        }

@@ -1,0 +1,109 @@
+r"""Convert UAVDT's detection ground truth to COCO JSON.
+
+Ignored regions become crowd annotations (`iscrowd` and `ignore` 1), one for each category, as COCO
+applies them by category. AP of COCO tools on the result is not UAVDT's official AP.
+
+Example:
+    python tools/dataset_converters/uavdt2coco.py data/uavdt test uavdt_test.json
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from os.path import relpath
+
+from mmengine.fileio import get_file_backend
+
+from flsl_mm.datasets import UAVDTDataset
+from flsl_mm.datasets.uavdt_index import find_folders
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    try:
+        dataset = UAVDTDataset(
+            args.data_root,
+            args.split,
+            args.sequences,
+            args.frame_list,
+            serialize_data=False,
+        )
+        image_dir, _ = find_folders(args.data_root, dataset.sequences)
+        content = to_coco(dataset, str(image_dir))
+        backend = get_file_backend(backend_args=dict(backend='atomic'))
+        backend.put_text(json.dumps(content), args.out)
+    except (OSError, ValueError) as error:
+        print(f'uavdt2coco.py: error: {error}', file=sys.stderr)
+        return 2
+    crowds = sum(annotation['iscrowd'] for annotation in content['annotations'])
+    print(
+        f'{len(content["images"])} images, {len(content["annotations"]) - crowds} boxes and '
+        f'{crowds} crowd annotations written to {args.out}; file names are relative to {image_dir}'
+    )
+    return 0
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'data_root', help='folder where UAV-benchmark-M and UAV-benchmark-MOTD_v1.0 were unpacked'
+    )
+    parser.add_argument('split', choices=['train', 'test'])
+    parser.add_argument('out', metavar='OUT', help='JSON file to write')
+    parser.add_argument('--sequences', nargs='+', metavar='NAME', help='these instead of all')
+    parser.add_argument(
+        '--frame-list', metavar='FILE', help='only the frames in this file (docs/uavdt.md)'
+    )
+    return parser.parse_args(arguments)
+
+
+def to_coco(dataset: UAVDTDataset, image_dir: str) -> dict:
+    """The frames of a dataset as COCO's detection format.
+
+    Args:
+        dataset: Any selection of frames.
+        image_dir: Folder that file names are relative to.
+
+    Returns:
+        dict: ``images``, ``annotations`` and ``categories``; numbers from 1.
+    """
+    classes = dataset.metainfo['classes']
+    images, annotations = [], []
+    for number, entry in enumerate(dataset, 1):
+        images.append(
+            dict(
+                id=number,
+                file_name=relpath(entry['img_path'], image_dir),
+                width=entry['width'],
+                height=entry['height'],
+            )
+        )
+        for instance in entry['instances']:
+            ignore = instance['ignore_flag']
+            labels = range(len(classes)) if ignore else [instance['bbox_label']]
+            left, top, right, bottom = instance['bbox']
+            annotations += [
+                dict(
+                    id=0,
+                    image_id=number,
+                    category_id=label + 1,
+                    bbox=[left, top, right - left, bottom - top],
+                    area=(right - left) * (bottom - top),
+                    iscrowd=ignore,
+                    ignore=ignore,
+                )
+                for label in labels
+            ]
+    for number, annotation in enumerate(annotations, 1):
+        annotation['id'] = number
+    categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,103 @@
+r"""AP on UAVDT of detections in the official text format, as the official toolkit computes it.
+
+Example:
+    python tools/eval_uavdt.py UAV-benchmark-MOTD_v1.0/GT RES_DET/my_detector
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+
+from mmengine.fileio import get_file_backend
+
+from flsl_mm.evaluation import evaluate_uavdt
+from flsl_mm.evaluation.functional.uavdt_files import read_frame_list
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    try:
+        frames = read_frame_list(args.frame_list) if args.frame_list else None
+        result = evaluate_uavdt(
+            args.gt_dir, args.detection_dir, args.sequences, args.iou, frames, report_progress
+        )
+        text = json.dumps(without_nan(result), indent=2) + '\n'
+        get_file_backend(backend_args=dict(backend='atomic')).put_text(text, args.out)
+    except (OSError, ValueError) as error:
+        print(f'eval_uavdt.py: error: {error}', file=sys.stderr)
+        return 2
+    print(f'{format_table(result, args.iou)}\nwritten to {args.out}')
+    return 0
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'gt_dir', metavar='GT_DIR', help='folder with M0203_gt_whole.txt, M0203_gt_ignore.txt, ...'
+    )
+    parser.add_argument(
+        'detection_dir',
+        metavar='DET_DIR',
+        help='folder with M0203.txt, ...; either folder may hold .txt.gz instead',
+    )
+    parser.add_argument('--iou', type=float, default=0.7, help='IoU threshold (%(default)s)')
+    parser.add_argument(
+        '--sequences',
+        nargs='+',
+        metavar='NAME',
+        help='sequences to evaluate (the test sequences with ground truth in GT_DIR)',
+    )
+    parser.add_argument(
+        '--frame-list',
+        metavar='FILE',
+        help='evaluate only the frames in this file, one such as M0203/img000001.jpg a line',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        default='work_dirs/eval_uavdt.json',
+        help='JSON file for the numbers (%(default)s)',
+    )
+    return parser.parse_args(arguments)
+
+
+def report_progress(sequence: str) -> None:
+    """Say what is being evaluated."""
+    print(f'evaluating {sequence}', file=sys.stderr, flush=True)
+
+
+def format_table(result: dict, iou_threshold: float) -> str:
+    """The figures as text, AP with and without ignored regions side by side."""
+    lines = [f'AP in percent at IoU {iou_threshold:g}    official  no ignored regions']
+    rows = [('all', result)]
+    for title in ('attributes', 'classes', 'sequences'):
+        rows += [(f'{title}:', None), *((f'  {k}', v) for k, v in result[title].items())]
+    width = len(lines[0]) - len('official  no ignored regions')
+    for name, pair in rows:
+        if pair is not None:
+            lines.append(f'{name:<{width}}{pair["AP"]:>8.2f}{pair["AP_no_ignore"]:>20.2f}')
+        elif result[name.rstrip(':')]:
+            lines.append(name)
+    lines.append(
+        f'{len(result["sequences"])} sequences, {result["num_frames_with_gt"]} frames with ground '
+        f'truth, {result["num_gt"]} boxes, {result["num_detections"]} detections, of which '
+        f'{result["num_ignored"]} in ignored regions'
+    )
+    return '\n'.join(lines)
+
+
+def without_nan(value):
+    """The same figures with null, which JSON has, in place of nan."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+if __name__ == '__main__':
+    sys.exit(main())
