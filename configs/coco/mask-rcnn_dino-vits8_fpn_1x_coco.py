@@ -1,0 +1,4 @@
+_base_ = ['./mask-rcnn_flsl-vits8_fpn_1x_coco.py']
+
+# DINO (Caron et al., ICCV 2021).
+pretrained = 'checkpoints/dino_deitsmall8_pretrain.pth'

@@ -1,0 +1,3 @@
+_base_ = ['./mask-rcnn_flsl-vitb16_vitdet_100e_coco.py']
+
+pretrained = None

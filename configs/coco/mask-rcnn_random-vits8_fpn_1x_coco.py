@@ -1,0 +1,3 @@
+_base_ = ['./mask-rcnn_flsl-vits8_fpn_1x_coco.py']
+
+pretrained = None

@@ -1,0 +1,134 @@
+"""Every COCO config against the settings of the paper."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+import flsl_mm  # noqa: F401
+
+pytest.importorskip('mmdet')
+FOLDER = Path(__file__).parents[2] / 'configs/coco'
+METHODS = ('flsl', 'dino', 'mae', 'mocov3', 'sup', 'random')
+SMALL = [f'mask-rcnn_{m}-{a}_fpn_1x_coco' for m in METHODS for a in ('vits16', 'vits8')]
+LARGE = [f'mask-rcnn_{m}-vitb16_vitdet_100e_coco' for m in METHODS]
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(FOLDER / f'{name}.py')
+
+
+def transforms(pipeline) -> list[dict]:
+    """All transforms of a pipeline, also those to choose from."""
+    found = []
+    for step in pipeline:
+        found.append(step)
+        for branch in step.get('transforms', []):
+            found += transforms(branch)
+    return found
+
+
+def test_there_are_no_other_configs():
+    assert sorted(p.stem for p in FOLDER.glob('*.py')) == sorted(SMALL + LARGE)
+
+
+@pytest.mark.parametrize('name', SMALL + LARGE)
+def test_each_method_differs_in_its_weights_only(name):
+    method = name.split('_')[1].split('-')[0]
+    cfg, reference = load(name), load(name.replace(f'_{method}-', '_flsl-'))
+    assert (cfg.pretrained is None) == (method == 'random')
+    assert cfg.model.backbone.init_cfg.pop('key') == (
+        'student' if method == 'mocov3' else 'teacher'
+    )
+    reference.model.backbone.init_cfg.pop('key')
+    cfg, reference = cfg.to_dict(), reference.to_dict()
+    pretrained = {cfg.pop('pretrained'), reference.pop('pretrained')}
+    assert len(pretrained) == (1 if method == 'flsl' else 2)
+    assert cfg == reference
+
+
+@pytest.mark.parametrize('name', ['flsl-vits16_fpn_1x', 'flsl-vits8_fpn_1x'])
+def test_small_networks_have_the_settings_of_the_paper(name):
+    cfg = load(f'mask-rcnn_{name}_coco')
+    backbone = cfg.model.backbone
+    assert (backbone.embed_dims, backbone.depth, backbone.num_heads) == (384, 12, 6)
+    assert tuple(backbone.out_indices) == (3, 5, 7, 11)
+    assert backbone.patch_size == (8 if 'vits8' in name else 16)
+    assert backbone.drop_path_rate == 0.05
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.05)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=1.0)
+    warmup, steps = cfg.param_scheduler
+    assert warmup.end == 1000 and not warmup.by_epoch
+    assert steps.milestones == [8, 11] and cfg.train_cfg.max_epochs == 12
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
+    resizes = [
+        {min(scale) for scale in t.scales}
+        for t in transforms(cfg.train_dataloader.dataset.pipeline)
+        if t.type == 'RandomChoiceResize'
+    ]
+    assert resizes == [set(range(480, 801, 32)), {400, 500, 600}, set(range(480, 801, 32))]
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (1333, 800)
+
+
+def test_vitdet_has_the_settings_of_the_paper():
+    cfg = load('mask-rcnn_flsl-vitb16_vitdet_100e_coco')
+    backbone = cfg.model.backbone
+    assert (backbone.embed_dims, backbone.depth, backbone.num_heads) == (768, 12, 12)
+    assert (backbone.img_size, backbone.window_size) == (1024, 14)
+    assert tuple(backbone.global_indices) == (2, 5, 8, 11)
+    assert backbone.drop_path_rate == 0.1
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.1)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(decay_rate=0.7)
+    warmup, steps = cfg.param_scheduler
+    assert warmup.end == 250 and not warmup.by_epoch
+    epochs = cfg.train_cfg.max_epochs
+    assert epochs == 100
+    assert steps.milestones == [round(epochs * 8 / 9), round(epochs * 19 / 20)]
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=64)
+    jitter = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'RandomResize')
+    assert (jitter.scale, jitter.ratio_range) == ((1024, 1024), (0.1, 2.0))
+
+
+@pytest.mark.parametrize('name', SMALL + LARGE)
+def test_runtime(name):
+    cfg = load(name)
+    assert (cfg.default_scope, cfg.runner_type) == ('mmdet', 'FLSLRunner')
+    assert cfg.default_hooks.checkpoint.type == 'mmpretrain.AtomicCheckpointHook'
+    assert 'collate_fn' not in cfg.train_dataloader
+    assert {b.type for b in cfg.visualizer.vis_backends} == {
+        'LocalVisBackend',
+        'TensorboardVisBackend',
+    }
+
+
+@pytest.mark.parametrize('name', SMALL[:2] + LARGE[:1])
+def test_the_model_builds_in_its_full_size(name):
+    init_default_scope('mmdet')
+    cfg = load(name)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    millions = sum(p.numel() for p in model.backbone.layers.parameters()) / 1e6
+    assert millions == pytest.approx(85.1 if 'vitb16' in name else 21.3, abs=0.3)
+
+
+@pytest.mark.parametrize('name', SMALL[:2] + LARGE[:1])
+def test_two_iterations_and_an_evaluation(name, shrink_coco, make_runner, tmp_path):
+    cfg = shrink_coco(name, factor=16 if 'vits8' in name else 8)
+    cfg.pretrained = None
+    runner = make_runner(cfg)
+    runner.train()
+    assert runner.iter == 2
+    scalars = runner.message_hub.log_scalars
+    assert scalars['train/loss_mask'].current() > 0
+    assert 0 <= scalars['val/coco/segm_mAP'].current() < 0.5
+    # The rate is for the whole batch of the config, here of two images, during the warm-up.
+    scale = 2 / cfg.auto_scale_lr.base_batch_size
+    warm = cfg.param_scheduler[0]
+    second = warm.start_factor + (1 - warm.start_factor) / (warm.end - warm.begin - 1)
+    expected = cfg.optim_wrapper.optimizer.lr * scale * second
+    assert scalars['train/lr'].current() == pytest.approx(expected, rel=1e-3)
+    assert 'train/base_lr' not in scalars

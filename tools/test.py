@@ -1,0 +1,132 @@
+r"""Evaluate a trained model on a benchmark: detection, instance or semantic segmentation.
+
+Example:
+    python tools/test.py configs/coco/mask-rcnn_flsl-vits16_fpn_1x_coco.py \
+        work_dirs/mask-rcnn_flsl-vits16_fpn_1x_coco/epoch_12.pth --show-dir pictures
+"""
+
+import argparse
+import json
+import os
+import os.path as osp
+import sys
+from typing import NoReturn
+
+# Before torch is imported: see tools/train.py.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.dist import is_main_process  # noqa: E402
+from mmengine.fileio import get_file_backend  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from flsl_mm.checkpoint import CheckpointError, load_model  # noqa: E402
+from flsl_mm.evaluation import metrics_table  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file the model was trained with')
+    parser.add_argument('checkpoint', help='checkpoint of training; it must fit the model exactly')
+    parser.add_argument('--work-dir', help='folder for the log (work_dirs/<name of the config>)')
+    parser.add_argument(
+        '--out', metavar='FILE', help='JSON file for the numbers (<work dir>/test_metrics.json)'
+    )
+    parser.add_argument('--show-dir', metavar='DIR', help='save pictures of the predictions there')
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='also read a checkpoint that may execute code; only for files of known origin',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override entries of the config, such as test_evaluator.outfile_prefix=detections',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    for kind, path in (('config', args.config), ('checkpoint', args.checkpoint)):
+        if not osp.isfile(path):
+            parser.error(f'there is no {kind} file {path}')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def fail(message: str) -> NoReturn:
+    """End with one line and exit code 2, as for wrong arguments."""
+    print(f'test.py: error: {message}', file=sys.stderr)
+    sys.exit(2)
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+    """The config with the command line's settings."""
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    cfg.load_from, cfg.resume = None, False  # the checkpoint is loaded strictly, below
+    if args.show_dir:
+        save_pictures(cfg, osp.abspath(args.show_dir))
+    return cfg
+
+
+def save_pictures(cfg: Config, folder: str) -> None:
+    """Let the config's visualization hook write pictures into a folder, in place."""
+    hook = cfg.default_hooks.get('visualization')
+    if hook is None:
+        fail('--show-dir: the config has no default_hooks.visualization')
+    hook['draw'] = True
+    if hook['type'].endswith('DetVisualizationHook'):
+        hook['test_out_dir'] = folder
+    else:  # mmseg's takes the folder of the visualizer
+        cfg.visualizer['save_dir'] = folder
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Build, load and test; print and write the metrics.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read or does not fit.
+    """
+    cfg = merge_args(Config.fromfile(args.config), args)
+    if cfg.get('test_dataloader') is None:
+        fail(f'{args.config} has no test_dataloader, so there is nothing to test')
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    load_model(runner.model, args.checkpoint, args.trust)
+    metrics = {name: float(value) for name, value in runner.test().items()}
+    if is_main_process():
+        content = dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics)
+        path = args.out or osp.join(runner.work_dir, 'test_metrics.json')
+        backend = get_file_backend(backend_args=dict(backend='atomic'))
+        backend.put_text(json.dumps(content, indent=2) + '\n', path)
+        print(f'{metrics_table(metrics)}\nwritten to {path}')
+
+
+def main() -> None:
+    """Evaluate."""
+    args = parse_args()
+    try:
+        evaluate(args)
+    except (CheckpointError, FileNotFoundError) as error:
+        # The last line: a data worker's error comes with its traceback.
+        fail(str(error).splitlines()[-1])
+
+
+if __name__ == '__main__':
+    main()
