@@ -187,3 +187,12 @@ def _shrink_images(value, factor: int) -> None:
                 value[key] = [tuple(side // factor for side in scale) for scale in item]
             else:
                 _shrink_images(item, factor)
+
+
+@pytest.fixture(autouse=True)
+def forget_default_scope():
+    """A runner leaves its default scope behind, where every later registry look-up would start."""
+    yield
+    from mmengine.registry import DefaultScope
+
+    DefaultScope._instance_dict.clear()
