@@ -27,7 +27,7 @@ class NonFiniteLossHook(Hook):
         """Check the losses of the iteration."""
         if torch.isfinite(outputs['loss']):
             return
-        values = ', '.join(f'{k}={float(v):g}' for k, v in outputs.items() if 'loss' in k)
+        values = ', '.join(f'{k}={v.item():g}' for k, v in outputs.items() if 'loss' in k)
         last = runner.message_hub.runtime_info.get('last_ckpt')
         advice = f'last good checkpoint: {last}' if last else 'no checkpoint was saved before'
         raise RuntimeError(
