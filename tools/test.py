@@ -15,13 +15,16 @@ from typing import NoReturn
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.fileio import get_file_backend  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
 
 from flsl_mm.checkpoint import CheckpointError, load_model  # noqa: E402
+from flsl_mm.engine.command_line import (  # noqa: E402
+    add_run_arguments,
+    build_runner,
+    read_config,
+)
 from flsl_mm.evaluation import metrics_table  # noqa: E402
 
 
@@ -32,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint of training; it must fit the model exactly')
-    parser.add_argument('--work-dir', help='folder for the log (work_dirs/<name of the config>)')
+    add_run_arguments(parser)
     parser.add_argument(
         '--out', metavar='FILE', help='JSON file for the numbers (<work dir>/test_metrics.json)'
     )
@@ -42,26 +45,10 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='also read a checkpoint that may execute code; only for files of known origin',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override entries of the config, such as test_evaluator.outfile_prefix=detections',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     for kind, path in (('config', args.config), ('checkpoint', args.checkpoint)):
         if not osp.isfile(path):
             parser.error(f'there is no {kind} file {path}')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
@@ -72,14 +59,7 @@ def fail(message: str) -> NoReturn:
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
-    """The config with the command line's settings."""
-    cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    """The config with the settings that only testing has."""
     cfg.load_from, cfg.resume = None, False  # the checkpoint is loaded strictly, below
     if args.show_dir:
         save_pictures(cfg, osp.abspath(args.show_dir))
@@ -104,10 +84,10 @@ def evaluate(args: argparse.Namespace) -> None:
     Raises:
         CheckpointError: The checkpoint cannot be read or does not fit.
     """
-    cfg = merge_args(Config.fromfile(args.config), args)
+    cfg = merge_args(read_config(args), args)
     if cfg.get('test_dataloader') is None:
         fail(f'{args.config} has no test_dataloader, so there is nothing to test')
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     load_model(runner.model, args.checkpoint, args.trust)
     metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():

@@ -14,11 +14,14 @@ import sys
 # on a CPU ten times down as soon as anything else, such as a data worker, wants the same cores.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 
 from flsl_mm.checkpoint import CheckpointError  # noqa: E402
+from flsl_mm.engine.command_line import (  # noqa: E402
+    add_run_arguments,
+    build_runner,
+    read_config,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,9 +30,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--work-dir', help='folder for logs and checkpoints (work_dirs/<name of the config>)'
-    )
+    add_run_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -38,39 +39,16 @@ def parse_args() -> argparse.Namespace:
         help='continue from a checkpoint; without a path from the latest in the work dir, if any',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override entries of the config, such as train_cfg.max_epochs=100',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not osp.isfile(args.config):
         parser.error(f'there is no config file {args.config}')
     if args.resume not in (None, 'auto') and not osp.isfile(args.resume):
         parser.error(f'--resume: there is no checkpoint {args.resume}')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
-    """The config with the command line's settings."""
-    cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    """The config with the settings that only training has."""
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -94,10 +72,9 @@ def use_mixed_precision(optim_wrapper: dict) -> None:
 def main() -> None:
     """Train."""
     args = parse_args()
-    cfg = merge_args(Config.fromfile(args.config), args)
+    cfg = merge_args(read_config(args), args)
     try:
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        runner.train()
+        build_runner(cfg).train()
     except (CheckpointError, FileNotFoundError) as error:
         sys.exit(f'train.py: error: {error}')
 
