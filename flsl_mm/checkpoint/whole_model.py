@@ -13,9 +13,7 @@ from .reading import read_checkpoint
 _NAMED = 5  # keys that a message names
 
 
-def load_model(
-    module: nn.Module, path: str | os.PathLike, trust: bool = False
-) -> dict[str, Any]:
+def load_model(module: nn.Module, path: str | os.PathLike, trust: bool = False) -> dict[str, Any]:
     """Load a checkpoint of training into the model it was made from, or stop without touching it.
 
     mmengine itself only warns about keys that are missing, left over or of another shape, and then

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_distributed
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -24,7 +25,7 @@ class FLSLRunner(Runner):
     """Runner that also trains in several processes on a CPU and resumes from what is readable.
 
     - Checkpoints are read without executing what is in them, and must fit the model exactly.
-    - Without a GPU, a distributed run uses gloo instead of failing in the GPU set-up.
+    - Without a GPU, a distributed run uses gloo, and BN for SyncBN, instead of failing.
     - Scaling the learning rate by the batch size counts gradient accumulation.
     - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
       none.
@@ -69,6 +70,7 @@ class FLSLRunner(Runner):
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False),
             )
+            model = revert_sync_batchnorm(model)  # it exists on GPUs only
         return super().wrap_model(model_wrapper_cfg, model)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:

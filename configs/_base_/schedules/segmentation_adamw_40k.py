@@ -1,0 +1,21 @@
+# 40k iterations with AdamW, the learning rate falling linearly: paper Section 5.
+_base_ = ['../segmentation_runtime.py']
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=40000, val_interval=4000)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    constructor='LayerDecayConstructor',  # no weight decay on norms, biases and positions
+    paramwise_cfg=dict(decay_rate=1.0),  # the same learning rate in all layers
+)
+
+# The learning rate above is for 16 images per optimizer step, and scales with their number.
+auto_scale_lr = dict(enable=True, base_batch_size=16)
+
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=40000),
+]

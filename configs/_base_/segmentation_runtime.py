@@ -1,0 +1,14 @@
+# What every segmentation run shares: runtime, log, checkpoints; all of it counts iterations.
+_base_ = ['./default_runtime.py']
+
+default_scope = 'mmseg'
+custom_imports = dict(imports=['flsl_mm', 'flsl_mm.datasets.ade20k'])
+
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(type='mmpretrain.AtomicCheckpointHook', by_epoch=False, interval=4000),
+    non_finite_loss=dict(type='mmpretrain.NonFiniteLossHook'),
+    visualization=dict(type='SegVisualizationHook'),
+)
+visualizer = dict(type='SegLocalVisualizer', name='visualizer')
+log_processor = dict(_delete_=True, type='LogProcessor', window_size=50, by_epoch=False)

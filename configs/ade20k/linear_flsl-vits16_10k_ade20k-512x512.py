@@ -1,0 +1,14 @@
+_base_ = [
+    '../_base_/models/linear_vits16.py',
+    '../_base_/datasets/ade20k_512x512.py',
+    '../_base_/schedules/segmentation_adamw_40k.py',
+]
+
+pretrained = 'work_dirs/flsl_vits16_300e/epoch_300.pth'
+
+train_cfg = dict(max_iters=10000, val_interval=5000)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=500),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=500, end=10000),
+]

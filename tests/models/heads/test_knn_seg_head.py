@@ -1,0 +1,68 @@
+"""Segmentation by nearest tokens, against loops over tokens."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+pytest.importorskip('mmseg')
+from mmengine.structures import PixelData  # noqa: E402
+from mmseg.structures import SegDataSample  # noqa: E402
+
+from flsl_mm.models.heads.knn_seg_head import KNNSegHead, knn_votes  # noqa: E402
+
+
+def build(bank_size: int, **kwargs) -> KNNSegHead:
+    kwargs = dict(dict(tokens_per_image=16, num_neighbors=1, num_classes=5), **kwargs)
+    return KNNSegHead(8, bank_size, in_index=0, **kwargs)
+
+
+def samples(labels: torch.Tensor) -> list[SegDataSample]:
+    return [SegDataSample(gt_sem_seg=PixelData(data=mask[None])) for mask in labels]
+
+
+def test_votes_are_those_of_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    queries, bank = (F.normalize(torch.randn(n, 4, generator=generator), dim=1) for n in (6, 20))
+    labels = torch.randint(3, (20,), generator=generator)
+    found = knn_votes(queries, bank, labels, 5, 0.1, 3)
+    for query, votes in zip(queries, found):
+        near = sorted(((float(query @ b), int(c)) for b, c in zip(bank, labels)), reverse=True)[:5]
+        weights = [math.exp(similarity / 0.1) for similarity, _ in near]
+        for c in range(3):
+            share = sum(w for w, (_, label) in zip(weights, near) if label == c) / sum(weights)
+            assert float(votes[c]) == pytest.approx(share, abs=1e-5)
+
+
+def test_tokens_in_the_bank_get_their_own_label():
+    torch.manual_seed(0)
+    maps = torch.randn(2, 8, 4, 4)
+    labels = torch.randint(5, (2, 4, 4))
+    head = build(bank_size=40)  # larger than needed: places without token have no vote
+    masks = labels.repeat_interleave(16, 1).repeat_interleave(16, 2)
+    losses = head.loss([maps], samples(masks), None)
+    assert losses['loss_none'] == 0 and losses['loss_none'].requires_grad
+    assert head([maps]).argmax(1).equal(labels)
+
+
+def test_labelled_tokens_come_first_and_ignored_ones_never_vote():
+    maps = torch.randn(1, 8, 4, 4)
+    masks = torch.full((1, 64, 64), 255)
+    masks[:, :16, :32] = 3  # two patches
+    head = build(bank_size=4, tokens_per_image=4)
+    head.loss([maps], samples(masks), None)
+    assert sorted(head.bank_labels.tolist()) == [3, 3, 255, 255]
+    assert (head([maps]).argmax(1) == 3).all()
+
+
+def test_a_full_bank_replaces_its_oldest_tokens():
+    head = build(bank_size=6, tokens_per_image=4)
+    for label in (0, 1):
+        head.loss([torch.randn(1, 8, 2, 2)], samples(torch.full((1, 32, 32), label)), None)
+    assert head.bank_labels.tolist() == [1, 1, 0, 0, 1, 1]
+
+
+def test_an_empty_bank_is_an_error():
+    with pytest.raises(ValueError, match='no labelled token: run tools/train.py first'):
+        build(bank_size=4)([torch.randn(1, 8, 2, 2)])
