@@ -20,6 +20,7 @@ from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.fileio import get_file_backend  # noqa: E402
 
 from flsl_mm.checkpoint import CheckpointError, load_model  # noqa: E402
+from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.command_line import (  # noqa: E402
     add_run_arguments,
     build_runner,
@@ -103,7 +104,7 @@ def main() -> None:
     args = parse_args()
     try:
         evaluate(args)
-    except (CheckpointError, FileNotFoundError) as error:
+    except (CheckpointError, DataError, FileNotFoundError) as error:
         # The last line: a data worker's error comes with its traceback.
         fail(str(error).splitlines()[-1])
 

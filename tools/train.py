@@ -17,6 +17,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 from mmengine.config import Config  # noqa: E402
 
 from flsl_mm.checkpoint import CheckpointError  # noqa: E402
+from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.command_line import (  # noqa: E402
     add_run_arguments,
     build_runner,
@@ -75,8 +76,9 @@ def main() -> None:
     cfg = merge_args(read_config(args), args)
     try:
         build_runner(cfg).train()
-    except (CheckpointError, FileNotFoundError) as error:
-        sys.exit(f'train.py: error: {error}')
+    except (CheckpointError, DataError, FileNotFoundError) as error:
+        # The last line: a data worker's error comes with its traceback.
+        sys.exit(f'train.py: error: {str(error).splitlines()[-1]}')
 
 
 if __name__ == '__main__':

@@ -6,6 +6,8 @@ from mmengine.fileio import list_dir_or_file
 from mmseg.datasets import ADE20KDataset
 from mmseg.registry import DATASETS
 
+from flsl_mm.data_error import DataError
+
 
 @DATASETS.register_module()
 class CheckedADE20KDataset(ADE20KDataset):
@@ -13,7 +15,7 @@ class CheckedADE20KDataset(ADE20KDataset):
 
     Raises:
         FileNotFoundError: There is no folder of images or masks, or a mask is missing.
-        ValueError: There are no images in the folder.
+        DataError: There are no images in the folder.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -26,7 +28,7 @@ class CheckedADE20KDataset(ADE20KDataset):
                 )
         data_list = super().load_data_list()
         if not data_list:
-            raise ValueError(f'ADE20K: no {self.img_suffix} images in {folders[0]}')
+            raise DataError(f'ADE20K: no {self.img_suffix} images in {folders[0]}')
         found = {
             osp.join(folders[1], name)
             for name in list_dir_or_file(

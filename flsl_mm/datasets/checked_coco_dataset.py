@@ -4,6 +4,8 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
+from flsl_mm.data_error import DataError
+
 
 class CheckedCOCO(COCO):
     """mmdet's COCO API that does not pass over classes it does not find."""
@@ -19,12 +21,12 @@ class CheckedCOCO(COCO):
         missing = [name for name in cat_names if name not in found]
         if missing:
             listed = ', '.join(missing[:5]) + (', ...' if len(missing) > 5 else '')
-            raise ValueError(
+            raise DataError(
                 f'lacks {len(missing)} of the {len(cat_names)} classes of the config ({listed}); '
                 "set the dataset's metainfo.classes and the heads' num_classes to those of the file"
             )
         if found != list(cat_names):
-            raise ValueError(
+            raise DataError(
                 'has its categories in another order than the classes of the config; '
                 "give the dataset's metainfo.classes in the order of the file"
             )
@@ -40,7 +42,7 @@ class CheckedCocoDataset(CocoDataset):
 
     Raises:
         FileNotFoundError: There is no annotation file.
-        ValueError: It is no JSON, its categories are not the classes, or no image is left.
+        DataError: It is no JSON, its categories are not the classes, or no image is left.
     """
 
     COCOAPI = CheckedCOCO
@@ -52,13 +54,13 @@ class CheckedCocoDataset(CocoDataset):
         except FileNotFoundError:
             raise FileNotFoundError(f'there is no annotation file {self.ann_file}') from None
         except ValueError as error:
-            raise ValueError(f'annotation file {self.ann_file}: {error}') from error
+            raise DataError(f'annotation file {self.ann_file}: {error}') from error
 
     def filter_data(self) -> list[dict]:
         """Leave out what cannot be trained on."""
         kept = super().filter_data()
         if not kept:
-            raise ValueError(
+            raise DataError(
                 f'annotation file {self.ann_file}: none of its {len(self.data_list)} images is left'
                 f' (filter_cfg={self.filter_cfg})'
             )

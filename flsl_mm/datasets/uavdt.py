@@ -9,6 +9,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
+from flsl_mm.data_error import DataError
+
 from ..evaluation.functional.uavdt import TEST_SEQUENCES, TRAIN_SEQUENCES
 from ..evaluation.functional.uavdt_files import BOX, CLASS, CLASSES, FRAME, read_frame_list
 from .uavdt_index import SequenceIndex, find_folders, load_sequence
@@ -78,7 +80,7 @@ class UAVDTDataset(BaseDataset):
             wanted = None if selected is None else selected.get(name, set())
             entries += make_entries(index, name, image_dir, wanted, counts)
         if not entries:
-            raise ValueError(f'{self.frame_list}: has no frame of {", ".join(self.sequences)}')
+            raise DataError(f'{self.frame_list}: has no frame of {", ".join(self.sequences)}')
         with_boxes = sum(has_boxes(entry) for entry in entries)
         MMLogger.get_current_instance().info(
             f'UAVDT: {len(self.sequences)} sequences, {len(entries)} frames ({with_boxes} with '

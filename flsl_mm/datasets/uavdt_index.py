@@ -14,6 +14,8 @@ from mmengine.fileio import get_file_backend
 from mmengine.logging import MMLogger
 from PIL import Image
 
+from flsl_mm.data_error import DataError
+
 from ..engine import atomic_backend  # noqa: F401  (registers the backend)
 from ..evaluation.functional.uavdt_files import FRAME, find_text, read_ground_truth
 
@@ -93,7 +95,7 @@ def load_sequence(image_dir: Path, gt_dir: Path, sequence: str, cache_dir: Path)
 
     Raises:
         FileNotFoundError: No images.
-        ValueError: A malformed line or an unreadable image; the message names it.
+        DataError: A malformed line or an unreadable image; the message names it.
     """
     folder = image_dir / sequence
     texts = [find_text(gt_dir, f'{sequence}_gt_{kind}') for kind in ('whole', 'ignore')]
@@ -140,7 +142,7 @@ def _image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except OSError as error:
-        raise ValueError(f'{path}: not a readable image ({error})') from None
+        raise DataError(f'{path}: not a readable image ({error})') from None
 
 
 def _state(path: Path) -> list:

@@ -10,6 +10,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
+from flsl_mm.data_error import DataError
+
 from .samplers.sample_key import SampleKey
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
@@ -39,7 +41,7 @@ class UnlabeledImages(BaseDataset):
 
     Raises:
         FileNotFoundError: No such folder or list file.
-        ValueError: The folder or the list file holds no images.
+        DataError: The folder or the list file holds no images.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class UnlabeledImages(BaseDataset):
             source = find_train_folder(self.data_root)
             names = list(find_images(source, self.extensions))
             if not names:
-                raise ValueError(
+                raise DataError(
                     f'no images found under {source} (looked for {", ".join(self.extensions)}); '
                     'set data_root or extensions'
                 )
@@ -80,7 +82,7 @@ class UnlabeledImages(BaseDataset):
         names = [parse_list_line(line) for line in lines]
         names = [os.path.join(self.data_root, name) for name in names if name]
         if not names:
-            raise ValueError(f'ann_file lists no images: {self.ann_file}')
+            raise DataError(f'ann_file lists no images: {self.ann_file}')
         return names
 
     def __getitem__(self, key: int | SampleKey) -> dict:

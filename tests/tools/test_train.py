@@ -111,14 +111,17 @@ def test_mixed_precision_and_a_fresh_start_with_resume(project_root, arguments, 
     assert "precision='bfloat16'" in result.stdout + result.stderr
 
 
-def test_missing_data_end_in_one_line(project_root, arguments, tmp_path):
+@pytest.mark.parametrize(
+    'folder, message', [('none', 'data_root is not a folder: '), ('', 'no images found under ')]
+)
+def test_missing_data_end_in_one_line(project_root, arguments, tmp_path, folder, message):
+    root = tmp_path / folder
     arguments = [
-        f'train_dataloader.dataset.data_root={tmp_path / "none"}' if 'data_root' in a else a
-        for a in arguments
+        f'train_dataloader.dataset.data_root={root}' if 'data_root' in a else a for a in arguments
     ]
     result = run(project_root, [sys.executable, str(project_root / 'tools/train.py')], arguments)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
-    assert f'data_root is not a folder: {tmp_path / "none"}' in result.stderr.splitlines()[-1]
+    assert f'{message}{root}' in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

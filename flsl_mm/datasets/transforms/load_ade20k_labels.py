@@ -6,6 +6,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmseg.registry import TRANSFORMS
 
+from flsl_mm.data_error import DataError
+
 NUM_CLASSES = 150
 IGNORED = 255
 
@@ -34,20 +36,20 @@ class LoadADE20KLabels(BaseTransform):
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise ValueError(f'mask {path} is no readable image: {error}') from error
+            raise DataError(f'mask {path} is no readable image: {error}') from error
         if mask.ndim != 2:
-            raise ValueError(
+            raise DataError(
                 f'mask {path} has {mask.shape[-1]} channels: ADE20K masks have one, with the class '
                 '(those of ADEChallengeData2016, not of the full data set)'
             )
         if mask.shape != tuple(results['ori_shape']):
-            raise ValueError(
+            raise DataError(
                 f'mask {path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image '
                 f'{results["ori_shape"][1]} x {results["ori_shape"][0]}'
             )
         wrong = np.unique(mask[(mask > NUM_CLASSES) & (mask != IGNORED)])
         if wrong.size:
-            raise ValueError(
+            raise DataError(
                 f'mask {path} has labels above {NUM_CLASSES}: {", ".join(map(str, wrong[:5]))}; '
                 f'1..{NUM_CLASSES} are the classes, 0 and {IGNORED} are ignored'
             )

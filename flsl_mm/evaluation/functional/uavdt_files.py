@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from flsl_mm.data_error import DataError
+
 # Columns of a row, in the official order. Ground truth has out_of_view where detections have score.
 FRAME, BOX, SCORE, CLASS = 0, slice(2, 6), 6, 8
 NUM_COLUMNS = 9
@@ -27,7 +29,7 @@ def read_ground_truth(gt_dir: str | PathLike, sequence: str) -> tuple[np.ndarray
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A malformed line; the message names file and line.
+        DataError: A malformed line; the message names file and line.
     """
     boxes = read_rows(find_text(gt_dir, f'{sequence}_gt_whole'), NUM_COLUMNS, CLASSES)
     return boxes, read_rows(find_text(gt_dir, f'{sequence}_gt_ignore'), 6)
@@ -46,7 +48,7 @@ def read_detections(detection_dir: str | PathLike, sequence: str) -> np.ndarray:
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: A malformed line; the message names file and line.
+        DataError: A malformed line; the message names file and line.
     """
     return read_rows(find_text(detection_dir, sequence), SCORE + 1)
 
@@ -78,13 +80,13 @@ def read_rows(
         np.ndarray: (N, 9), float64.
 
     Raises:
-        ValueError: A line that is malformed; the message names it.
+        DataError: A line that is malformed; the message names it.
     """
     try:
         lines = [line for line in _read_text(path).splitlines() if not line.isspace() and line]
         rows = np.loadtxt(lines, delimiter=',', ndmin=2, comments=None) if lines else None
     except (ValueError, OSError, EOFError):  # the last two: a broken .gz
-        raise ValueError(_describe_first_problem(path, min_columns, classes)) from None
+        raise DataError(_describe_first_problem(path, min_columns, classes)) from None
     if rows is None:
         return np.empty((0, NUM_COLUMNS))
     full = np.full((len(rows), NUM_COLUMNS), -1.0)
@@ -92,7 +94,7 @@ def read_rows(
     good = rows.shape[1] >= min_columns and np.isfinite(full).all()
     good = good and ((full[:, FRAME] >= 1) & (full[:, FRAME] % 1 == 0)).all()
     if not good or (classes and not np.isin(full[:, CLASS], range(1, len(classes) + 1)).all()):
-        raise ValueError(_describe_first_problem(path, min_columns, classes))
+        raise DataError(_describe_first_problem(path, min_columns, classes))
     return full
 
 
@@ -189,18 +191,18 @@ def read_frame_list(path: str | PathLike) -> dict[str, set[int]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A line names no frame (the message says which), or the file is empty.
+        DataError: A line names no frame (the message says which), or the file is empty.
     """
     frames: dict[str, set[int]] = {}
     for number, line in _numbered_lines(path):
         name = parse_frame_name(line)
         if name is None:
-            raise ValueError(
+            raise DataError(
                 f'{path}, line {number}: names no frame such as M0203/img000001.jpg: {line[:80]!r}'
             )
         frames.setdefault(name[0], set()).add(name[1])
     if not frames:
-        raise ValueError(f'{path}: lists no frames')
+        raise DataError(f'{path}: lists no frames')
     return frames
 
 

@@ -4,6 +4,8 @@ import torch
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
+from flsl_mm.data_error import DataError
+
 
 @METRICS.register_module()
 class ADE20KMetric(IoUMetric):
@@ -35,7 +37,7 @@ class ADE20KMetric(IoUMetric):
             return super().compute_metrics(results)
         intersection, union, _, label = (torch.stack(part).sum(0) for part in zip(*results))
         if not label.sum():
-            raise ValueError(
+            raise DataError(
                 f'ADE20K: no pixel of the {len(results)} masks is labelled, nothing to evaluate'
             )
         metrics = super().compute_metrics(results)
