@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+
+from flsl_mm.unwrap_model import unwrap_model
 
 from .checkpoint_error import CheckpointError
 from .reading import read_checkpoint
@@ -31,7 +32,7 @@ def load_model(module: nn.Module, path: str | os.PathLike, trust: bool = False) 
     Raises:
         CheckpointError: The file cannot be read, or its keys are not exactly those of the model.
     """
-    module = module.module if is_model_wrapper(module) else module
+    module = unwrap_model(module)
     checkpoint = read_checkpoint(path, trust)
     found: Mapping[str, Tensor] = checkpoint.get('state_dict', checkpoint)
     found = {name.removeprefix('module.'): tensor for name, tensor in found.items()}

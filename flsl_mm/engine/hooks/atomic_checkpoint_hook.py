@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+
+from flsl_mm.unwrap_model import unwrap_model
 
 from .. import atomic_backend  # noqa: F401  (registers the backend)
 
@@ -92,7 +93,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return [path for path in paths if osp.isfile(path)]
 
     def _check_weights(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         for name, value in model.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 last = runner.message_hub.runtime_info.get('last_ckpt', 'none')

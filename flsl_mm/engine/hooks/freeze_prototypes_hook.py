@@ -1,9 +1,10 @@
 """Keeps the prototypes as they are at the start of training."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+
+from flsl_mm.unwrap_model import unwrap_model
 
 
 @HOOKS.register_module()
@@ -23,7 +24,7 @@ class FreezePrototypesHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Attach to the optimizer."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         weight = model.head.prototypes.weight
 
         def drop_gradient(*_) -> None:

@@ -4,9 +4,10 @@ from functools import reduce
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+
+from flsl_mm.unwrap_model import unwrap_model
 
 from ..schedules import KINDS, scheduled_value
 
@@ -77,7 +78,7 @@ class ScheduleHook(Hook):
                 if group.get('decayed', group['weight_decay'] != 0):
                     group['weight_decay'] = value
         else:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model = unwrap_model(runner.model)
             set_by_path(model, target, value)
         return value
 

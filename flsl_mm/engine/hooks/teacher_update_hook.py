@@ -1,9 +1,10 @@
 """Moves the teacher after every optimizer step."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+
+from flsl_mm.unwrap_model import unwrap_model
 
 
 @HOOKS.register_module()
@@ -16,7 +17,7 @@ class TeacherUpdateHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Attach to the optimizer."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         self._handle = runner.optim_wrapper.optimizer.register_step_post_hook(
             lambda *_: model.update_teacher()
         )

@@ -1,9 +1,10 @@
 """Layer-wise learning rates for detectors and segmentors."""
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
+
+from flsl_mm.unwrap_model import unwrap_model
 
 _POSITIONS = ('pos_embed', 'rel_pos_h', 'rel_pos_w')
 
@@ -42,7 +43,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapped optimizer of ``model``, whose ``backbone`` is a ViT of this package."""
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap_model(model)
         groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
