@@ -1,6 +1,7 @@
 """Models; importing this registers them."""
 
 from .backbones import FLSLVisionTransformer, ViTDet, ViTFPN
+from .build_vit import build_vit
 from .data_preprocessors import MultiViewPreprocessor
 from .heads import FLSLHead
 from .mean_shift import mean_shift
@@ -15,5 +16,6 @@ __all__ = [
     'MultiViewPreprocessor',
     'ViTDet',
     'ViTFPN',
+    'build_vit',
     'mean_shift',
 ]

@@ -1,0 +1,1 @@
+"""Evaluations of frozen features, each a class called with a ViT."""

@@ -1,0 +1,134 @@
+"""The frozen ViT that a checkpoint holds, for evaluation and pictures."""
+
+import logging
+from math import isqrt
+from typing import NamedTuple
+
+import torch
+from mmengine.logging import print_log
+from mmpretrain.models import VisionTransformer
+from torch import Tensor
+
+from ..checkpoint import CheckpointError, load_pretrained
+from ..checkpoint.layouts import identify
+from ..checkpoint.loading import Source, choose_network, open_checkpoint, take_network
+from ..checkpoint.matching import Target, num_layers
+from .backbones import FLSLVisionTransformer
+
+RANDOM = 'random:'
+# Width of an attention head in every usual ViT; MoCo v3's ViT-S, which differs, is recognised.
+_HEAD_WIDTH = 64
+
+
+class _Design(NamedTuple):
+    """Arguments of :class:`FLSLVisionTransformer`."""
+
+    arch: str | dict
+    patch_size: int
+    img_size: int
+
+
+def build_vit(
+    source: Source,
+    key: str | None = None,
+    num_heads: int | None = None,
+    trust: bool = False,
+    seed: int = 0,
+) -> FLSLVisionTransformer:
+    """Build the ViT of a checkpoint, in evaluation mode and without gradients.
+
+    Width, depth, patch size and position grid are read off the weights, so nothing else needs to
+    be known about a file of any layout that :func:`load_pretrained` reads. A class token is left
+    out, as everywhere in this project.
+
+    Args:
+        source: A path or state dict; ``'random:ARCH/PATCH'``, such as ``'random:deit-small/16'``,
+            for a network of that design with random weights; ``'random:PATH'`` for the design of a
+            file with random weights.
+        key: ``'teacher'`` (the default where a file has both) or ``'student'``.
+        num_heads: Attention heads, where the file does not record them and they are not 64 wide.
+        trust: Also read files that may execute code, see :func:`read_checkpoint`.
+        seed: Of random weights. torch's global generator is left as it was.
+
+    Returns:
+        FLSLVisionTransformer: With ``out_type='raw'``: tokens (B, N, D) after the final LayerNorm.
+
+    Raises:
+        CheckpointError: The file cannot be used, or its number of heads must be told.
+    """
+    random = isinstance(source, str) and source.startswith(RANDOM)
+    if random:
+        source = source[len(RANDOM) :]
+    design = _named_design(source) if random else None
+    design = design or _read_design(source, key, num_heads, trust)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vit = FLSLVisionTransformer(**design._asdict(), out_type='raw')
+        vit.init_weights()
+    if not random:
+        load_pretrained(vit, source, key, trust)
+    return vit.eval().requires_grad_(False)
+
+
+def _named_design(text: str) -> _Design | None:
+    """The design that ``ARCH/PATCH`` names; None where the text is no such pair.
+
+    Raises:
+        CheckpointError: The text looks like one, but the arch is unknown.
+    """
+    arch, slash, patch = text.rpartition('/')
+    if not slash or not patch.isdigit():
+        return None
+    if arch not in VisionTransformer.arch_zoo:
+        known = ', '.join(sorted(VisionTransformer.arch_zoo))
+        raise CheckpointError(f'{RANDOM}{text}: no arch {arch!r}; known: {known}')
+    return _Design(arch, int(patch), 224 // int(patch) * int(patch))
+
+
+def _read_design(source: Source, key: str | None, num_heads: int | None, trust: bool) -> _Design:
+    """The design that the weights of a file have."""
+    name, checkpoint = open_checkpoint(source, trust)
+    try:
+        found = identify(checkpoint)
+        entries, report = take_network(found, choose_network(found, key), name, key)
+        parameters = Target.own(entries).parameters
+        side = _grid_side(parameters['pos_embed'])
+        width = parameters['pos_embed'].shape[-1]
+        heads = num_heads or report.num_heads or _usual_heads(width, found.layout.name)
+    except CheckpointError as error:
+        raise CheckpointError(f'{name}: {error}') from error
+    if report.num_heads is None and num_heads is None:
+        print_log(
+            f'{name} does not record its attention heads: taking {heads}, {_HEAD_WIDTH} wide each',
+            logger='current',
+            level=logging.WARNING,
+        )
+    patch_size = parameters['patch_embed.projection.weight'].shape[-1]
+    arch = dict(
+        embed_dims=width,
+        num_layers=num_layers(parameters),
+        num_heads=heads,
+        feedforward_channels=parameters['layers.0.ffn.layers.0.0.weight'].shape[0],
+    )
+    return _Design(arch, patch_size, side * patch_size)
+
+
+def _grid_side(table: Tensor) -> int:
+    side = isqrt(table.shape[1])
+    if side * side != table.shape[1]:
+        raise CheckpointError(f'its position table of {table.shape[1]} rows covers no square grid')
+    return side
+
+
+def _usual_heads(width: int, layout: str) -> int:
+    """Heads of a file that does not record them.
+
+    Raises:
+        CheckpointError: They cannot be told.
+    """
+    if width % _HEAD_WIDTH or (layout == 'MoCo v3' and width == 384):
+        raise CheckpointError(
+            f'does not record its attention heads, and a width of {width} does not tell them: '
+            'give their number (--num-heads, num_heads=)'
+        )
+    return width // _HEAD_WIDTH

@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from flsl_mm.checkpoint import CheckpointError
+from flsl_mm.models import FLSLVisionTransformer, build_vit
+
+ARCH = dict(embed_dims=64, num_layers=3, num_heads=4, feedforward_channels=96)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A ViT with random weights and the file that holds them, heads recorded or not."""
+
+    def save(**meta):
+        vit = FLSLVisionTransformer(ARCH, img_size=48, patch_size=8, out_type='raw').eval()
+        vit.init_weights()
+        path = tmp_path / 'vit.pth'
+        torch.save(dict(state_dict=vit.state_dict(), meta=meta), path)
+        return vit, str(path)
+
+    return save
+
+
+def test_the_design_is_read_off_the_weights(saved):
+    vit, path = saved(num_heads=4)
+    built = build_vit(path)
+    images = torch.randn(2, 3, 64, 40)
+    torch.testing.assert_close(built.forward_tokens([images]), vit.forward_tokens([images]))
+    assert built(images)[-1].shape == (2, 40, 64)
+    assert not built.training
+    assert not any(parameter.requires_grad for parameter in built.parameters())
+
+
+def test_unrecorded_heads_are_64_wide_or_told(saved):
+    _, path = saved()
+    assert build_vit(path).layers[0].attn.num_heads == 1
+    assert build_vit(path, num_heads=4).layers[0].attn.num_heads == 4
+
+
+def test_told_heads_that_contradict_the_file_are_refused(saved):
+    _, path = saved(num_heads=4)
+    with pytest.raises(CheckpointError, match='was trained with 4 attention heads'):
+        build_vit(path, num_heads=2)
+
+
+def test_heads_that_cannot_be_told_are_asked_for(tmp_path):
+    arch = dict(ARCH, embed_dims=48)
+    vit = FLSLVisionTransformer(arch, img_size=48, patch_size=8)
+    path = tmp_path / 'narrow.pth'
+    torch.save(vit.state_dict(), path)
+    with pytest.raises(CheckpointError, match='narrow.pth: does not record .*--num-heads'):
+        build_vit(str(path))
+
+
+def test_random_weights_of_a_named_design_depend_on_the_seed_alone():
+    arch = 'random:deit-tiny/16'
+    state = torch.get_rng_state()
+    first, again, other = build_vit(arch), build_vit(arch), build_vit(arch, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    weight = 'layers.0.attn.qkv.weight'
+    assert torch.equal(first.state_dict()[weight], again.state_dict()[weight])
+    assert not torch.equal(first.state_dict()[weight], other.state_dict()[weight])
+    assert (first.embed_dims, first.patch_size, first.img_size) == (192, 16, (224, 224))
+
+
+def test_random_weights_in_the_design_of_a_file(saved):
+    vit, path = saved(num_heads=4)
+    random = build_vit(f'random:{path}')
+    assert random.state_dict().keys() == vit.state_dict().keys()
+    weight = 'layers.0.attn.qkv.weight'
+    assert not torch.equal(random.state_dict()[weight], vit.state_dict()[weight])
+
+
+def test_an_unknown_design_is_named():
+    with pytest.raises(CheckpointError, match="no arch 'vit-small'; known: .*deit-small"):
+        build_vit('random:vit-small/16')
