@@ -9,6 +9,8 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from flsl_mm.evaluation.functional.knn_votes import knn_votes
+
 
 @MODELS.register_module()
 class KNNSegHead(BaseDecodeHead):
@@ -86,38 +88,10 @@ class KNNSegHead(BaseDecodeHead):
         labelled = self.bank_labels != self.ignore_index
         if not labelled.any():
             raise ValueError('KNNSegHead: the bank has no labelled token: run tools/train.py first')
-        bank, labels = self.bank[labelled].to(tokens.dtype), self.bank_labels[labelled].long()
+        bank, labels = self.bank[labelled], self.bank_labels[labelled].long()
         queries = F.normalize(tokens, dim=1).flatten(2).transpose(1, 2).flatten(0, 1)
-        votes = [
-            knn_votes(part, bank, labels, self.num_neighbors, self.temperature, self.num_classes)
-            for part in queries.split(1024)  # bounds the memory: 1024 x bank_size similarities
-        ]
+        votes = knn_votes(
+            queries, bank, labels, self.num_neighbors, self.temperature, self.num_classes
+        )
         batch, _, height, width = tokens.shape
-        return torch.cat(votes).view(batch, height, width, -1).permute(0, 3, 1, 2)
-
-
-def knn_votes(
-    queries: Tensor,
-    bank: Tensor,
-    labels: Tensor,
-    num_neighbors: int,
-    temperature: float,
-    num_classes: int,
-) -> Tensor:
-    """Weighted votes of the nearest neighbours.
-
-    Args:
-        queries: Unit vectors (Q, D).
-        bank: Unit vectors (M, D).
-        labels: Class of each of them (M,), in [0, num_classes).
-        num_neighbors: Neighbours k; all M where there are fewer.
-        temperature: Temperature of the weights.
-        num_classes: Number of classes C.
-
-    Returns:
-        Tensor: Share of the weights ``exp(similarity / temperature)`` by class (Q, C).
-    """
-    similarity, nearest = (queries @ bank.T).topk(min(num_neighbors, len(bank)), dim=1)
-    weights = (similarity / temperature).softmax(dim=1)
-    votes = queries.new_zeros(len(queries), num_classes)
-    return votes.scatter_add_(1, labels[nearest], weights)
+        return votes.view(batch, height, width, -1).permute(0, 3, 1, 2)

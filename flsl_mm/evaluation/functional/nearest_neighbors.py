@@ -1,0 +1,51 @@
+"""Nearest neighbours by cosine, in bounded memory."""
+
+import torch
+from torch import Tensor
+
+
+def nearest_neighbors(
+    queries: Tensor, bank: Tensor, num_neighbors: int, max_similarities: int = 2**26
+) -> tuple[Tensor, Tensor]:
+    """The rows of a bank with the largest dot products with each query, exactly.
+
+    Similarities are made block by block, so that ImageNet's 544,546 x 9 box features or ADE20K's
+    tokens need no matrix of all pairs. On a CPU a block is one matrix product too.
+
+    Args:
+        queries: (Q, D); unit vectors, where cosines are meant.
+        bank: (M, D), M >= 1, on any device and in any floating dtype: blocks of it are brought to
+            the queries' device and dtype one at a time.
+        num_neighbors: Neighbours k; all M where there are fewer.
+        max_similarities: Most entries of a block of similarities: bounds the memory beyond inputs
+            and outputs to about twice as many numbers, and that of a block of the bank.
+
+    Returns:
+        tuple: Similarities (Q, k) in descending order, and rows of the bank (Q, k), int64. Which of
+        equally similar rows come first is not said.
+
+    Raises:
+        ValueError: The bank is empty.
+    """
+    if not len(bank):
+        raise ValueError('nearest_neighbors: the bank is empty')
+    k = min(num_neighbors, len(bank))
+    rows = max(1, min(len(queries), 1024))
+    columns = max(k, max_similarities // rows)
+    rows = max(1, min(rows, max_similarities // columns))
+    values = queries.new_empty(len(queries), k)
+    indices = torch.empty(len(queries), k, dtype=torch.long, device=queries.device)
+    # The bank outside, so that each of its rows is brought over once.
+    for start in range(0, len(bank), columns):
+        block = bank[start : start + columns].to(queries)
+        for first in range(0, len(queries), rows):
+            part = slice(first, first + rows)
+            found, place = (queries[part] @ block.T).topk(min(k, len(block)), dim=1)
+            place = place + start
+            if start:
+                found = torch.cat([values[part], found], dim=1)
+                place = torch.cat([indices[part], place], dim=1)
+                found, order = found.topk(k, dim=1)
+                place = place.gather(1, order)
+            values[part], indices[part] = found, place
+    return values, indices
