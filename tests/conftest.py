@@ -37,32 +37,44 @@ def golden_dir(shared_dir: Path) -> Path:
     return shared_dir / 'golden'
 
 
+# The layout of the golden network.
+_SMALL_VIT = dict(
+    type='FLSLVisionTransformer',
+    arch=dict(embed_dims=48, num_layers=2, num_heads=3, feedforward_channels=192),
+    img_size=128,
+    patch_size=16,
+)
+_SMALL_HEAD = dict(in_channels=48, num_prototypes=64, hidden_channels=64, bottleneck_channels=32)
+
+
 @pytest.fixture(scope='session')
 def build_flsl():
     """Builds a small FLSL model with the layout of the golden one; overrides by part."""
     from flsl_mm.models import FLSL
 
     def build(backbone=(), neck=(), head=(), **kwargs) -> FLSL:
-        arch = dict(embed_dims=48, num_layers=2, num_heads=3, feedforward_channels=192)
-        backbone = dict(
-            dict(type='FLSLVisionTransformer', arch=arch, img_size=128, patch_size=16),
-            **dict(backbone),
+        scales = dict(self_scale=0.1 / 384**0.5, cross_scale=0.2 / 384**0.5)
+        return FLSL(
+            backbone={**_SMALL_VIT, **dict(backbone)},
+            neck={**dict(type='MeanShiftNeck'), **scales, **dict(neck)},
+            head={**dict(type='FLSLHead'), **_SMALL_HEAD, **dict(head)},
+            **kwargs,
         )
-        neck = dict(
-            dict(type='MeanShiftNeck', self_scale=0.1 / 384**0.5, cross_scale=0.2 / 384**0.5),
-            **dict(neck),
+
+    return build
+
+
+@pytest.fixture(scope='session')
+def build_dino():
+    """Builds a small DINO model on the same network; overrides by part."""
+    from flsl_mm.models import DINO
+
+    def build(backbone=(), head=(), **kwargs) -> DINO:
+        return DINO(
+            backbone={**_SMALL_VIT, **dict(backbone)},
+            head={**dict(type='DINOHead'), **_SMALL_HEAD, **dict(head)},
+            **kwargs,
         )
-        head = dict(
-            dict(
-                type='FLSLHead',
-                in_channels=48,
-                num_prototypes=64,
-                hidden_channels=64,
-                bottleneck_channels=32,
-            ),
-            **dict(head),
-        )
-        return FLSL(backbone=backbone, neck=neck, head=head, **kwargs)
 
     return build
 

@@ -3,12 +3,14 @@
 from .backbones import FLSLVisionTransformer, ViTDet, ViTFPN
 from .build_vit import build_vit
 from .data_preprocessors import MultiViewPreprocessor
-from .heads import FLSLHead
+from .heads import DINOHead, FLSLHead
 from .mean_shift import mean_shift
 from .necks import MeanShiftNeck
-from .selfsup import FLSL
+from .selfsup import DINO, FLSL
 
 __all__ = [
+    'DINO',
+    'DINOHead',
     'FLSL',
     'FLSLHead',
     'FLSLVisionTransformer',

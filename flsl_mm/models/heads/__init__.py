@@ -1,3 +1,4 @@
+from .dino_head import DINOHead
 from .flsl_head import FLSLHead
 
-__all__ = ['FLSLHead']
+__all__ = ['DINOHead', 'FLSLHead']

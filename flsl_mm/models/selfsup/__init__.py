@@ -1,3 +1,4 @@
+from .dino import DINO
 from .flsl import FLSL
 
-__all__ = ['FLSL']
+__all__ = ['DINO', 'FLSL']

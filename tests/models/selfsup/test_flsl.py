@@ -1,4 +1,3 @@
-import copy
 
 import pytest
 import torch
@@ -13,18 +12,6 @@ def views(count: int = 4, batch: int = 2, seed: int = 0) -> list[torch.Tensor]:
 
 def objective(losses: dict[str, torch.Tensor]) -> torch.Tensor:
     return sum(value for name, value in losses.items() if 'loss' in name)
-
-
-def networks_equal(model) -> bool:
-    student = {**model.backbone.state_dict(), **model.head.state_dict()}
-    teacher = {**model.teacher.backbone.state_dict(), **model.teacher.head.state_dict()}
-    return all(torch.equal(student[k], teacher[k]) for k in student)
-
-
-def randomize(module: torch.nn.Module) -> None:
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.normal_(std=0.1)
 
 
 @pytest.fixture
@@ -49,13 +36,6 @@ def test_losses_carry_their_names_and_diagnostics_do_not(model):
     torch.testing.assert_close(parsed, objective(losses))
 
 
-def test_state_dict_has_the_documented_prefixes(model):
-    prefixes = {'backbone', 'head', 'teacher'}
-    assert {name.split('.')[0] for name in model.state_dict()} == prefixes
-    teacher = {n[8:] for n in model.state_dict() if n.startswith('teacher.')}
-    assert teacher == {n for n in model.state_dict() if not n.startswith('teacher.')}
-
-
 @pytest.mark.parametrize('count', [2, 3, 5])
 def test_any_number_of_local_views(model, count):
     losses = model.loss(views(count))
@@ -72,14 +52,6 @@ def test_every_query_weighs_the_same(model):
     torch.testing.assert_close(both, (16 * only_global + 4 * only_local) / 20)
 
 
-def test_the_teacher_gets_no_gradient_and_stays_in_evaluation_mode(model):
-    model.train()
-    objective(model.loss(views())).backward()
-    assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
-    assert model.backbone.training and not any(m.training for m in model.teacher.modules())
-    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
-
-
 def test_the_teacher_prediction_is_a_constant_of_the_objective(model, monkeypatch):
     """Gradient would flow through the student's query into the positive and from there."""
     seen = []
@@ -89,76 +61,6 @@ def test_the_teacher_prediction_is_a_constant_of_the_objective(model, monkeypatc
     queries, modes, student_logits, teacher_logits = seen
     assert queries.requires_grad and modes.requires_grad and student_logits.requires_grad
     assert not teacher_logits.requires_grad
-
-
-def test_the_teacher_equals_the_student_after_initialisation(model):
-    assert networks_equal(model)
-
-
-def test_loading_a_student_alone_gives_its_teacher(build_flsl, model):
-    randomize(model)
-    student = {k: v for k, v in model.state_dict().items() if not k.startswith('teacher.')}
-    other = build_flsl()
-    other.load_state_dict(student, strict=True)
-    assert networks_equal(other)
-    assert torch.equal(other.head.prototypes.weight, model.head.prototypes.weight)
-
-
-def test_loading_a_whole_model_keeps_its_teacher(build_flsl, model):
-    randomize(model)
-    other = build_flsl()
-    other.load_state_dict(model.state_dict())
-    assert not networks_equal(other)
-    for name, value in model.state_dict().items():
-        assert torch.equal(other.state_dict()[name], value)
-
-
-@pytest.mark.parametrize('whole', [True, False])
-def test_initialising_from_a_checkpoint_follows_the_same_rule(build_flsl, model, tmp_path, whole):
-    randomize(model)
-    weights = model.state_dict()
-    if not whole:
-        weights = {k: v for k, v in weights.items() if not k.startswith('teacher.')}
-    torch.save(dict(state_dict=weights), tmp_path / 'model.pth')
-    other = build_flsl(pretrained=str(tmp_path / 'model.pth'))
-    other.init_weights()
-    assert torch.equal(other.backbone.ln1.weight, model.backbone.ln1.weight)
-    assert networks_equal(other) != whole
-
-
-def test_a_backbone_initialised_from_a_checkpoint_is_the_teachers_too(build_flsl, model, tmp_path):
-    randomize(model.backbone)
-    torch.save(model.backbone.state_dict(), tmp_path / 'vit.pth')
-    config = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
-    other = build_flsl(backbone=dict(init_cfg=config))
-    other.init_weights()
-    assert torch.equal(other.teacher.backbone.ln1.bias, model.backbone.ln1.bias)
-    assert networks_equal(other)
-
-
-def test_a_file_of_something_else_leaves_the_teacher_equal(build_flsl, tmp_path):
-    torch.save(dict(state_dict={'foo.weight': torch.ones(1)}), tmp_path / 'other.pth')
-    other = build_flsl(pretrained=str(tmp_path / 'other.pth'))
-    other.init_weights()
-    assert networks_equal(other)
-
-
-def test_initialising_twice_changes_nothing(model):
-    randomize(model)
-    before = copy.deepcopy(model.state_dict())
-    model.init_weights()
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_the_teacher_moves_by_the_momentum(model):
-    before = copy.deepcopy(model.teacher.state_dict())
-    randomize(model.backbone)
-    randomize(model.head)
-    model.momentum = 0.75
-    model.update_teacher()
-    student = model.state_dict()
-    for name, value in model.teacher.state_dict().items():
-        torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * student[name])
 
 
 def test_with_two_pairs_each_student_queries_the_other_teacher(build_flsl):
@@ -224,20 +126,3 @@ def test_autocast_changes_losses_by_rounding_only(model, dtype):
 def test_a_batch_of_one_constant_image_gives_finite_gradients(model):
     objective(model.loss([torch.zeros(1, 3, s, s) for s in (128, 128, 32)])).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-
-
-def test_images_are_encoded_in_tensor_mode(model):
-    assert model(views(1)[0], mode='tensor')[-1].shape == (2, 48, 8, 8)
-
-
-@pytest.mark.parametrize(
-    'kwargs, message', [(dict(num_teacher_views=3), '1 or 2'), (dict(momentum=1.1), r'\[0, 1\]')]
-)
-def test_bad_settings_are_named(build_flsl, kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        build_flsl(**kwargs)
-
-
-def test_missing_views_are_named(model):
-    with pytest.raises(ValueError, match='1 teacher and 1 student views are needed, got 1'):
-        model.loss(views(1))

@@ -4,10 +4,12 @@ import torch
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+OF_ALL_PROCESSES = ('loss_volume', 'entropy_p_bar')
 
-def make_model(build, teacher_norm):
+
+def make_model(build, head):
     torch.manual_seed(0)
-    model = build(head=dict(teacher_norm=teacher_norm))
+    model = build(head=head)
     model.init_weights()
     return model.double()
 
@@ -23,12 +25,12 @@ def run(model, inputs) -> dict[str, torch.Tensor]:
     return {k: v.detach() for k, v in losses.items()}
 
 
-def worker(rank: int, build, teacher_norm, rendezvous: str, results: str) -> None:
+def worker(rank: int, build, head, rendezvous: str, results: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=2
     )
-    model = make_model(build, teacher_norm)
+    model = make_model(build, head)
     wrapped = DistributedDataParallel(model, broadcast_buffers=False)
     losses = run(wrapped, [view[2 * rank : 2 * rank + 2] for view in make_views()])
     grads = {k: p.grad for k, p in model.named_parameters() if p.requires_grad}
@@ -38,20 +40,22 @@ def worker(rank: int, build, teacher_norm, rendezvous: str, results: str) -> Non
     torch.distributed.destroy_process_group()
 
 
-def check(build, teacher_norm, tmp_path) -> None:
+def check(build, tmp_path, **head) -> None:
     rendezvous, results = tmp_path / 'rendezvous', tmp_path / 'result'
     mp.start_processes(
-        worker, (build, teacher_norm, str(rendezvous), str(results)), nprocs=2, start_method='fork'
+        worker, (build, head, str(rendezvous), str(results)), nprocs=2, start_method='fork'
     )
     halves = [torch.load(f'{results}.{rank}') for rank in range(2)]
-    model = make_model(build, teacher_norm)
+    model = make_model(build, head)
     whole = run(model, make_views())
-    for name in ('loss_intra', 'loss_inter'):
-        mean = (halves[0]['losses'][name] + halves[1]['losses'][name]) / 2
-        torch.testing.assert_close(mean, whole[name], rtol=1e-9, atol=0)
+    for name in whole:
+        if name in OF_ALL_PROCESSES:
+            for half in halves:
+                torch.testing.assert_close(half['losses'][name], whole[name], rtol=1e-9, atol=0)
+        elif 'loss' in name:
+            mean = (halves[0]['losses'][name] + halves[1]['losses'][name]) / 2
+            torch.testing.assert_close(mean, whole[name], rtol=1e-9, atol=0)
     for half in halves:
-        for name in ('loss_volume', 'entropy_p_bar'):
-            torch.testing.assert_close(half['losses'][name], whole[name], rtol=1e-9, atol=0)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 torch.testing.assert_close(
@@ -62,12 +66,16 @@ def check(build, teacher_norm, tmp_path) -> None:
 
 
 def test_two_processes_equal_one(build_flsl, tmp_path):
-    check(build_flsl, None, tmp_path)
+    check(build_flsl, tmp_path)
 
 
 def test_two_processes_equal_one_with_sinkhorn(build_flsl, tmp_path):
-    check(build_flsl, 'sinkhorn', tmp_path)
+    check(build_flsl, tmp_path, teacher_norm='sinkhorn')
 
 
 def test_two_processes_equal_one_with_centering(build_flsl, tmp_path):
-    check(build_flsl, 'centering', tmp_path)
+    check(build_flsl, tmp_path, teacher_norm='centering')
+
+
+def test_two_processes_equal_one_with_dino(build_dino, tmp_path):
+    check(build_dino, tmp_path)

@@ -1,0 +1,57 @@
+"""DINO, the baseline that differs from FLSL in the objective alone."""
+
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from .student_teacher import StudentTeacher
+
+
+@MODELS.register_module()
+class DINO(StudentTeacher):
+    """Self-distillation of whole views (Caron et al., 2021, Eq. 1-3 and Algorithm 1).
+
+    For a comparison with FLSL everything but the objective is FLSL's: network, views, teacher,
+    schedules. So two things differ from the published DINO:
+
+    - The network has no class token: the embedding of a view is the mean of its tokens.
+    - No view is both the teacher's and the student's (student views are crops of the teacher's),
+      so the loss is over all pairs of a teacher and a student view.
+
+    Args:
+        backbone: Config of the student ViT; needs ``forward_tokens``.
+        head: Config of :class:`DINOHead`.
+        neck: None; there so that a config can inherit FLSL's and take its neck away.
+        kwargs: See :class:`StudentTeacher`.
+
+    Raises:
+        ValueError: A value is out of range, or there is a neck.
+    """
+
+    def __init__(self, backbone: dict, head: dict, neck: None = None, **kwargs) -> None:
+        if neck is not None:
+            raise ValueError('DINO averages the tokens of a view: it takes no neck (neck=None)')
+        super().__init__(backbone=backbone, head=head, **kwargs)
+
+    def loss(
+        self, inputs: list[Tensor], data_samples: list[DataSample] | None = None
+    ) -> dict[str, Tensor]:
+        """The loss of a batch and the health signs of training.
+
+        Args:
+            inputs: T teacher views, then the student's, each (B, 3, H, W), normalised.
+            data_samples: Not used.
+
+        Returns:
+            dict[str, Tensor]: ``loss_dino`` and the diagnostics of :meth:`DINOHead.loss`.
+
+        Raises:
+            ValueError: Views are missing.
+        """
+        students, teachers = self.encode(inputs)
+        student = torch.stack([tokens.mean(dim=1) for tokens in students])  # (S, B, D)
+        teacher = torch.stack([tokens.mean(dim=1) for tokens in teachers])  # (T, B, D)
+        with torch.no_grad():
+            teacher_logits = self.teacher.head(teacher)
+        return self.head.loss(self.head(student), teacher_logits)

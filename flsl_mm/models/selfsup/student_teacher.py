@@ -1,0 +1,132 @@
+"""What self-distillation methods have in common: a student and its moving average."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from torch import Tensor, nn
+
+
+class StudentTeacher(BaseSelfSupervisor):
+    """A student ViT with a head, and a teacher that is their moving average.
+
+    ``TeacherUpdateHook`` calls :meth:`update_teacher` after every optimizer step. State-dict
+    prefixes are ``backbone.``, ``head.``, ``teacher.backbone.`` and ``teacher.head.``; weights
+    without a teacher give it their student.
+
+    Args:
+        backbone: Config of the student ViT; needs ``forward_tokens``.
+        head: Config of the student's head.
+        neck: Config of what comes between them; it has no weights, so there is one for both.
+        num_teacher_views: How many of the views are the teacher's, T: 1 or 2.
+        momentum: Share of the old teacher in an update, in [0, 1]; a schedule may change it.
+        pretrained: Checkpoint of the whole model, as in mmpretrain.
+        data_preprocessor: Config of :class:`MultiViewPreprocessor`.
+        init_cfg: mmengine initialisation.
+
+    Raises:
+        ValueError: ``num_teacher_views`` or ``momentum`` is out of range.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        neck: dict | None = None,
+        num_teacher_views: int = 1,
+        momentum: float = 0.996,
+        pretrained: str | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | Sequence[dict] | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            pretrained=pretrained,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        name = type(self).__name__
+        if num_teacher_views not in (1, 2):
+            raise ValueError(f'{name}: num_teacher_views must be 1 or 2, got {num_teacher_views}')
+        if not 0 <= momentum <= 1:
+            raise ValueError(f'{name}: momentum must be in [0, 1], got {momentum}')
+        self.num_teacher_views = num_teacher_views
+        self.momentum = momentum
+        # A ModuleDict has no `init_weights`, so mmengine leaves the copies alone.
+        self.teacher = nn.ModuleDict(
+            dict(backbone=copy.deepcopy(self.backbone), head=copy.deepcopy(self.head))
+        )
+        self.teacher.requires_grad_(False).eval()
+        self._teacher_loaded = False
+        self._register_load_state_dict_pre_hook(self.complete_state_dict)
+
+    def train(self, mode: bool = True) -> 'StudentTeacher':
+        """Switch the student's mode; the teacher always stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise the student; the teacher starts equal to it unless a checkpoint has one."""
+        if self._is_init:
+            return
+        self._teacher_loaded = False
+        super().init_weights()
+        if not self._teacher_loaded:
+            self.update_teacher(momentum=0.0)
+
+    def complete_state_dict(self, state_dict: dict, prefix: str = '', *_) -> None:
+        """Give weights without a teacher their student as teacher; called before any loading.
+
+        Args:
+            state_dict: Changed in place.
+            prefix: Of this model's keys.
+        """
+        if not any(key.startswith(f'{prefix}teacher.') for key in state_dict):
+            for part in self.teacher:
+                for key in [k for k in state_dict if k.startswith(f'{prefix}{part}.')]:
+                    state_dict[f'{prefix}teacher.{key[len(prefix) :]}'] = state_dict[key]
+        parts = {
+            k[len(prefix) :].split('.')[1] for k in state_dict if k.startswith(f'{prefix}teacher.')
+        }
+        self._teacher_loaded |= parts == set(self.teacher)
+
+    @torch.no_grad()
+    def update_teacher(self, momentum: float | None = None) -> None:
+        """Move the teacher: ``teacher = momentum * teacher + (1 - momentum) * student``.
+
+        Args:
+            momentum: Overrides the attribute; 0 copies the student.
+        """
+        momentum = self.momentum if momentum is None else momentum
+        student = [p for part in self.teacher for p in getattr(self, part).parameters()]
+        torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - momentum)
+
+    def encode(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Tokens of every view, each by its own network.
+
+        Args:
+            inputs: T teacher views, at least T student views, then any number of local student
+                views, each (B, 3, H, W), normalised.
+
+        Returns:
+            tuple: Tokens (B, N, D) of each student view, and of each teacher view, the latter
+            without gradient.
+
+        Raises:
+            ValueError: Views are missing.
+        """
+        count = self.num_teacher_views
+        if len(inputs) < 2 * count:
+            raise ValueError(
+                f'{type(self).__name__}: {count} teacher and {count} student views are needed, got '
+                f'{len(inputs)} views; `num_teacher_views` of model and data preprocessor must '
+                'agree'
+            )
+        students = self.backbone.forward_tokens(inputs[count:])
+        with torch.no_grad():
+            teachers = self.teacher.backbone.forward_tokens(inputs[:count])
+        return students, teachers
