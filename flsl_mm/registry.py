@@ -1,7 +1,30 @@
 """The one registry of this project's own; everything else is in OpenMMLab's."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmengine.registry import Registry
+
+
+def _build(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> Any:
+    """Build without switching to the default scope, whose registries hold no frozen tasks.
+
+    mmengine's own way would first look there, and warn.
+
+    Raises:
+        ValueError: There is no such task.
+    """
+    args = {**kwargs, **cfg}
+    name = args.pop('type', None)
+    task = registry.get(name) if isinstance(name, str) else name
+    if task is None:
+        known = ', '.join(sorted(registry.module_dict))
+        raise ValueError(f'there is no frozen task of type {name!r}; known: {known}')
+    return task(**args)
+
 
 # Frozen-feature evaluations: a task is built from its config and called with a frozen
 # `FLSLVisionTransformer`; it returns a dict of numbers. Hooks and tools name them by config.
-FROZEN_TASKS = Registry('frozen task', scope='flsl_mm', locations=['flsl_mm.evaluation.tasks'])
+FROZEN_TASKS = Registry(
+    'frozen task', scope='flsl_mm', locations=['flsl_mm.evaluation.tasks'], build_func=_build
+)

@@ -5,13 +5,10 @@ Example:
 """
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Sequence
 
-from mmengine.fileio import get_file_backend
-
+from flsl_mm.engine.json_file import write_json
 from flsl_mm.evaluation import evaluate_uavdt
 from flsl_mm.evaluation.functional.uavdt_files import read_frame_list
 
@@ -24,8 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = evaluate_uavdt(
             args.gt_dir, args.detection_dir, args.sequences, args.iou, frames, report_progress
         )
-        text = json.dumps(without_nan(result), indent=2) + '\n'
-        get_file_backend(backend_args=dict(backend='atomic')).put_text(text, args.out)
+        write_json(args.out, result)
     except (OSError, ValueError) as error:
         print(f'eval_uavdt.py: error: {error}', file=sys.stderr)
         return 2
@@ -90,13 +86,6 @@ def format_table(result: dict, iou_threshold: float) -> str:
         f'{result["num_ignored"]} in ignored regions'
     )
     return '\n'.join(lines)
-
-
-def without_nan(value):
-    """The same figures with null, which JSON has, in place of nan."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 if __name__ == '__main__':

@@ -6,7 +6,6 @@ Example:
 """
 
 import argparse
-import json
 import os
 import os.path as osp
 import sys
@@ -17,7 +16,6 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmengine.config import Config  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
-from mmengine.fileio import get_file_backend  # noqa: E402
 
 from flsl_mm.checkpoint import CheckpointError, load_model  # noqa: E402
 from flsl_mm.data_error import DataError  # noqa: E402
@@ -26,6 +24,7 @@ from flsl_mm.engine.command_line import (  # noqa: E402
     build_runner,
     read_config,
 )
+from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.evaluation import metrics_table  # noqa: E402
 
 
@@ -94,8 +93,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if is_main_process():
         content = dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics)
         path = args.out or osp.join(runner.work_dir, 'test_metrics.json')
-        backend = get_file_backend(backend_args=dict(backend='atomic'))
-        backend.put_text(json.dumps(content, indent=2) + '\n', path)
+        write_json(path, content)
         print(f'{metrics_table(metrics)}\nwritten to {path}')
 
 

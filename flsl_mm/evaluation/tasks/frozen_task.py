@@ -10,8 +10,10 @@ from flsl_mm.models import FLSLVisionTransformer
 class FrozenTask(ABC):
     """An evaluation of frozen features: built from a config, called with a network.
 
-    Data are looked up when the task is built, so that a wrong path shows before anything runs.
-    Results do not depend on the number of processes, and torch's global generators are left alone.
+    Data are looked up when the task is built, so that a wrong path shows before anything runs:
+    where they are not there, building raises ``FileNotFoundError``. Results do not depend on the
+    number of processes, and torch's global generators are left alone (a ``DataLoader`` draws from
+    them unless it is given a ``generator``).
 
     Attributes:
         name: Short name, unique within a table; prefix of the numbers in logs.
@@ -29,6 +31,7 @@ class FrozenTask(ABC):
             vit: In evaluation mode, on the device to run on.
 
         Returns:
-            Mapping[str, Any]: Numbers by name, ready for JSON; nested dicts for details. The same
+            Mapping[str, Any]: Numbers by name, ready for JSON; they are the columns of tables and
+            the curves of logs. Details, which only JSON files show, are in nested dicts. The same
             in every process of a distributed run.
         """

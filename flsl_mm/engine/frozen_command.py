@@ -1,0 +1,300 @@
+"""What the tools that evaluate frozen networks have in common.
+
+A tool of frozen tasks is a parser and a function that builds the tasks::
+
+    def main(arguments=None) -> int:
+        parser = frozen_parser(__doc__, out='work_dirs/eval_knn.json')
+        parser.add_argument('--data-root', ...)
+        return run_frozen_command(parser, build_tasks, arguments)
+
+Tools that do something else with networks (pictures, a report) take
+:func:`add_network_arguments`, :func:`build_network` and :func:`run_command`.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dist import init_dist, is_distributed, is_main_process
+
+from ..checkpoint import CheckpointError
+from ..data_error import DataError
+from ..evaluation.functional.comparison_table import comparison_table
+from ..evaluation.tasks.frozen_task import FrozenTask
+from ..models import FLSLVisionTransformer, build_vit
+from ..registry import FROZEN_TASKS
+from .json_file import write_json
+
+CHECKPOINT_HELP = (
+    'file of any layout that docs/checkpoints.md lists, random:ARCH/PATCH such as '
+    'random:deit-small/16, or random:FILE for the same design with random weights'
+)
+
+
+def add_network_arguments(
+    parser: argparse.ArgumentParser, name: str = 'checkpoints', several: bool = True
+) -> None:
+    """Add the arguments that say which networks to use, and where.
+
+    Args:
+        parser: Gets ``name``, ``--key``, ``--num-heads``, ``--trust``, ``--seed`` and ``--device``.
+        name: Of the checkpoints' argument, positional or with dashes (then it is required).
+        several: Whether more than one checkpoint may be given.
+    """
+    options = dict(required=True) if name.startswith('-') else {}
+    if several:
+        options['nargs'] = '+'
+    parser.add_argument(name, metavar='CHECKPOINT', help=CHECKPOINT_HELP, **options)
+    parser.add_argument(
+        '--key',
+        choices=['teacher', 'student'],
+        help='which network of files that hold both (teacher)',
+    )
+    parser.add_argument(
+        '--num-heads',
+        type=int,
+        metavar='N',
+        help='attention heads, where a file does not record them and they are not 64 wide',
+    )
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='also read a checkpoint that may execute code; only for files of known origin',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='N', help='seed of random weights (%(default)s)'
+    )
+    parser.add_argument(
+        '--device',
+        type=usable_device,
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        metavar='NAME',
+        help='cpu, cuda or cuda:N (a GPU where there is one)',
+    )
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: There is none.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f'{name!r} cannot be used: {reason}') from error
+    return device
+
+
+def build_network(checkpoint: str, args: argparse.Namespace) -> FLSLVisionTransformer:
+    """The frozen network of a checkpoint, on the device of the command line.
+
+    Args:
+        checkpoint: One of those of the command line.
+        args: With what :func:`add_network_arguments` added.
+
+    Raises:
+        CheckpointError: It cannot be used.
+    """
+    vit = build_vit(checkpoint, args.key, args.num_heads, args.trust, args.seed)
+    return vit.to(args.device)
+
+
+def frozen_parser(doc: str, out: str) -> argparse.ArgumentParser:
+    """The parser of a tool that runs frozen tasks on checkpoints.
+
+    Args:
+        doc: The tool's docstring, with an example.
+        out: Default of ``--out``, the JSON file.
+
+    Returns:
+        argparse.ArgumentParser: With :func:`add_network_arguments`, ``--out`` and ``--launcher``.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_network_arguments(parser)
+    parser.add_argument(
+        '--out', metavar='FILE', default=out, help='JSON file for the numbers (%(default)s)'
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher, for several processes (torchrun is pytorch)',
+    )
+    # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def add_task_arguments(parser: argparse.ArgumentParser, task_type: str) -> None:
+    """Add the arguments of a tool for one type of task that takes its settings from a config.
+
+    Args:
+        parser: Gets ``--config`` and ``--cfg-options``.
+        task_type: The type, for the help.
+    """
+    parser.add_argument(
+        '--config',
+        metavar='FILE',
+        help=f'config whose `task` has the settings of {task_type} (its defaults)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the task, such as temperature=0.1',
+    )
+
+
+def build_task(args: argparse.Namespace, task_type: str, **settings: Any) -> FrozenTask:
+    """The task of a config, ``--cfg-options`` and settings, the later winning over the earlier.
+
+    Args:
+        args: With what :func:`add_task_arguments` added.
+        task_type: Its type, where the config does not say another.
+        settings: What other arguments say.
+
+    Raises:
+        DataError: The config has no ``task``, or a setting does not exist or is out of range.
+        FileNotFoundError: There is no such config, or no data.
+    """
+    task = dict(type=task_type)
+    if args.config:
+        config = Config.fromfile(args.config)
+        if 'task' not in config:
+            raise DataError(f'{args.config} has no `task = dict(type={task_type!r}, ...)`')
+        task.update(config.task)
+    task.update(settings, **args.cfg_options)
+    try:
+        return FROZEN_TASKS.build(task)
+    except (TypeError, ValueError) as error:
+        raise DataError(str(error)) from error
+
+
+def run_frozen_command(
+    parser: argparse.ArgumentParser,
+    build_tasks: Callable[[argparse.Namespace], Sequence[FrozenTask]],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Evaluate checkpoints on tasks; print one table and write the numbers.
+
+    Everything that can be wrong with arguments, data and checkpoints is found before anything is
+    computed. The JSON file, ``{"settings": ..., "results": {checkpoint: {task: numbers}}}``, is
+    written after every task, so that what was computed is not lost.
+
+    Args:
+        parser: From :func:`frozen_parser`, and the tool's own arguments.
+        build_tasks: Builds the tasks from the parsed arguments.
+        arguments: Command line; that of the process by default.
+
+    Returns:
+        int: The exit code of the process.
+    """
+    args = parser.parse_args(arguments)
+
+    def command() -> None:
+        start_processes(args)
+        tasks = build_tasks(args)
+        networks = build_networks(args)
+        results = run_tasks(tasks, networks, args.device, lambda r: write_results(r, args))
+        if is_main_process():
+            print(f'{comparison_table(results)}\nwritten to {args.out}')
+
+    return run_command(parser.prog, command)
+
+
+def run_command(name: str, command: Callable[[], Any]) -> int:
+    """Run a tool's work; what is wrong with files and data is one line, without a traceback.
+
+    Args:
+        name: Of the tool, for the message.
+        command: Does the work.
+
+    Returns:
+        int: The exit code of the process: 0, or 2 after an error.
+    """
+    try:
+        command()
+    except (CheckpointError, DataError, FileNotFoundError) as error:
+        # The last line: a data worker's error comes with its traceback.
+        print(f'{name}: error: {str(error).splitlines()[-1]}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def start_processes(args: argparse.Namespace) -> None:
+    """Join the processes of ``--launcher``; each takes a GPU of its own, or gloo without any."""
+    if args.launcher == 'none' or is_distributed():
+        return
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if torch.cuda.is_available() and args.device.type == 'cuda':
+        init_dist(args.launcher)
+        args.device = torch.device('cuda', torch.cuda.current_device())
+    elif args.launcher == 'pytorch':
+        torch.distributed.init_process_group('gloo')  # mmengine's way needs a GPU
+    else:
+        init_dist(args.launcher, backend='gloo')
+
+
+def build_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]:
+    """The networks of all checkpoints by name, on the CPU.
+
+    Raises:
+        CheckpointError: One of them cannot be used.
+    """
+    return {
+        checkpoint: build_vit(checkpoint, args.key, args.num_heads, args.trust, args.seed)
+        for checkpoint in args.checkpoints
+    }
+
+
+def run_tasks(
+    tasks: Sequence[FrozenTask],
+    networks: Mapping[str, FLSLVisionTransformer],
+    device: torch.device | str,
+    finished: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
+) -> dict[str, dict[str, Any]]:
+    """Evaluate every network on every task.
+
+    Args:
+        tasks: The tasks.
+        networks: Frozen networks by name, each moved to the device for its evaluation only.
+        device: Where to evaluate.
+        finished: Called after every task with the results so far.
+
+    Returns:
+        dict: ``{network: {task.name: numbers}}``.
+    """
+    results: dict[str, dict[str, Any]] = {name: {} for name in networks}
+    for name, vit in networks.items():
+        home = next(vit.parameters()).device
+        vit.to(device)
+        for task in tasks:
+            start = time.perf_counter()
+            results[name][task.name] = task(vit)
+            if is_main_process():
+                seconds = time.perf_counter() - start
+                print(f'{name}: {task.name} took {seconds:.0f} s', file=sys.stderr, flush=True)
+            finished(results)
+        vit.to(home)
+    return results
+
+
+def write_results(results: Mapping[str, Any], args: argparse.Namespace) -> None:
+    """Write the JSON file of a command, in the main process."""
+    if not is_main_process():
+        return
+    settings = {name: value for name, value in vars(args).items() if name != 'local_rank'}
+    content = dict(settings=dict(settings, device=str(args.device)), results=results)
+    write_json(args.out, content)
