@@ -21,7 +21,7 @@ from PIL import Image
 
 import flsl_mm  # noqa: F401  (registers the models)
 from flsl_mm.checkpoint import load_model
-from flsl_mm.datasets.scenes import make_scene
+from flsl_mm.datasets.scenes import sample_scene
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -58,7 +58,7 @@ def save_scenes(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for i in range(NUM_SCENES):
-        Image.fromarray(make_scene(rng)[0]).save(folder / f'{i:04}.png')
+        Image.fromarray(sample_scene(rng).render().image).save(folder / f'{i:04}.png')
 
 
 def train(work_dir: Path, epochs: int) -> None:
@@ -100,9 +100,9 @@ def draw_similarity(work_dir: Path, epochs: int) -> None:
     figure, axes = plt.subplots(3, NUM_SHOWN, figsize=(1.6 * NUM_SHOWN, 5.0))
     for column in axes.T:
         # Twice the training size, for finer maps.
-        image, labels = make_scene(rng, size=128)
+        image, _, instances = sample_scene(rng, size=(128, 128)).render()
         images = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-        rows, columns = np.nonzero(labels[4::8, 4::8])
+        rows, columns = np.nonzero(instances[4::8, 4::8])
         query = int(rng.integers(len(rows)))
         column[0].imshow(image)
         column[0].plot(8 * columns[query] + 4, 8 * rows[query] + 4, 'o', mec='white', mfc='red')

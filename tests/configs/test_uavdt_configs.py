@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, METRICS, MODELS, TASK_UTILS, init_defaul
 from mmengine.structures import InstanceData
 
 import flsl_mm  # noqa: F401
-from flsl_mm.datasets.uavdt_scenes import draw_uavdt
+from flsl_mm.datasets.scenes import write_uavdt
 
 pytest.importorskip('mmdet')
 FOLDER = Path(__file__).parents[2] / 'configs/uavdt'
@@ -83,7 +83,7 @@ def test_one_vehicle_of_two_classes_is_detected_once():
 
 @pytest.mark.parametrize('stage', ['rpn', 'rcnn'])
 def test_boxes_mostly_inside_an_ignored_region_are_no_negatives(stage, tmp_path):
-    draw_uavdt(tmp_path, ['M0101'], num_frames=1, size=(1024, 540))
+    write_uavdt(tmp_path, ['M0101'], num_frames=1, size=(1024, 540))
     cfg = load(NAMES[0])
     dataset = DATASETS.build(
         dict(cfg.train_dataloader.dataset, data_root=str(tmp_path), sequences=['M0101'])
@@ -107,7 +107,7 @@ def test_boxes_mostly_inside_an_ignored_region_are_no_negatives(stage, tmp_path)
 
 
 def test_pipelines_run_on_the_official_layout(tmp_path):
-    draw_uavdt(tmp_path, ['M0101', 'M0203'], num_frames=1, size=(1024, 540))
+    write_uavdt(tmp_path, ['M0101', 'M0203'], num_frames=1, size=(1024, 540))
     cfg = load(NAMES[0])
     for loader, sequence in ((cfg.train_dataloader, 'M0101'), (cfg.test_dataloader, 'M0203')):
         dataset = DATASETS.build(

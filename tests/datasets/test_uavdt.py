@@ -12,8 +12,8 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from flsl_mm.datasets import UAVDTDataset, uavdt_index
+from flsl_mm.datasets.scenes import write_uavdt
 from flsl_mm.datasets.uavdt import make_entries
-from flsl_mm.datasets.uavdt_scenes import draw_uavdt
 
 SEQUENCES = ('M0101', 'M0201')
 GT = 'UAV-benchmark-MOTD_v1.0/GT'
@@ -22,7 +22,7 @@ GT = 'UAV-benchmark-MOTD_v1.0/GT'
 @pytest.fixture
 def root(tmp_path) -> Path:
     """Two small sequences as unpacked."""
-    draw_uavdt(tmp_path / 'uavdt', SEQUENCES, num_frames=3)
+    write_uavdt(tmp_path / 'uavdt', SEQUENCES, num_frames=3)
     return tmp_path / 'uavdt'
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flsl_mm.datasets.uavdt_scenes import draw_uavdt
+from flsl_mm.datasets.scenes import write_uavdt
 
 GT = 'UAV-benchmark-MOTD_v1.0/GT'
 
@@ -45,8 +45,8 @@ def uavdt2coco(project_root):
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    draw_uavdt(tmp_path / 'uavdt', ['M0101'], num_frames=4)
-    draw_uavdt(tmp_path / 'uavdt', ['M0203', 'M0205'], num_frames=2, seed=1)
+    write_uavdt(tmp_path / 'uavdt', ['M0101'], num_frames=4)
+    write_uavdt(tmp_path / 'uavdt', ['M0203', 'M0205'], num_frames=2, seed=1)
     return tmp_path / 'uavdt'
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import flsl_mm  # noqa: F401
 from flsl_mm.datasets import UAVDTDataset
-from flsl_mm.datasets.uavdt_scenes import draw_uavdt
+from flsl_mm.datasets.scenes import write_uavdt
 from flsl_mm.evaluation import evaluate_uavdt
 from flsl_mm.evaluation.functional.uavdt_files import parse_frame_name, read_detections
 
@@ -18,7 +18,7 @@ SEQUENCES = ['M0203', 'M0205']
 
 @pytest.fixture
 def dataset(tmp_path) -> UAVDTDataset:
-    draw_uavdt(tmp_path, SEQUENCES, num_frames=5)
+    write_uavdt(tmp_path, SEQUENCES, num_frames=5)
     return UAVDTDataset(str(tmp_path), 'test', SEQUENCES, test_mode=True)
 
 

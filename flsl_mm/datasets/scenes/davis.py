@@ -1,0 +1,78 @@
+"""Scenes in the layout of DAVIS-2017."""
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .boxes import visible_objects
+from .kinds import OBJECTS
+from .sampling import sample_scene
+from .scene import Scene
+
+
+def write_davis(
+    root: str | PathLike,
+    num_train: int = 2,
+    num_val: int = 6,
+    num_frames: int = 12,
+    size: tuple[int, int] = (128, 96),
+    seed: int = 0,
+) -> None:
+    """Write short videos of one to three moving objects, all of them to be seen in the first frame.
+
+    Frames are ``JPEGImages/480p/scene-val-001/00000.jpg``, masks ``Annotations/480p/...png`` with
+    the number of the object in DAVIS' palette, lists ``ImageSets/2017/{train,val}.txt``. The folder
+    is called 480p whatever the size, as readers expect.
+
+    Args:
+        root: Folder to fill.
+        num_train: Training sequences.
+        num_val: Validation sequences.
+        num_frames: Frames in each.
+        size: Width and height in pixels.
+        seed: Of everything random; any number of sequences begins with those of a smaller number.
+    """
+    sets = Path(root, 'ImageSets/2017')
+    sets.mkdir(parents=True, exist_ok=True)
+    for split, count in (('train', num_train), ('val', num_val)):
+        names = [f'scene-{split}-{number:03}' for number in range(1, count + 1)]
+        for number, name in enumerate(names, 1):
+            rng = np.random.default_rng((seed, split == 'val', number))
+            _write_sequence(Path(root), name, _sample_video(rng, size, num_frames), num_frames)
+        (sets / f'{split}.txt').write_text(''.join(f'{name}\n' for name in names))
+
+
+def _sample_video(rng: np.random.Generator, size: tuple[int, int], num_frames: int) -> Scene:
+    """A scene whose first frame, which methods are given, shows every object."""
+    while True:
+        kinds = rng.permutation(len(OBJECTS))[: rng.integers(1, 4)]
+        scene = sample_scene(rng, size, kinds, (0.14, 0.25), num_frames)
+        if len(visible_objects(scene, scene.render())) == len(kinds):
+            return scene
+
+
+def _write_sequence(root: Path, name: str, scene: Scene, num_frames: int) -> None:
+    frames, masks = (root / top / '480p' / name for top in ('JPEGImages', 'Annotations'))
+    for folder in (frames, masks):
+        folder.mkdir(parents=True, exist_ok=True)
+    palette = davis_palette().reshape(-1).tolist()
+    for frame in range(num_frames):
+        picture = scene.render(frame)
+        Image.fromarray(picture.image).save(frames / f'{frame:05}.jpg', quality=95)
+        mask = Image.fromarray(picture.instances).convert('P')
+        mask.putpalette(palette)
+        mask.save(masks / f'{frame:05}.png')
+
+
+def davis_palette() -> np.ndarray:
+    """Colours of the objects in DAVIS' (and PASCAL VOC's) masks, uint8 (256, 3).
+
+    Bits 0, 3 and 6 of an index are the highest bits of red, bits 1, 4 and 7 of green, and so on.
+    """
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1]  # lowest first
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        palette[:, bit % 3] |= bits[:, bit] << (7 - bit // 3)
+    return palette

@@ -1,0 +1,107 @@
+"""Two colours in a pattern."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NOISE_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Texture:
+    """A pattern of two colours that fills the plane.
+
+    Attributes:
+        pattern: A key of :data:`PATTERNS`.
+        period: Length after which the pattern repeats, in image heights.
+        angle: Direction in radians.
+        colours: (2, 3) float32, each in [0, 1].
+        noise: (32, 32) float32 in [0, 1], what makes noisy patterns; repeats as a torus.
+    """
+
+    pattern: str
+    period: float
+    angle: float
+    colours: np.ndarray
+    noise: np.ndarray
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Colours at points of the plane.
+
+        Args:
+            x: (H, W) float32, in image heights.
+            y: (H, W) float32.
+
+        Returns:
+            np.ndarray: (H, W, 3) float32.
+        """
+        cos, sin = np.cos(self.angle) / self.period, np.sin(self.angle) / self.period
+        u = np.float32(cos) * x + np.float32(sin) * y
+        v = np.float32(cos) * y - np.float32(sin) * x
+        share = np.float32(PATTERNS[self.pattern](u, v, self.noise))[..., None]
+        first, second = self.colours
+        return first + (second - first) * share
+
+
+def sample_texture(
+    rng: np.random.Generator, pattern: str, period: tuple[float, float] = (0.1, 0.18)
+) -> Texture:
+    """A texture of that pattern; colours, direction, period and noise are random.
+
+    Args:
+        rng: Source of everything random.
+        pattern: A key of :data:`PATTERNS`.
+        period: Range of the period in image heights.
+    """
+    first = rng.uniform(0.15, 0.85, 3)
+    step = rng.uniform(0.25, 0.45, 3) * np.where(first > 0.5, -1, 1)
+    return Texture(
+        pattern=pattern,
+        period=rng.uniform(*period),
+        angle=rng.uniform(0, np.pi),
+        colours=np.float32([first, first + step]),
+        noise=rng.random((NOISE_SIDE, NOISE_SIDE), dtype=np.float32),
+    )
+
+
+def _fraction(x: np.ndarray) -> np.ndarray:
+    return x - np.floor(x)
+
+
+def _smooth(noise: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Noise interpolated bilinearly between the whole coordinates."""
+    i, j = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
+    a, b = u - i, v - j
+    i0, i1, j0, j1 = (k % NOISE_SIDE for k in (i, i + 1, j, j + 1))
+    return (1 - a) * ((1 - b) * noise[i0, j0] + b * noise[i0, j1]) + a * (
+        (1 - b) * noise[i1, j0] + b * noise[i1, j1]
+    )
+
+
+def _bricks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Mortar 1, bricks 0: rows half a period high, every second moved by half a brick."""
+    row = np.floor(2 * v)
+    return (_fraction(2 * v) < 0.25) | (_fraction(u + 0.5 * (row % 2)) < 0.15)
+
+
+def _lanes(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Dashed lines between the lanes of a road that is one period wide."""
+    line = (abs(v - 0.375) < 0.006) | (abs(v - 0.625) < 0.006)
+    return line & (_fraction(6 * u) < 0.5)
+
+
+# Share of the second colour in [0, 1] at (u, v), in periods along and across the pattern.
+PATTERNS = {
+    'plain': lambda u, v, noise: np.zeros_like(u),
+    'stripes': lambda u, v, noise: _fraction(u) < 0.5,
+    'checks': lambda u, v, noise: (_fraction(u) < 0.5) ^ (_fraction(v) < 0.5),
+    'dots': lambda u, v, noise: (_fraction(u) - 0.5) ** 2 + (_fraction(v) - 0.5) ** 2 < 0.1,
+    'zigzag': lambda u, v, noise: _fraction(u + abs(_fraction(v) - 0.5)) < 0.5,
+    'bricks': lambda u, v, noise: _bricks(u, v),
+    'fur': lambda u, v, noise: _smooth(noise, 2 * u, 10 * v),
+    'speckle': lambda u, v, noise: _smooth(noise, 5 * u, 5 * v),
+    'waves': lambda u, v, noise: 0.5 + 0.5 * np.sin(2 * np.pi * u + 2 * np.sin(np.pi * v)),
+    'grid': lambda u, v, noise: np.minimum(_fraction(u), _fraction(v)) < 0.15,
+    'lanes': lambda u, v, noise: _lanes(u, v),
+    'windscreen': lambda u, v, noise: (u > 0.1) & (u < 0.25),
+}

@@ -1,0 +1,89 @@
+"""What scenes show."""
+
+import numpy as np
+import pytest
+
+from flsl_mm.datasets.scenes import CLASSES, OBJECTS, sample_scene
+from flsl_mm.datasets.scenes.boxes import mask_box, visible_objects
+from flsl_mm.datasets.scenes.texture import PATTERNS, Texture
+
+
+def test_a_seed_gives_its_scene():
+    picture, again, other = (
+        sample_scene(np.random.default_rng(seed), size=(96, 72)).render() for seed in (3, 3, 4)
+    )
+    assert all(np.array_equal(*pair) for pair in zip(picture, again))
+    assert not np.array_equal(picture.image, other.image)
+    assert picture.image.shape == (72, 96, 3) and picture.image.dtype == np.uint8
+    assert picture.labels.shape == picture.instances.shape == (72, 96)
+
+
+def test_every_class_occurs_and_objects_lie_on_ground():
+    rng = np.random.default_rng(0)
+    pictures = [sample_scene(rng, size=(48, 48)).render() for _ in range(40)]
+    assert set(np.unique([p.labels for p in pictures])) == set(range(len(CLASSES) + 1))
+    for labels, instances in ((p.labels, p.instances) for p in pictures):
+        assert (labels[instances > 0] <= len(OBJECTS)).all() and (labels[instances > 0] > 0).all()
+        assert ((labels[instances == 0] == 0) | (labels[instances == 0] > len(OBJECTS))).all()
+        assert (labels == 0).mean() < 0.1
+
+
+def test_labels_do_not_depend_on_the_resolution():
+    small, large = (sample_scene(np.random.default_rng(5), size=(s, s)).render() for s in (48, 96))
+    assert (small.labels == large.labels[::2, ::2]).mean() > 0.9
+
+
+def test_a_colour_does_not_tell_the_class():
+    rng = np.random.default_rng(1)
+    means = {label: [] for label in range(1, len(CLASSES) + 1)}
+    for _ in range(150):
+        image, labels, _ = sample_scene(rng, size=(48, 48)).render()
+        for label in set(np.unique(labels)) - {0}:
+            means[label].append(image[labels == label].mean(axis=0))
+    within = np.mean([np.std(colours, axis=0).mean() for colours in means.values()])
+    between = np.std([np.mean(colours, axis=0) for colours in means.values()], axis=0).mean()
+    assert between < within / 2
+
+
+def test_objects_move_through_videos_and_keep_their_look():
+    scene = sample_scene(np.random.default_rng(2), kinds=[0], num_frames=9)
+    first, last = scene.render(0), scene.render(8)
+    masks = [picture.instances == 1 for picture in (first, last)]
+    assert all(mask.sum() > 100 for mask in masks)
+    assert (masks[0] & masks[1]).sum() < masks[0].sum()
+    colours = [p.image[mask].mean(axis=0) for p, mask in zip((first, last), masks)]
+    assert np.abs(colours[0] - colours[1]).max() < 40
+
+
+def test_a_still_scene_does_not_move():
+    scene = sample_scene(np.random.default_rng(2))
+    assert np.array_equal(scene.render(0).instances, scene.render(5).instances)
+
+
+def test_boxes_enclose_what_is_visible():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        scene = sample_scene(rng, size=(64, 48), kinds=[0, 1, 2])
+        picture = scene.render()
+        for label, mask in visible_objects(scene, picture):
+            left, top, right, bottom = mask_box(mask)
+            assert mask[top:bottom, left:right].sum() == mask.sum()
+            for edge in (
+                mask[top, left:right],
+                mask[bottom - 1],
+                mask[:, left],
+                mask[:, right - 1],
+            ):
+                assert edge.any()
+            assert (picture.labels[mask] == label).all()
+
+
+@pytest.mark.parametrize('pattern', PATTERNS)
+def test_patterns_are_shares_of_the_second_colour(pattern):
+    y, x = np.mgrid[:40, :60].astype(np.float32) / 40
+    noise = np.random.default_rng(0).random((32, 32), dtype=np.float32)
+    texture = Texture(pattern, 0.25, 0.3, np.float32([[0, 0, 0], [1, 1, 1]]), noise)
+    share = texture(x, y)
+    assert share.shape == (40, 60, 3) and share.dtype == np.float32
+    assert share.min() >= 0 and share.max() <= 1
+    assert (share.std() > 0.05) or pattern in ('plain', 'lanes')
