@@ -37,6 +37,11 @@ def mean_shift_weights(query: Tensor, keys: Tensor, scale: float) -> Tensor:
     return torch.softmax(scale * (query @ keys.transpose(-2, -1)), dim=-1)
 
 
+def effective_number(weights: Tensor) -> Tensor:
+    """Effective number of tokens in a soft mask: exp(entropy), (..., N) to (...), from 1 to N."""
+    return torch.special.entr(weights.float()).sum(dim=-1).exp()
+
+
 def sharpen(weights: Tensor, sharpness: float) -> Tensor:
     """Soft mask of what is above average in each row, for the multi-stage option.
 

@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..mean_shift import mean_shift, mean_shift_weights, sharpen
+from ..mean_shift import effective_number, mean_shift, mean_shift_weights, sharpen
 from .queries import gather_tokens, project_queries, sample_tokens, window_queries
 
 
@@ -141,7 +141,7 @@ class MeanShiftNeck(BaseModule):
         modes = mean_shift(queries, pair.student, self.self_scale)
         with torch.no_grad():
             positives = self._positives(pair, indices, queries)
-            attended = _effective_number(mean_shift_weights(queries, pair.student, self.self_scale))
+            attended = effective_number(mean_shift_weights(queries, pair.student, self.self_scale))
         return Clusters(*(x.flatten(0, 1) for x in (queries, modes, positives, attended)))
 
     def _positives(self, pair: ViewPair, indices: Tensor, queries: Tensor) -> Tensor:
@@ -168,8 +168,3 @@ class MeanShiftNeck(BaseModule):
     def _concatenate(parts: Sequence[Clusters]) -> Clusters:
         joined = Clusters(*(torch.cat(field) for field in zip(*parts)))
         return joined._replace(attended_tokens=joined.attended_tokens.mean())
-
-
-def _effective_number(weights: Tensor) -> Tensor:
-    """exp(entropy) of each row: (B, Q, N) to (B, Q), between 1 and N."""
-    return torch.special.entr(weights.float()).sum(dim=-1).exp()

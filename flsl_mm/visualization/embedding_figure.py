@@ -1,0 +1,77 @@
+"""Drawing embedded tokens as scatter plots."""
+
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .map_figure import shorten
+from .token_embedding import TokenEmbedding
+
+CELL = 2.3  # inches
+MAX_COLOURS = 20
+OTHER = (0.75, 0.75, 0.75, 1.0)
+
+
+def draw_embeddings(
+    embeddings: Mapping[str, TokenEmbedding],
+    label_names: Mapping[int, str],
+    legend: str = '',
+    title: str = '',
+) -> Figure:
+    """Scatter plots of tokens: a row for each network, a column for each layer.
+
+    Args:
+        embeddings: By the name of the network.
+        label_names: What to call the labels; beyond the 20 most frequent they share a grey.
+        legend: Heading of the legend.
+        title: Above the whole.
+
+    Returns:
+        Figure: Of the object-oriented interface.
+    """
+    colours = _colours(np.concatenate([e.labels for e in embeddings.values()]))
+    columns = max(len(e.layers) for e in embeddings.values())
+    figure = Figure(
+        figsize=(CELL * columns + 1.9, max(CELL * len(embeddings) + 0.5, 2.8)), layout='constrained'
+    )
+    axes = figure.subplots(len(embeddings), columns, squeeze=False)
+    for (label, embedding), line in zip(embeddings.items(), axes):
+        shades = np.array([colours.get(int(n), OTHER) for n in embedding.labels])
+        for axis, layer, points in zip(line, embedding.layers, embedding.points):
+            axis.scatter(*points.T, c=shades, s=5, lw=0)
+            axis.set_title(f'block {layer}', fontsize=9)
+            axis.set(xticks=[], yticks=[], box_aspect=1)
+            axis.margins(0.04)
+        for axis in line[len(embedding.layers) :]:
+            axis.set_axis_off()
+        line[0].set_ylabel(shorten(label), fontsize=9)
+    handles = [_dot(colour, _name(n, label_names)) for n, colour in colours.items()]
+    if any(int(n) not in colours for e in embeddings.values() for n in e.labels):
+        handles.append(_dot(OTHER, 'other'))
+    figure.legend(
+        handles=handles, loc='outside right upper', title=legend or None, fontsize=8,
+        title_fontsize=8, frameon=False, handletextpad=0.1,
+    )  # fmt: skip
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _colours(labels: np.ndarray) -> dict[int, tuple]:
+    """A colour for each of the 20 most frequent labels, in the order of the labels."""
+    values, counts = np.unique(labels, return_counts=True)
+    shown = sorted(values[np.argsort(-counts, kind='stable')[:MAX_COLOURS]].tolist())
+    palette = matplotlib.colormaps['tab10' if len(shown) <= 10 else 'tab20'].colors
+    return dict(zip(shown, palette))
+
+
+def _name(label: int, names: Mapping[int, str]) -> str:
+    return shorten(names.get(label, f'label {label}'))
+
+
+def _dot(colour: tuple, label: str) -> Line2D:
+    """An entry of the legend."""
+    return Line2D([], [], ls='', marker='o', ms=5, mec='none', mfc=colour, label=label)

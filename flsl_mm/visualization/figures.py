@@ -1,0 +1,149 @@
+"""The paper's pictures, from networks and images to a matplotlib figure in one call.
+
+Networks are given by the name to show, ``{'FLSL': build_vit(...), 'DINO': build_vit(...)}``, and
+images as uint8 arrays (H, W, 3) of any sizes. The arrays behind a picture come from the function of
+the same subject in :mod:`.token_maps`; :func:`.draw_maps` draws them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .embedding_figure import draw_embeddings
+from .map_figure import Colours, draw_maps
+from .query_points import Point
+from .token_embedding import TokenEmbedding, embed_tokens
+from .token_maps import (
+    LAST,
+    RELEASED_SCALE,
+    Images,
+    Vits,
+    ass_maps,
+    attention_maps,
+    mode_maps,
+    pca_maps,
+    pick_points,
+)
+
+ASS_COLOURS = Colours('aggregated similarity score')
+ATTENTION_COLOURS = Colours("attention, by the map's maximum", relative=True)
+MODE_COLOURS = Colours("weight in the mode, by the mask's maximum", relative=True)
+PCA_COLOURS = Colours('')
+
+
+def attention_figure(
+    vits: Vits,
+    images: Images,
+    points: Sequence[Sequence[Point]] | None = None,
+    layers: Sequence[int] | None = LAST,
+    names: Sequence[str] | None = None,
+    title: str = '',
+) -> Figure:
+    """What query points attend to inside a block: the paper's attention-probing maps (Figure 4a).
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each.
+        points: Query points of each image, x and y in fractions of it; chosen by the first
+            network where None.
+        layers: Blocks to show, from 1 or from -1 backwards; None for four of them.
+        names: What to call the images.
+        title: Above the whole.
+    """
+    points = points or pick_points(next(iter(vits.values())), images)
+    maps = attention_maps(vits, images, points, layers)
+    return draw_maps(images, maps, ATTENTION_COLOURS, names, points, title)
+
+
+def ass_figure(
+    vits: Vits,
+    images: Images,
+    layers: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    title: str = '',
+) -> Figure:
+    """Aggregated similarity scores by layer (Figures 4 and 6); arguments as above."""
+    return draw_maps(images, ass_maps(vits, images, layers), ASS_COLOURS, names=names, title=title)
+
+
+def modes_figure(
+    vits: Vits,
+    images: Images,
+    points: Sequence[Sequence[Point]] | None = None,
+    scale: float = RELEASED_SCALE,
+    iterate: bool = False,
+    names: Sequence[str] | None = None,
+    title: str = '',
+) -> Figure:
+    """Regions that the modes of query points are made of, with their effective sizes in tokens.
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each.
+        points: As in :func:`attention_figure`.
+        scale: Factor of the mean-shift's logits, ``self_scale`` of training; the release's is
+            0.1 / sqrt(384).
+        iterate: Whether to climb to convergence.
+        names: What to call the images.
+        title: Above the whole.
+    """
+    points = points or pick_points(next(iter(vits.values())), images)
+    maps = mode_maps(vits, images, points, scale, iterate)
+    return draw_maps(images, maps, MODE_COLOURS, names, points, title)
+
+
+def pca_figure(
+    vits: Vits,
+    images: Images,
+    layers: Sequence[int] | None = LAST,
+    names: Sequence[str] | None = None,
+    title: str = '',
+) -> Figure:
+    """Three principal components of all images' tokens as colours; arguments as above."""
+    return draw_maps(images, pca_maps(vits, images, layers), PCA_COLOURS, names=names, title=title)
+
+
+def tsne_figure(
+    vits: Vits,
+    images: Images,
+    layers: Sequence[int] | None = None,
+    colour_by: str = 'image',
+    masks: Sequence[np.ndarray] | None = None,
+    names: Sequence[str] | None = None,
+    label_names: Mapping[int, str] | None = None,
+    title: str = '',
+    **kwargs,
+) -> Figure:
+    """t-SNE of the tokens of all images, by layer (Figure 4b).
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each.
+        layers: Blocks to show, from 1 or from -1 backwards; None for four of them.
+        colour_by: ``'image'``, ``'mask'`` or ``'cluster'``.
+        masks: Integer labels (H, W) of each image, for ``'mask'``.
+        names: What to call the images.
+        label_names: What to call the labels of masks.
+        title: Above the whole.
+        kwargs: Other arguments of :func:`.embed_tokens`.
+    """
+    embeddings = embed_tokens(vits, images, layers, colour_by, masks, **kwargs)
+    return draw_tsne(embeddings, colour_by, names, label_names, title)
+
+
+def draw_tsne(
+    embeddings: Mapping[str, TokenEmbedding],
+    colour_by: str,
+    names: Sequence[str] | None = None,
+    label_names: Mapping[int, str] | None = None,
+    title: str = '',
+) -> Figure:
+    """Draw embedded tokens with the names that their labels have; arguments as above."""
+    if colour_by == 'image':
+        count = 1 + max(int(e.images.max()) for e in embeddings.values())
+        label_names = dict(enumerate(names or [f'image {i + 1}' for i in range(count)]))
+    elif colour_by == 'cluster':
+        count = 1 + max(int(e.labels.max()) for e in embeddings.values())
+        label_names = {i: f'cluster {i + 1}' for i in range(count)}
+    return draw_embeddings(embeddings, label_names or {}, colour_by, title)

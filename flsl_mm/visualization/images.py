@@ -1,0 +1,66 @@
+"""Images for pictures: found, read, resized and normalised."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from flsl_mm.data_error import DataError
+from flsl_mm.datasets.transforms.load_rgb_image import LoadRGBImage
+from flsl_mm.datasets.unlabeled_images import IMAGE_EXTENSIONS, find_images
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+
+
+def find_image_files(sources: Sequence[str]) -> list[str]:
+    """Paths of the images that files and folders stand for, folders searched in depth.
+
+    Args:
+        sources: Paths of files and folders; a file is taken whatever its ending.
+
+    Raises:
+        DataError: A path does not exist, or there is no image at all.
+    """
+    paths: list[str] = []
+    for source in sources:
+        if os.path.isdir(source):
+            paths += find_images(source, IMAGE_EXTENSIONS)
+        elif os.path.isfile(source):
+            paths.append(source)
+        else:
+            raise DataError(f'there is no image or folder {source}')
+    if not paths:
+        raise DataError(
+            f'no images found in {", ".join(sources)} (looked for {", ".join(IMAGE_EXTENSIONS)})'
+        )
+    return paths
+
+
+def read_image(path: str) -> np.ndarray:
+    """Read any image file as upright RGB, uint8 (H, W, 3).
+
+    Raises:
+        DataError: The file cannot be read as an image.
+    """
+    try:
+        return np.asarray(LoadRGBImage().transform(dict(img_path=path))['img'])
+    except OSError as error:
+        raise DataError(f'{path} cannot be read as an image: {error}') from error
+
+
+def resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:
+    """Resize an image (H, W, 3) bicubically to a short side in pixels, keeping its proportions."""
+    height, width = image.shape[:2]
+    factor = short_side / min(height, width)
+    size = round(width * factor), round(height * factor)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def normalise(image: np.ndarray) -> Tensor:
+    """Pixels 0-255 (H, W, 3) to a network's input (1, 3, H, W), by ImageNet's statistics."""
+    pixels = torch.tensor(image, dtype=torch.float32)
+    return ((pixels - torch.tensor(MEAN)) / torch.tensor(STD)).permute(2, 0, 1).unsqueeze(0)

@@ -1,0 +1,178 @@
+"""Drawing maps beside their images, in the grid of the paper's Figures 4 and 6."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from .query_points import Point
+from .token_maps import TokenMaps
+
+CELL = 1.75  # inches, the width of an image
+MAX_ASPECT = 1.35  # of a cell; taller images get narrower
+MAX_NAME = 22  # characters
+
+
+class Colours(NamedTuple):
+    """How values become colours.
+
+    Attributes:
+        label: What the colour bar says; '' for no bar (maps that are colours already).
+        cmap: matplotlib's name of the colour map.
+        relative: Whether each map is divided by its maximum first.
+    """
+
+    label: str
+    cmap: str = 'inferno'
+    relative: bool = False
+
+
+class _Cell(NamedTuple):
+    """One map of the grid: of which network, at which of its layers."""
+
+    network: str
+    layer: int
+
+
+class _Row(NamedTuple):
+    """One row of the grid; ``title`` names the network where the columns are layers."""
+
+    image: int
+    query: int
+    cells: list[_Cell]
+    title: str
+
+
+def draw_maps(
+    images: Sequence[np.ndarray],
+    maps: Mapping[str, TokenMaps],
+    colours: Colours,
+    names: Sequence[str] | None = None,
+    points: Sequence[Sequence[Point]] | None = None,
+    title: str = '',
+) -> Figure:
+    """Draw maps of several networks on several images.
+
+    With one layer, rows are images (or their query points) and columns are networks, as in the
+    paper's Figure 6; with several, columns are layers and each network has its row, as in its
+    Figure 4. The first column is the image, with the query of the row marked in green.
+
+    Args:
+        images: uint8 (H, W, 3) each.
+        maps: Maps by the name of the network.
+        colours: How values become colours.
+        names: What to call the images; their numbers by default.
+        points: Query points of each image, where the maps have queries.
+        title: Above the whole.
+
+    Returns:
+        Figure: Of the object-oriented interface; ``savefig`` writes it.
+    """
+    names = names or [f'image {i + 1}' for i in range(len(images))]
+    rows = _layout(maps, points or [[None]] * len(images))
+    columns = max(len(row.cells) for row in rows)
+    heights = [min(i.shape[0] / i.shape[1], MAX_ASPECT) for i in (images[r.image] for r in rows)]
+    size = CELL * (columns + 1) + 1.1, CELL * sum(heights) + 0.04 * len(rows) + 0.6
+    figure = Figure(figsize=size, layout='constrained')
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0.0, wspace=0.0)
+    axes = figure.subplots(len(rows), columns + 1, squeeze=False, height_ratios=heights)
+    for row, line in zip(rows, axes):
+        point = points[row.image][row.query] if points else None
+        draw_image(line[0], images[row.image], [point] if point else [])
+        line[0].set_ylabel(shorten(names[row.image]), fontsize=8)
+        for axis, cell in zip(line[1:], row.cells):
+            _draw_map(axis, maps[cell.network], row, cell, images[row.image].shape[:2], colours)
+        for axis in line[1 + len(row.cells) :]:
+            axis.set_axis_off()
+        if row.title:
+            line[1].set_ylabel(row.title, fontsize=8)
+    for axis, head in zip(axes[0], ['image', *_heads(maps, rows)]):
+        axis.set_title(head, fontsize=9)
+    if colours.label:
+        bar = ScalarMappable(Normalize(0, 1), colours.cmap)
+        # Beside the first rows only: a bar as long as a page tells no more.
+        shown = axes[: max(1, min(len(rows), round(3 / np.mean(heights))))]
+        drawn = figure.colorbar(bar, ax=shown, pad=0.01, aspect=30, shrink=0.95)
+        drawn.set_label(colours.label, fontsize=8)
+        drawn.ax.tick_params(labelsize=7)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def draw_image(axis: Axes, image: np.ndarray, points: Sequence[Point] = ()) -> None:
+    """Show an image (H, W, 3) with query points marked by green circles, as the paper does."""
+    axis.imshow(image)
+    height, width = image.shape[:2]
+    for x, y in points:
+        place = [x * width - 0.5], [y * height - 0.5]
+        axis.plot(*place, 'o', ms=8, mfc='none', mec='white', mew=3.0)
+        axis.plot(*place, 'o', ms=8, mfc='none', mec='limegreen', mew=1.6)
+    _frame(axis, (height, width))
+
+
+def shorten(name: str) -> str:
+    """A name that fits beside a picture: a long one loses its middle."""
+    half = MAX_NAME // 2
+    return name if len(name) <= MAX_NAME else f'{name[: half - 1]}…{name[-half:]}'
+
+
+def _draw_map(
+    axis: Axes, maps: TokenMaps, row: _Row, cell: _Cell, size: tuple[int, int], colours: Colours
+) -> None:
+    """Show one map over the extent of its image."""
+    values = maps.maps[row.image][cell.layer, row.query]
+    if colours.relative:
+        values = values / max(values.max(), 1e-12)
+    height, width = (n * maps.patch_size for n in values.shape[:2])
+    axis.imshow(
+        values,
+        cmap=colours.cmap,
+        vmin=0,
+        vmax=1,
+        interpolation='nearest',
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )
+    _frame(axis, size)  # the padding of the last patches is outside
+    if maps.notes:
+        axis.text(
+            0.03, 0.03, maps.notes[row.image][cell.layer][row.query], color='white', fontsize=7,
+            transform=axis.transAxes, bbox=dict(facecolor='black', alpha=0.6, lw=0, pad=1.5),
+        )  # fmt: skip
+
+
+def _frame(axis: Axes, size: tuple[int, int]) -> None:
+    """No ticks; the limits of an image of ``size`` (height, width)."""
+    axis.set(
+        xticks=[], yticks=[], xlim=(-0.5, size[1] - 0.5), ylim=(size[0] - 0.5, -0.5), anchor='N'
+    )
+
+
+def _layout(maps: Mapping[str, TokenMaps], points: Sequence[Sequence[Point | None]]) -> list[_Row]:
+    """Rows of the grid, see :func:`draw_maps`."""
+    rows = []
+    for i, queries in enumerate(points):
+        for q in range(len(queries)):
+            if all(len(m.layers) == 1 for m in maps.values()):
+                rows.append(_Row(i, q, [_Cell(label, 0) for label in maps], ''))
+            else:
+                rows += [
+                    _Row(i, q, [_Cell(label, layer) for layer in range(len(m.layers))], label)
+                    for label, m in maps.items()
+                ]
+    return rows
+
+
+def _heads(maps: Mapping[str, TokenMaps], rows: Sequence[_Row]) -> list[str]:
+    """What the columns of maps show."""
+    if not rows[0].title:
+        return list(maps)
+    heads = []
+    for column in range(max(len(m.layers) for m in maps.values())):
+        blocks = {m.layers[column]: None for m in maps.values() if column < len(m.layers)}
+        heads.append('block ' + ' / '.join(map(str, blocks)))
+    return heads

@@ -1,0 +1,97 @@
+"""Features in two or three dimensions: principal components and t-SNE."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flsl_mm.data_error import DataError
+
+
+def principal_components(features: Sequence[np.ndarray], number: int = 3) -> list[np.ndarray]:
+    """Project the tokens of several images on their common principal components.
+
+    Args:
+        features: Tokens (N_i, D) of each image.
+        number: How many components.
+
+    Returns:
+        list[np.ndarray]: (N_i, number) for each image, largest variance first. Of the two
+        directions of a component the one is taken in which the largest projection is positive.
+
+    Raises:
+        DataError: There are fewer channels or tokens than components.
+    """
+    joined = np.concatenate(features).astype(np.float64)
+    if min(joined.shape) < number:
+        raise DataError(f'{number} components of {joined.shape[0]} tokens x {joined.shape[1]}')
+    centred = joined - joined.mean(axis=0)
+    # Of D x D, which stays small for any number of tokens.
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    projected = centred @ directions[:, ::-1][:, :number]
+    extreme = projected[np.abs(projected).argmax(axis=0), np.arange(number)]
+    projected = projected * np.where(extreme < 0, -1, 1)
+    ends = np.cumsum([len(f) for f in features])[:-1]
+    return np.split(projected, ends)
+
+
+def as_colours(components: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Scale components of several images to 0-1, alike in all of them.
+
+    The 1st and 99th percentile of each component become 0 and 1; beyond them colours are clipped.
+
+    Args:
+        components: (..., 3) for each image.
+
+    Returns:
+        list[np.ndarray]: float, same shapes.
+    """
+    joined = np.concatenate([c.reshape(-1, c.shape[-1]) for c in components])
+    low, high = np.percentile(joined, (1, 99), axis=0)
+    span = np.where(high > low, high - low, 1)
+    return [((c - low) / span).clip(0, 1) for c in components]
+
+
+def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Embed tokens (T, D) in the plane with t-SNE, (T, 2).
+
+    Perplexity is 30, or a quarter of the number of tokens where that is less.
+
+    Raises:
+        DataError: scikit-learn is missing, or there are fewer than 4 tokens.
+    """
+    if len(features) < 4:
+        raise DataError(f't-SNE needs at least 4 tokens, got {len(features)}')
+    manifold = import_scikit_learn('manifold')
+    embedding = manifold.TSNE(perplexity=min(30, len(features) / 4), init='pca', random_state=seed)
+    return embedding.fit_transform(features.astype(np.float32))
+
+
+def kmeans(features: np.ndarray, clusters: int, seed: int = 0) -> np.ndarray:
+    """Cluster tokens (T, D) on the unit sphere; int labels (T,), the largest cluster being 0.
+
+    Raises:
+        DataError: scikit-learn is missing, or there are fewer tokens than clusters.
+    """
+    if len(features) < clusters:
+        raise DataError(f'{clusters} clusters of {len(features)} tokens: give a smaller number')
+    cluster = import_scikit_learn('cluster')
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    labels = cluster.KMeans(clusters, n_init=4, random_state=seed).fit_predict(unit)
+    order = np.argsort(-np.bincount(labels, minlength=clusters), kind='stable')
+    return np.argsort(order)[labels]
+
+
+def import_scikit_learn(module: str):
+    """A module of scikit-learn, which only t-SNE pictures need.
+
+    Raises:
+        DataError: It is not installed; says how to mend that.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(f'sklearn.{module}')
+    except ImportError as error:
+        raise DataError(
+            f't-SNE pictures need scikit-learn ({error}): pip install scikit-learn'
+        ) from error

@@ -1,0 +1,220 @@
+"""The arrays behind the pictures: maps of several networks on several images."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flsl_mm.evaluation.functional.aggregated_similarity import aggregated_similarity
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models.mean_shift import effective_number
+
+from .layer_tokens import layer_tokens, probe_attention, resolve_layers
+from .mode_regions import mode_regions
+from .projections import as_colours, principal_components
+from .query_points import Point, choose_points, token_at
+
+Vits = Mapping[str, FLSLVisionTransformer]
+Images = Sequence[np.ndarray]
+# Wraps what is worked through, to show how far it is; mmengine's `track_iter_progress` is one.
+Progress = Callable[[Sequence], Iterable]
+
+LAST = (-1,)
+# Self-attention's scale in the released code.
+RELEASED_SCALE = 0.1 / 384**0.5
+
+
+class TokenMaps(NamedTuple):
+    """Maps of one network.
+
+    Attributes:
+        patch_size: Side in pixels of what a value stands for.
+        layers: Block numbers from 1.
+        maps: For each image (L, Q, rows, columns), with Q = 1 where there are no queries; colours
+            have a last axis of 3. The grid covers the image padded to whole patches.
+        notes: For each image the texts to show with its maps, by [layer][query]; empty for none.
+    """
+
+    patch_size: int
+    layers: tuple[int, ...]
+    maps: list[np.ndarray]
+    notes: Sequence[Sequence[Sequence[str]]] = ()
+
+
+def pick_points(vit: FLSLVisionTransformer, images: Images, number: int = 2) -> list[list[Point]]:
+    """Query points for each image, chosen by a network's last tokens (:func:`choose_points`)."""
+    points = []
+    for image in images:
+        [tokens] = layer_tokens(vit, image, [len(vit.layers)])
+        size = image.shape[:2]
+        points.append(choose_points(tokens, _grid(vit, image), size, vit.patch_size, number))
+    return points
+
+
+def ass_maps(
+    vits: Vits, images: Images, layers: Sequence[int] | None = None, progress: Progress = iter
+) -> dict[str, TokenMaps]:
+    """Aggregated similarity scores of every layer (Section 5.5, Figures 4 and 6).
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each, of any sizes.
+        layers: As in :func:`resolve_layers`.
+        progress: Shows how far it is.
+
+    Returns:
+        dict[str, TokenMaps]: Scores, at most 1.
+    """
+
+    def compute(vit: FLSLVisionTransformer, i: int, layers: tuple[int, ...]) -> np.ndarray:
+        tokens = torch.stack(layer_tokens(vit, images[i], layers))  # (L, N, D)
+        return _as_map(aggregated_similarity(tokens).unsqueeze(1), _grid(vit, images[i]))
+
+    return _collect(vits, images, layers, compute, progress)
+
+
+def attention_maps(
+    vits: Vits,
+    images: Images,
+    points: Sequence[Sequence[Point]],
+    layers: Sequence[int] | None = LAST,
+    progress: Progress = iter,
+) -> dict[str, TokenMaps]:
+    """Attention of query tokens inside blocks, :func:`probe_attention` (Section 5.4, Figure 4).
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each.
+        points: Query points of each image.
+        layers: As in :func:`resolve_layers`.
+        progress: Shows how far it is.
+
+    Returns:
+        dict[str, TokenMaps]: Attention; every map sums to 1.
+    """
+
+    def compute(vit: FLSLVisionTransformer, i: int, layers: tuple[int, ...]) -> np.ndarray:
+        queries = _query_tokens(vit, images[i], points[i])
+        return _as_map(probe_attention(vit, images[i], queries, layers), _grid(vit, images[i]))
+
+    return _collect(vits, images, layers, compute, progress)
+
+
+def mode_maps(
+    vits: Vits,
+    images: Images,
+    points: Sequence[Sequence[Point]],
+    scale: float = RELEASED_SCALE,
+    iterate: bool = False,
+    progress: Progress = iter,
+) -> dict[str, TokenMaps]:
+    """Regions that queries' modes are made of, :func:`mode_regions`, after the last block.
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each.
+        points: Query points of each image.
+        scale: Factor of the logits.
+        iterate: Whether to climb to convergence.
+        progress: Shows how far it is.
+
+    Returns:
+        dict[str, TokenMaps]: Masks that sum to 1; the notes give their effective sizes in tokens.
+    """
+
+    def compute(vit: FLSLVisionTransformer, i: int, layers: tuple[int, ...]) -> np.ndarray:
+        [tokens] = layer_tokens(vit, images[i], layers)
+        queries = torch.tensor(_query_tokens(vit, images[i], points[i]), device=tokens.device)
+        masks = mode_regions(tokens, queries, scale, iterate)
+        return _as_map(masks.unsqueeze(0), _grid(vit, images[i]))
+
+    found = _collect(vits, images, LAST, compute, progress)
+    return {
+        label: by_image._replace(notes=[_sizes(masks) for masks in by_image.maps])
+        for label, by_image in found.items()
+    }
+
+
+def _sizes(masks: np.ndarray) -> list[list[str]]:
+    """Effective size of each mask of one image, as text."""
+    weights = torch.from_numpy(masks).flatten(-2)  # (L, Q, N)
+    total = weights.shape[-1]
+    return [[f'{n:.0f} of {total}' for n in layer] for layer in effective_number(weights)]
+
+
+def pca_maps(
+    vits: Vits, images: Images, layers: Sequence[int] | None = LAST, progress: Progress = iter
+) -> dict[str, TokenMaps]:
+    """Three principal components of the tokens as red, green and blue.
+
+    Components and their ranges are those of all images together, for each network and layer, so
+    that a colour means the same in every image.
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each.
+        layers: As in :func:`resolve_layers`.
+        progress: Shows how far it is.
+
+    Returns:
+        dict[str, TokenMaps]: Colours (L, 1, rows, columns, 3), 0-1.
+    """
+    tokens = encode_all(vits, images, layers, progress)
+    found = {}
+    for label, vit in vits.items():
+        shapes = [(1, *_grid(vit, image), 3) for image in images]
+        by_layer = []
+        for features in zip(*tokens[label]):
+            colours = as_colours(principal_components(features))
+            by_layer.append([c.reshape(shape) for c, shape in zip(colours, shapes)])
+        maps = [np.stack(image_maps) for image_maps in zip(*by_layer)]
+        found[label] = TokenMaps(vit.patch_size, resolve_layers(vit, layers), maps)
+    return found
+
+
+def encode_all(
+    vits: Vits, images: Images, layers: Sequence[int] | None, progress: Progress = iter
+) -> dict[str, list[list[np.ndarray]]]:
+    """Tokens (N, D) after chosen blocks, by [network][image][layer]."""
+    found: dict[str, list] = {label: [] for label in vits}
+    for label, image in progress([(label, image) for label in vits for image in images]):
+        vit = vits[label]
+        tokens = layer_tokens(vit, image, resolve_layers(vit, layers))
+        found[label].append([t.float().cpu().numpy() for t in tokens])
+    return found
+
+
+def _collect(
+    vits: Vits,
+    images: Images,
+    layers: Sequence[int] | None,
+    compute: Callable[[FLSLVisionTransformer, int, tuple[int, ...]], np.ndarray],
+    progress: Progress,
+) -> dict[str, TokenMaps]:
+    """Maps of every network on every image."""
+    found = {
+        label: TokenMaps(vit.patch_size, resolve_layers(vit, layers), [])
+        for label, vit in vits.items()
+    }
+    for label, i in progress([(label, i) for label in vits for i in range(len(images))]):
+        found[label].maps.append(compute(vits[label], i, found[label].layers))
+    return found
+
+
+def _query_tokens(
+    vit: FLSLVisionTransformer, image: np.ndarray, points: Sequence[Point]
+) -> list[int]:
+    return [token_at(point, image.shape[:2], vit.patch_size) for point in points]
+
+
+def _grid(vit: FLSLVisionTransformer, image: np.ndarray) -> tuple[int, int]:
+    """Rows and columns of the tokens of an image (H, W, 3)."""
+    height, width = image.shape[:2]
+    return -(-height // vit.patch_size), -(-width // vit.patch_size)
+
+
+def _as_map(values: Tensor, grid: tuple[int, int]) -> np.ndarray:
+    """(L, Q, N) to (L, Q, rows, columns)."""
+    return values.float().cpu().unflatten(-1, grid).numpy()

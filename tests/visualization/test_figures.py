@@ -1,0 +1,129 @@
+"""The maps behind the pictures on images that have two colours, and how they are laid out."""
+
+import numpy as np
+import pytest
+
+from flsl_mm.visualization import (
+    ass_figure,
+    ass_maps,
+    attention_figure,
+    attention_maps,
+    mode_maps,
+    modes_figure,
+    pca_figure,
+    pca_maps,
+    pick_points,
+    tsne_figure,
+)
+from flsl_mm.visualization.saving import figure_pixels
+
+POINTS = [[(0.1, 0.1), (0.9, 0.9)]]  # on red, on blue
+
+
+@pytest.fixture
+def images(two_colours):
+    """16 x 16 tokens of 4 pixels, of which 8 x 8 are blue."""
+    return [two_colours(64, 64, 32, 32)]
+
+
+@pytest.fixture
+def is_blue():
+    blue = np.zeros((16, 16), dtype=bool)
+    blue[8:, 8:] = True
+    return blue
+
+
+def map_axes(figure):
+    """The axes of pictures, without that of the colour bar."""
+    return [axis for axis in figure.axes if axis.images]
+
+
+def test_ass_is_the_share_of_the_image_that_is_alike(colour_vit, images, is_blue):
+    found = ass_maps({'a': colour_vit}, images)['a']
+    assert found.layers == (1, 2, 3, 4) and found.patch_size == 4
+    for scores in found.maps[0][:, 0]:
+        np.testing.assert_allclose(scores, np.where(is_blue, 1 / 3, 1), atol=1e-5)
+
+
+def test_attention_and_modes_stay_within_the_colour_of_the_query(colour_vit, images, is_blue):
+    expected = np.stack([~is_blue / 192, is_blue / 64])
+    attention = attention_maps({'a': colour_vit}, images, POINTS)['a']
+    np.testing.assert_allclose(attention.maps[0], expected[None], atol=1e-5)
+    for iterate in (False, True):
+        modes = mode_maps({'a': colour_vit}, images, POINTS, scale=5.0, iterate=iterate)['a']
+        np.testing.assert_allclose(modes.maps[0], expected[None], atol=1e-5)
+        assert modes.notes == [[['192 of 256', '64 of 256']]]
+
+
+def test_principal_colours_are_the_same_for_the_same_thing_in_all_images(
+    colour_vit, images, two_colours, is_blue
+):
+    images = [*images, two_colours(40, 64, 20, 32)]
+    found = pca_maps({'a': colour_vit}, images)['a']
+    square, wide = (colours[0, 0] for colours in found.maps)
+    assert square.shape == (16, 16, 3) and wide.shape == (10, 16, 3)
+    red, blue = square[0, 0], square[-1, -1]
+    assert abs(red[0] - blue[0]) == pytest.approx(1)
+    np.testing.assert_allclose(square[..., 0], np.where(is_blue, blue[0], red[0]), atol=1e-6)
+    np.testing.assert_allclose(wide[[0, -1], [0, -1], 0], [red[0], blue[0]], atol=1e-6)
+
+
+def test_points_are_picked_on_both_colours(colour_vit, images, is_blue):
+    [points] = pick_points(colour_vit, images, 2)
+    assert [is_blue[int(y * 16), int(x * 16)] for x, y in points] == [False, True]
+
+
+def test_one_layer_gives_a_column_for_each_network_and_a_row_for_each_query(
+    colour_vit, small_vit, images
+):
+    figure = attention_figure({'ours': colour_vit, 'other': small_vit}, images, POINTS)
+    axes = map_axes(figure)
+    assert [axis.get_title() for axis in axes[:3]] == ['image', 'ours', 'other']
+    assert len(axes) == 2 * 3
+    assert [len(axis.lines) for axis in axes] == [2, 0, 0] * 2  # a circle with a rim
+    assert [axes[i].lines[0].get_xdata()[0] for i in (0, 3)] == pytest.approx([5.9, 57.1])
+    assert axes[1].images[0].get_array().shape == (16, 16)
+    assert axes[2].images[0].get_array().shape == (8, 8)
+    assert axes[1].images[0].get_array().max() == pytest.approx(1)
+    [bar] = [axis for axis in figure.axes if axis not in axes]
+    assert 'attention' in bar.get_ylabel()
+
+
+def test_several_layers_give_a_column_each_and_a_row_for_each_network(
+    colour_vit, small_vit, images, two_colours
+):
+    images = [*images, two_colours(30, 50, 10, 10)]
+    figure = ass_figure({'ours': colour_vit, 'other': small_vit}, images, names=['one', 'two'])
+    axes = map_axes(figure)
+    heads = ['image', 'block 1', 'block 2', 'block 3', 'block 4']
+    assert [axis.get_title() for axis in axes[:5]] == heads
+    assert len(axes) == 2 * (5 + 4)  # the other network has three blocks
+    assert [axes[i].get_ylabel() for i in (0, 5, 9, 14)] == ['one', 'one', 'two', 'two']
+    assert [axes[i].get_ylabel() for i in (1, 6)] == ['ours', 'other']
+    # All on the extent of the image: padding is cut off.
+    assert {axis.get_xlim() for axis in axes[9:]} == {(-0.5, 49.5)}
+    assert axes[10].images[0].get_extent() == [-0.5, 51.5, 31.5, -0.5]
+
+
+def test_modes_say_how_large_they_are(colour_vit, images):
+    figure = modes_figure({'ours': colour_vit}, images, POINTS, scale=5.0)
+    texts = [text.get_text() for axis in map_axes(figure) for text in axis.texts]
+    assert texts == ['192 of 256', '64 of 256']
+
+
+def test_scatter_plots_have_a_legend(colour_vit, images, two_colours):
+    images = [*images, two_colours(30, 50, 10, 10)]
+    figure = tsne_figure({'ours': colour_vit}, images, [1, 4], names=['one', 'two'], max_tokens=40)
+    assert [axis.get_title() for axis in figure.axes] == ['block 1', 'block 4']
+    assert [len(axis.collections[0].get_offsets()) for axis in figure.axes] == [40, 40]
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ['one', 'two']
+
+
+def test_figures_become_pixels_without_any_global_state(colour_vit, images):
+    from matplotlib import pyplot
+
+    pixels = figure_pixels(pca_figure({'ours': colour_vit}, images), dpi=50)
+    assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+    assert not pyplot.get_fignums()
