@@ -1,4 +1,4 @@
-"""What the command lines of ``tools/train.py`` and ``tools/test.py`` have in common."""
+"""What the command lines of several tools have in common."""
 
 import argparse
 import os
@@ -48,3 +48,14 @@ def read_config(args: argparse.Namespace) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """The runner of a config, mmengine's where it names none."""
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """Name to show and source of an argument ``NAME=SOURCE``; None for one without a name.
+
+    A source that exists, or with a folder or a colon before its first ``=``, has no name.
+    """
+    name, equals, source = text.partition('=')
+    if not equals or set(name) & {'/', ':'} or osp.exists(text):
+        return None, text
+    return name, source

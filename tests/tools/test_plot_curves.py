@@ -1,0 +1,53 @@
+import importlib.util
+import json
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope='module')
+def plot_curves(project_root):
+    """The tool's ``main``."""
+    path = project_root / 'tools/analysis_tools/plot_curves.py'
+    spec = importlib.util.spec_from_file_location('plot_curves', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two work dirs with logs."""
+    for name in ('first', 'second'):
+        path = tmp_path / name / '20240101_000000/vis_data/scalars.json'
+        path.parent.mkdir(parents=True)
+        rows = [dict(loss=1 / i, lr=1e-3, iter=i, step=i) for i in range(1, 30)]
+        path.write_text('\n'.join(map(json.dumps, rows)) + '\n')
+    return tmp_path
+
+
+def test_logs_become_a_picture(plot_curves, runs, capsys):
+    log = runs / 'second/20240101_000000/vis_data/scalars.json'
+    out = runs / 'pictures/curves.png'
+    assert plot_curves([str(runs / 'first'), str(log), '--window=5', f'--out={out}']) == 0
+    assert min(Image.open(out).size) > 200
+    text = capsys.readouterr().out
+    assert 'first: 29 rows, to iteration 29' in text and 'second: 29 rows' in text
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['first', '--keys', 'accuracy'], 'not in the log: accuracy; there is: loss, lr'),
+        (['absent'], 'no training log in'),
+        (['a=first', 'a=second'], 'two runs are called a'),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    plot_curves, runs, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(runs)
+    assert plot_curves([*arguments, '--out=curves.png']) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (runs / 'curves.png').exists()

@@ -1,0 +1,150 @@
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+@pytest.fixture(scope='module')
+def visualize(project_root):
+    """The tool's ``main``."""
+    spec = importlib.util.spec_from_file_location('visualize', project_root / 'tools/visualize.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """A file with a small ViT of 3 blocks and patches of 8 pixels."""
+    from flsl_mm.models import FLSLVisionTransformer
+
+    arch = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
+    vit = FLSLVisionTransformer(arch, img_size=48, patch_size=8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vit.init_weights()
+    path = tmp_path_factory.mktemp('weights') / 'small.pth'
+    torch.save(dict(state_dict=vit.state_dict(), meta=dict(num_heads=2)), path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """Two images of unlike proportions with a bright object, and its masks."""
+    root = tmp_path_factory.mktemp('photos')
+    rng = np.random.default_rng(0)
+    for folder in ('images', 'masks'):
+        (root / folder).mkdir()
+    for name, (height, width) in dict(tall=(90, 50), wide=(60, 96)).items():
+        labels = np.zeros((height, width), dtype=np.uint8)
+        labels[30:, 20:] = 1
+        pixels = rng.integers(0, 100, (height, width, 3), dtype=np.uint8) + 120 * labels[..., None]
+        Image.fromarray(pixels).save(root / f'images/{name}.png')
+        Image.fromarray(labels).save(root / f'masks/{name}.png')
+    return root
+
+
+@pytest.fixture
+def run(visualize, photos, checkpoint, tmp_path):
+    """Runs the tool on both photos and two networks; returns its exit code, PNG and NPZ."""
+
+    def run(kind: str, *arguments: str, images: str | None = None):
+        out = tmp_path / f'pictures/{kind}.png'
+        code = visualize(
+            [
+                kind, images or str(photos / 'images'), '--checkpoints', f'ours={checkpoint}',
+                f'random:{checkpoint}', '--num-heads=2', '--short-side=48', '--dpi=60',
+                '--device=cpu', f'--out={out}', *arguments,
+            ]
+        )  # fmt: skip
+        return code, out, out.with_suffix('.npz')
+
+    return run
+
+
+def test_every_kind_writes_a_picture_and_its_arrays(run, photos):
+    shapes = dict(
+        attention=(1, 2, 11, 6), ass=(3, 1, 11, 6), modes=(1, 2, 11, 6), pca=(1, 1, 11, 6, 3)
+    )
+    for kind, shape in shapes.items():
+        code, picture, arrays = run(kind)
+        assert code == 0
+        assert min(Image.open(picture).size) > 100
+        with np.load(arrays) as found:
+            assert found['ours/0'].shape == shape
+            assert found['ours/1'].shape == (*shape[:2], 6, 10, *shape[4:])
+            assert found['images'].tolist() == [
+                str(photos / 'images' / name) for name in ('tall.png', 'wide.png')
+            ]
+            networks = {key.split('/')[0] for key in found if key.endswith('layers')}
+            assert networks == {'ours', 'random small'}
+
+
+def test_tsne_is_coloured_by_masks(run, photos):
+    code, picture, arrays = run(
+        'tsne', '--color-by=mask', f'--masks={photos / "masks"}', '--layers=-1'
+    )
+    assert code == 0 and picture.is_file()
+    with np.load(arrays) as found:
+        assert found['ours/points'].shape == (1, 66 + 60, 2)
+        assert len(np.unique(found['ours/labels'])) > 1
+
+
+def test_points_in_pixels_are_those_of_the_file(run):
+    code, _, arrays = run('modes', '--points', '0,0', '49,59', '0.5,0.5', '--iterate')
+    assert code == 0
+    with np.load(arrays) as found:
+        assert found['points'][0, 1] == pytest.approx([49.5 / 50, 59.5 / 90])
+        assert found['points'][1, 2] == pytest.approx([0.5, 0.5])
+
+
+def refused(capsys) -> str:
+    [line] = capsys.readouterr().err.splitlines()
+    return line.removeprefix('visualize.py: error: ')
+
+
+@pytest.mark.parametrize(
+    'kind, arguments, message',
+    [
+        ('attention', ['--points', '55,70'], 'tall.png: query point 55,70 is outside the image'),
+        ('attention', ['--layers', '4'], 'no block 4: the network has 3, counted from 1'),
+        ('tsne', ['--color-by=mask', '--masks=absent'], 'there is no folder of masks absent'),
+        ('ass', ['--checkpoints', 'absent.pth'], 'absent.pth'),
+        ('ass', ['--checkpoints', 'a=random:deit-tiny/16', 'a=random:deit-tiny/8'], 'called a'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(run, capsys, kind, arguments, message):
+    code, picture, _ = run(kind, *arguments)
+    assert code == 2 and message in refused(capsys)
+    assert not picture.exists()
+
+
+def test_images_that_are_no_images_are_named(run, capsys, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    assert run('ass', images=str(tmp_path / 'empty'))[0] == 2
+    assert 'no images found in' in refused(capsys)
+    (tmp_path / 'empty/broken.jpg').write_bytes(b'?')
+    assert run('ass', images=str(tmp_path / 'empty'))[0] == 2
+    assert 'broken.jpg cannot be read as an image' in refused(capsys)
+
+
+def test_a_missing_mask_is_named(run, capsys, photos, tmp_path):
+    (tmp_path / 'masks').mkdir()
+    assert run('tsne', '--color-by=mask', f'--masks={tmp_path / "masks"}')[0] == 2
+    assert 'no mask for' in refused(capsys)
+
+
+def test_masks_and_colouring_by_them_go_together(run, capsys):
+    with pytest.raises(SystemExit):
+        run('tsne', '--color-by=mask')
+    assert '--color-by mask and --masks DIR go together' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', ['', 'attention', 'ass', 'tsne', 'modes', 'pca'])
+def test_help_is_there_for_every_kind(visualize, capsys, kind):
+    with pytest.raises(SystemExit) as end:
+        visualize([*([kind] if kind else []), '--help'])
+    assert end.value.code == 0
+    assert 'usage' in capsys.readouterr().out

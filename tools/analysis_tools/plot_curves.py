@@ -1,0 +1,92 @@
+r"""Draw what training has logged as curves, several runs over each other.
+
+Example:
+    python tools/analysis_tools/plot_curves.py work_dirs/flsl_vits16_300e OTHER=work_dirs/other \
+        --keys loss loss_inter prototypes_used --out curves.png
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.command_line import split_name
+from flsl_mm.engine.frozen_command import run_command
+from flsl_mm.visualization import curves_figure, read_training_log
+from flsl_mm.visualization.curves_figure import DEFAULT_KEYS
+from flsl_mm.visualization.saving import save_figure
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        metavar='[NAME=]RUN',
+        help='work dirs or scalars.json files, with the name to show, if wanted',
+    )
+    parser.add_argument(
+        '--keys',
+        nargs='+',
+        metavar='KEY',
+        help=f'numbers to draw (of {", ".join(DEFAULT_KEYS)} what there is)',
+    )
+    parser.add_argument(
+        '--window',
+        type=int,
+        default=1,
+        metavar='N',
+        help='average over N logged values; they stay visible behind (%(default)s)',
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', default='work_dirs/curves.png', help='picture (%(default)s)'
+    )
+    parser.add_argument('--dpi', type=int, default=150, help='of the PNG (%(default)s)')
+    args = parser.parse_args(arguments)
+    if args.window < 1:
+        parser.error(f'--window must be at least 1, got {args.window}')
+    return args
+
+
+def usual_name(path: str) -> str:
+    """What to call a run without a name: its work dir, also where PATH is a file in it."""
+    parts = Path(path).absolute().parts
+    return parts[-4] if len(parts) > 4 and parts[-2] == 'vis_data' else parts[-1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+
+    def command() -> None:
+        runs = read_runs(args.runs)
+        save_figure(curves_figure(runs, args.keys, args.window), args.out, args.dpi)
+        for name, rows in runs.items():
+            print(f'{name}: {len(rows)} rows, to iteration {rows[-1]["iter"]}')
+        print(f'picture: {args.out}')
+
+    return run_command('plot_curves.py', command)
+
+
+def read_runs(texts: Sequence[str]) -> dict[str, list[dict]]:
+    """The logs of the runs, by the name to show.
+
+    Raises:
+        DataError: A log cannot be read, or two runs have the same name.
+    """
+    runs: dict[str, list[dict]] = {}
+    for text in texts:
+        name, path = split_name(text)
+        name = name or usual_name(path)
+        if name in runs:
+            raise DataError(f'two runs are called {name}: name them, as in A=RUN B=RUN')
+        runs[name] = read_training_log(path)
+    return runs
+
+
+if __name__ == '__main__':
+    sys.exit(main())

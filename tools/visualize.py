@@ -1,0 +1,319 @@
+r"""Pictures of what frozen networks see: attention, similarity, modes, components, t-SNE.
+
+Any checkpoints side by side, on images of any size. Writes a PNG and, beside it, an NPZ with the
+arrays. docs/visualization.md shows how to read the pictures.
+
+Example:
+    python tools/visualize.py attention photos/ --points 0.5,0.5 0.2,0.8 \
+        --checkpoints FLSL=flsl_vits16.pth DINO=dino_vits16.pth random:deit-small/16
+
+NAME=CHECKPOINT gives the name to show.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+# Before torch is imported: see tools/train.py.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import numpy as np  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from mmengine.utils import track_iter_progress  # noqa: E402
+
+from flsl_mm.data_error import DataError  # noqa: E402
+from flsl_mm.engine.command_line import split_name  # noqa: E402
+from flsl_mm.engine.frozen_command import (  # noqa: E402
+    add_network_arguments,
+    build_network,
+    run_command,
+)
+from flsl_mm.models import FLSLVisionTransformer  # noqa: E402
+from flsl_mm.visualization import figures, token_maps  # noqa: E402
+from flsl_mm.visualization.images import (  # noqa: E402
+    find_image_files,
+    read_image,
+    resize_short_side,
+)
+from flsl_mm.visualization.map_figure import draw_maps  # noqa: E402
+from flsl_mm.visualization.masks import find_mask, read_mask, resize_mask  # noqa: E402
+from flsl_mm.visualization.query_points import Point, parse_point  # noqa: E402
+from flsl_mm.visualization.saving import save_arrays, save_figure  # noqa: E402
+from flsl_mm.visualization.token_embedding import COLOUR_BY, embed_tokens  # noqa: E402
+
+KINDS = {
+    'attention': "self-attention of query points inside the last block (paper's Figure 4)",
+    'ass': "aggregated similarity score by layer (paper's Figures 4 and 6)",
+    'tsne': 't-SNE of the tokens of all images by layer, coloured by image, mask or cluster',
+    'modes': "the tokens that a query's mode is made of: its soft cluster mask",
+    'pca': 'three principal components of all images as red, green and blue',
+}
+Vits = Mapping[str, FLSLVisionTransformer]
+
+
+class Photo(NamedTuple):
+    """An image as it is encoded; ``full_size`` is the file's height and width in pixels."""
+
+    path: str
+    pixels: np.ndarray
+    full_size: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return Path(self.path).stem
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    commands = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
+    for kind, text in KINDS.items():
+        command = commands.add_parser(kind, help=text, description=f'{text[0].upper()}{text[1:]}.')
+        add_common_arguments(command, kind)
+        if kind != 'modes':
+            add_layers(command, kind)
+        if kind in ('attention', 'modes'):
+            add_queries(command)
+        if kind == 'modes':
+            add_mode_arguments(command)
+        if kind == 'tsne':
+            add_tsne_arguments(command)
+    args = parser.parse_args(arguments)
+    if args.kind == 'tsne' and (args.color_by == 'mask') != bool(args.masks):
+        parser.error('--color-by mask and --masks DIR go together')
+    return args
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
+    """What every kind of picture has."""
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files or folders')
+    add_network_arguments(parser, '--checkpoints')
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        default=f'work_dirs/visualize/{kind}.png',
+        help='picture to write, and .npz beside it (%(default)s)',
+    )
+    parser.add_argument(
+        '--short-side',
+        type=positive,
+        default=448,
+        metavar='N',
+        help='side in pixels that images are resized to before encoding (%(default)s)',
+    )
+    parser.add_argument(
+        '--max-images', type=positive, default=6, metavar='N', help='take the first N (%(default)s)'
+    )
+    parser.add_argument('--dpi', type=positive, default=150, help='of the PNG (%(default)s)')
+
+
+def add_layers(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Which blocks to show."""
+    last = kind in ('attention', 'pca')
+    parser.add_argument(
+        '--layers',
+        nargs='+',
+        type=int,
+        default=list(token_maps.LAST) if last else None,
+        metavar='N',
+        help='blocks from 1, or from -1 backwards '
+        f'({"the last" if last else "four, a quarter of the depth apart"})',
+    )
+
+
+def add_queries(parser: argparse.ArgumentParser) -> None:
+    """Where the query points are."""
+    parser.add_argument(
+        '--points',
+        nargs='+',
+        metavar='X,Y',
+        help='query points in every image: pixels of the file, as 120,80, or fractions of width '
+        'and height, as 0.5,0.25 (chosen on unlike regions by the first network)',
+    )
+    parser.add_argument(
+        '--num-points',
+        type=positive,
+        default=2,
+        metavar='N',
+        help='how many to choose, without --points (%(default)s)',
+    )
+
+
+def add_mode_arguments(parser: argparse.ArgumentParser) -> None:
+    """How modes are found."""
+    parser.add_argument(
+        '--scale',
+        type=float,
+        default=token_maps.RELEASED_SCALE,
+        help="factor of the logits, model.neck.self_scale of training's config "
+        '(%(default).4g, that of the release, for networks 384 wide)',
+    )
+    parser.add_argument(
+        '--iterate', action='store_true', help='repeat the update until the queries rest'
+    )
+
+
+def add_tsne_arguments(parser: argparse.ArgumentParser) -> None:
+    """How tokens are drawn and coloured."""
+    parser.add_argument('--color-by', choices=COLOUR_BY, default='image', help='(%(default)s)')
+    parser.add_argument(
+        '--masks',
+        metavar='DIR',
+        help='folder of PNG files of labels for --color-by mask, named and sorted into folders '
+        'as the images',
+    )
+    parser.add_argument(
+        '--clusters', type=positive, default=8, help='for --color-by cluster (%(default)s)'
+    )
+    parser.add_argument(
+        '--max-tokens',
+        type=positive,
+        default=1500,
+        help='tokens drawn at random from all images together (%(default)s)',
+    )
+
+
+def positive(text: str) -> int:
+    """A number from 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
+    return number
+
+
+def load_photos(args: argparse.Namespace) -> list[Photo]:
+    """Read and resize the images to show."""
+    paths = find_image_files(args.images)
+    if len(paths) > args.max_images:
+        print(f'{len(paths)} images found; showing the first {args.max_images} (--max-images)')
+    photos = []
+    for path in paths[: args.max_images]:
+        image = read_image(path)
+        photos.append(Photo(path, resize_short_side(image, args.short_side), image.shape[:2]))
+    return photos
+
+
+def load_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]:
+    """Build the networks, by the name to show."""
+    vits: dict[str, FLSLVisionTransformer] = {}
+    for text in args.checkpoints:
+        name, source = split_name(text)
+        name = name or usual_name(source)
+        if name in vits:
+            raise DataError(
+                f'two networks are called {name}: name them, as in --checkpoints A=FILE B=FILE'
+            )
+        vits[name] = build_network(source, args)
+    return vits
+
+
+def usual_name(source: str) -> str:
+    """What to call a network without a name: the file, or the design of random weights."""
+    design = source.removeprefix('random:')
+    name = Path(design).stem if os.path.exists(design) else design
+    return name if design == source else f'random {name}'
+
+
+def query_points(
+    args: argparse.Namespace, photos: Sequence[Photo], vits: Vits
+) -> list[list[Point]]:
+    """Query points of every image, in fractions."""
+    if not args.points:
+        first = next(iter(vits.values()))
+        return token_maps.pick_points(first, [p.pixels for p in photos], args.num_points)
+    points = []
+    for photo in photos:
+        try:
+            points.append([parse_point(text, photo.full_size) for text in args.points])
+        except DataError as error:
+            raise DataError(f'{photo.path}: {error}') from error
+    return points
+
+
+def draw(
+    args: argparse.Namespace, photos: Sequence[Photo], vits: Vits
+) -> tuple[Figure, dict[str, np.ndarray]]:
+    """The picture and its arrays."""
+    images, names = [p.pixels for p in photos], [p.name for p in photos]
+    if args.kind == 'tsne':
+        return draw_tsne(args, photos, vits)
+    points = query_points(args, photos, vits) if args.kind in ('attention', 'modes') else None
+    if args.kind == 'attention':
+        colours = figures.ATTENTION_COLOURS
+        maps = token_maps.attention_maps(vits, images, points, args.layers, track_iter_progress)
+    elif args.kind == 'modes':
+        colours = figures.MODE_COLOURS
+        maps = token_maps.mode_maps(
+            vits, images, points, args.scale, args.iterate, track_iter_progress
+        )
+    elif args.kind == 'ass':
+        colours = figures.ASS_COLOURS
+        maps = token_maps.ass_maps(vits, images, args.layers, track_iter_progress)
+    else:
+        colours = figures.PCA_COLOURS
+        maps = token_maps.pca_maps(vits, images, args.layers, track_iter_progress)
+    arrays = {'images': np.array([p.path for p in photos])}
+    if points:
+        arrays['points'] = np.array(points)
+    for label, found in maps.items():
+        arrays[f'{label}/layers'] = np.array(found.layers)
+        arrays |= {f'{label}/{i}': values for i, values in enumerate(found.maps)}
+    return draw_maps(images, maps, colours, names, points), arrays
+
+
+def draw_tsne(
+    args: argparse.Namespace, photos: Sequence[Photo], vits: Vits
+) -> tuple[Figure, dict[str, np.ndarray]]:
+    """The scatter plots and their arrays."""
+    masks = None
+    if args.color_by == 'mask':
+        masks = [
+            resize_mask(read_mask(find_mask(p.path, args.masks)), p.pixels.shape[:2])
+            for p in photos
+        ]
+    embeddings = embed_tokens(
+        vits,
+        [p.pixels for p in photos],
+        args.layers,
+        args.color_by,
+        masks,
+        args.clusters,
+        args.max_tokens,
+        args.seed,
+        track_iter_progress,
+    )
+    arrays = {'images': np.array([p.path for p in photos])}
+    for label, found in embeddings.items():
+        arrays |= {
+            f'{label}/layers': np.array(found.layers),
+            f'{label}/points': np.stack(found.points),
+            f'{label}/labels': found.labels,
+            f'{label}/image': found.images,
+            f'{label}/token': found.tokens,
+        }
+    names = [p.name for p in photos]
+    return figures.draw_tsne(embeddings, args.color_by, names), arrays
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+
+    def command() -> None:
+        photos = load_photos(args)
+        figure, arrays = draw(args, photos, load_networks(args))
+        out = Path(args.out)
+        save_arrays(arrays, out.with_suffix('.npz'))
+        save_figure(figure, out, args.dpi)
+        print(f'\npicture: {out}\narrays:  {out.with_suffix(".npz")}')
+
+    return run_command('visualize.py', command)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
