@@ -39,4 +39,5 @@ default_hooks = dict(
     non_finite_loss=dict(type='NonFiniteLossHook'),
     throughput=dict(type='ThroughputHook'),
     broken_images=dict(type='BrokenImagesHook', max_ratio=0.01),
+    feature_maps=dict(type='FeatureMapsHook', images=None, interval=10),  # off without images
 )

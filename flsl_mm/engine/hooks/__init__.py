@@ -1,5 +1,6 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook
+from .feature_maps_hook import FeatureMapsHook
 from .freeze_prototypes_hook import FreezePrototypesHook
 from .non_finite_loss_hook import NonFiniteLossHook
 from .schedule_hook import ScheduleHook
@@ -9,6 +10,7 @@ from .throughput_hook import ThroughputHook
 __all__ = [
     'AtomicCheckpointHook',
     'BrokenImagesHook',
+    'FeatureMapsHook',
     'FreezePrototypesHook',
     'NonFiniteLossHook',
     'ScheduleHook',
