@@ -14,12 +14,12 @@ def with_a_matrix(tokens: torch.Tensor) -> torch.Tensor:
     return total / total.amax(dim=1, keepdim=True)
 
 
-@given(st.integers(1, 3), st.integers(1, 20), st.integers(1, 8), st.integers(0, 99))
+@given(st.integers(1, 3), st.integers(1, 20), st.integers(2, 8), st.integers(0, 99))
 def test_it_is_the_sum_of_all_cosine_maps_by_its_maximum(batch, length, width, seed):
     tokens = torch.randn(
         batch, length, width, dtype=torch.double, generator=torch.Generator().manual_seed(seed)
     )
-    tokens = tokens + 1  # so that the unit tokens of an image do not cancel out
+    tokens = tokens + 0.5  # so that the unit tokens of an image do not nearly cancel out
     torch.testing.assert_close(aggregated_similarity(tokens), with_a_matrix(tokens))
 
 
