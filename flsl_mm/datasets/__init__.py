@@ -1,8 +1,17 @@
 """Data sets, samplers and transforms."""
 
+from .find_labeled_images import find_labeled_images
+from .instance_images import InstanceImages
+from .mask_folder import MaskFolder
 from .samplers import *  # noqa: F401,F403
 from .transforms import *  # noqa: F401,F403
 from .uavdt import UAVDTDataset
 from .unlabeled_images import UnlabeledImages
 
-__all__ = ['UAVDTDataset', 'UnlabeledImages']
+__all__ = [
+    'InstanceImages',
+    'MaskFolder',
+    'UAVDTDataset',
+    'UnlabeledImages',
+    'find_labeled_images',
+]

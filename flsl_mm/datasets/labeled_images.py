@@ -1,0 +1,83 @@
+"""Images with a class for every pixel and boxes of objects, for frozen evaluation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from flsl_mm.data_error import DataError
+
+from .transforms.load_rgb_image import to_rgb
+
+IGNORED = -1
+
+
+class LabeledImage(NamedTuple):
+    """One image.
+
+    Attributes:
+        path: File of the image.
+        image: RGB, as stored: an EXIF orientation is not applied, since annotations count stored
+            pixels.
+        labels: Class of each pixel, int16 (H, W), or ``IGNORED``.
+        boxes: x1, y1, x2, y2 of the objects in pixels, float64 (M, 4), M >= 0.
+    """
+
+    path: str
+    image: Image.Image
+    labels: np.ndarray
+    boxes: np.ndarray
+
+
+class LabeledImages(ABC):
+    """A list of images whose annotations are read when they are asked for.
+
+    Args:
+        samples: What :meth:`load` needs of each image, in a fixed order.
+        num_classes: Labels are in [0, num_classes).
+        max_images: Take only so many, evenly spaced over the list.
+
+    Raises:
+        DataError: There are no images, or ``max_images`` is not positive.
+    """
+
+    def __init__(
+        self, samples: Sequence[Any], num_classes: int, max_images: int | None = None
+    ) -> None:
+        if max_images is not None:
+            if max_images < 1:
+                raise DataError(f'max_images must be positive, got {max_images}')
+            count = min(max_images, len(samples))
+            samples = [samples[i * len(samples) // count] for i in range(count)]
+        self.samples = list(samples)
+        self.num_classes = num_classes
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> LabeledImage:
+        """Read an image and its annotations.
+
+        Raises:
+            DataError: A file is missing or damaged, or image and annotations do not fit.
+        """
+        return self.load(self.samples[index])
+
+    @abstractmethod
+    def load(self, sample: Any) -> LabeledImage:
+        """Read the image and the annotations of one of the samples."""
+
+
+def read_image(path: str) -> Image.Image:
+    """Decode an image to RGB.
+
+    Raises:
+        DataError: The file is missing or no readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return to_rgb(image)
+    except Exception as error:  # decoders raise nearly every exception type on damaged files
+        raise DataError(f'image {path} cannot be read: {type(error).__name__}: {error}') from error
