@@ -98,7 +98,7 @@ def extract_model(
             )
         entries, report = take_network(found, network, source)
         backbone = match(entries, Target.own(entries), report)
-        head = _match_head(found.select(found.layout.heads[network]), report)
+        head = match_head(found.select(found.layout.heads[network]), report)
         parts = {f'backbone.{n}': t for n, t in backbone.items()}
         tensors.update({f'{prefix}{n}': t for n, t in {**parts, **head}.items()})
         for name, parameter in report.used.items():
@@ -111,8 +111,13 @@ def extract_model(
     return tensors, _settings(tensors['backbone.patch_embed.projection.weight'], whole), whole
 
 
-def _match_head(entries: dict[str, Entry], report: LoadReport) -> dict[str, Tensor]:
-    """Names of :class:`FLSLHead` for a head; its prototypes have no gain, so it must be 1."""
+def match_head(entries: dict[str, Entry], report: LoadReport) -> dict[str, Tensor]:
+    """The parameters of :class:`FLSLHead`, under ``head.``, from the entries of a head in a file.
+
+    Raises:
+        CheckpointError: The head is absent, incomplete, or has what FLSLHead lacks: its prototypes
+            have no gain, so it must be 1.
+    """
     head = {}
     for name, (tensor, keys) in entries.items():
         check_values(keys[0], tensor)

@@ -248,13 +248,15 @@ def start_processes(args: argparse.Namespace) -> None:
 
 
 def build_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]:
-    """The networks of all checkpoints by name, on the CPU.
+    """The networks of all checkpoints by name, on the CPU, with their projection heads.
 
     Raises:
         CheckpointError: One of them cannot be used.
     """
     return {
-        checkpoint: build_vit(checkpoint, args.key, args.num_heads, args.trust, args.seed)
+        checkpoint: build_vit(
+            checkpoint, args.key, args.num_heads, args.trust, args.seed, with_head=True
+        )
         for checkpoint in args.checkpoints
     }
 

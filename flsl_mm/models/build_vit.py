@@ -14,6 +14,7 @@ from ..checkpoint.layouts import identify
 from ..checkpoint.loading import Source, choose_network, open_checkpoint, take_network
 from ..checkpoint.matching import Target, num_layers
 from .backbones import FLSLVisionTransformer
+from .build_head import build_head
 
 RANDOM = 'random:'
 # Width of an attention head in every usual ViT; MoCo v3's ViT-S, which differs, is recognised.
@@ -34,6 +35,7 @@ def build_vit(
     num_heads: int | None = None,
     trust: bool = False,
     seed: int = 0,
+    with_head: bool = False,
 ) -> FLSLVisionTransformer:
     """Build the ViT of a checkpoint, in evaluation mode and without gradients.
 
@@ -49,6 +51,7 @@ def build_vit(
         num_heads: Attention heads, where the file does not record them and they are not 64 wide.
         trust: Also read files that may execute code, see :func:`read_checkpoint`.
         seed: Of random weights. torch's global generator is left as it was.
+        with_head: Also keep the network's projection head, as ``vit.head``, see :func:`build_head`.
 
     Returns:
         FLSLVisionTransformer: With ``out_type='raw'``: tokens (B, N, D) after the final LayerNorm.
@@ -67,6 +70,8 @@ def build_vit(
         vit.init_weights()
     if not random:
         load_pretrained(vit, source, key, trust)
+    if with_head:
+        vit.head = None if random else build_head(source, key, trust)
     return vit.eval().requires_grad_(False)
 
 

@@ -1,0 +1,53 @@
+"""The projection head that a checkpoint holds."""
+
+import torch
+
+from ..checkpoint import CheckpointError, LoadReport
+from ..checkpoint.converting import match_head
+from ..checkpoint.layouts import identify
+from ..checkpoint.loading import Source, choose_network, open_checkpoint
+from .heads.prototype_head import PrototypeHead
+
+
+def build_head(source: Source, key: str | None = None, trust: bool = False) -> PrototypeHead | None:
+    """Build the projection head of a network, in evaluation mode and without gradients.
+
+    Args:
+        source: A path or state dict, as of :func:`build_vit`.
+        key: ``'teacher'`` (the default where a file has both) or ``'student'``.
+        trust: Also read files that may execute code, see :func:`read_checkpoint`.
+
+    Returns:
+        PrototypeHead | None: Without objective; None where the file holds no head that FLSL or this
+        project's DINO trained.
+
+    Raises:
+        CheckpointError: The file cannot be used, or its head is incomplete.
+    """
+    name, checkpoint = open_checkpoint(source, trust)
+    try:
+        found = identify(checkpoint)
+        network = choose_network(found, key)
+        entries = found.select((found.layout.heads or {}).get(network, '(?!)'))
+        if not entries:
+            return None
+        tensors = match_head(entries, LoadReport(name, found.layout.name, network))
+    except CheckpointError as error:
+        raise CheckpointError(f'{name}: {error}') from error
+    tensors = {key.removeprefix('head.'): tensor for key, tensor in tensors.items()}
+    first, prototypes = tensors['mlp.0.weight'], tensors['prototypes.weight']
+    with torch.random.fork_rng(devices=[]):
+        head = PrototypeHead(
+            in_channels=first.shape[1],
+            num_prototypes=prototypes.shape[0],
+            hidden_channels=first.shape[0],
+            bottleneck_channels=prototypes.shape[1],
+            num_layers=sum(key.startswith('mlp.') and key.endswith('.weight') for key in tensors),
+            has_center='center' in tensors,
+        )
+    try:
+        head.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())
+        raise CheckpointError(f'{name}: the head of the {network}: {reason}') from error
+    return head.eval().requires_grad_(False)
