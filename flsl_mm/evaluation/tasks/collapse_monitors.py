@@ -1,0 +1,75 @@
+"""Signs of collapse that need no labels."""
+
+from typing import Any
+
+import torch
+
+from flsl_mm.datasets.labeled_images import LabeledImages
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models.mean_shift import mean_shift
+from flsl_mm.registry import FROZEN_TASKS
+
+from ..functional.collapse import prototype_use, rankme_of_gram, similarity_contrast
+from .dense_images import DenseImage
+from .dense_task import DenseTask
+from .gathering import sum_processes
+
+
+@FROZEN_TASKS.register_module()
+class CollapseMonitors(DenseTask):
+    """RankMe, contrast of the aggregated similarity score, and use of the prototypes.
+
+    All over the tokens of the images' last block. The use of prototypes is there for networks that
+    have their FLSL head as ``vit.head``: the first choice of each token's mode in its image, which
+    is what the head is trained on.
+
+    Args:
+        val: See :class:`DenseTask`; labels are not used.
+        train: Not used.
+        self_scale: Factor of the logits that lead to the modes, of training; the release's.
+        kwargs: Other arguments of :class:`DenseTask`.
+    """
+
+    name = 'collapse'
+    headline = 'RankMe'
+
+    def __init__(
+        self,
+        val: LabeledImages | dict,
+        train: LabeledImages | dict | None = None,
+        self_scale: float = 0.1 / 384**0.5,
+        **kwargs,
+    ) -> None:
+        super().__init__(val, train, **kwargs)
+        self.self_scale = self_scale
+
+    def start(self, vit: FLSLVisionTransformer) -> None:
+        """Forget earlier images."""
+        device = next(vit.parameters()).device
+        self._head = getattr(vit, 'head', None)
+        double = dict(dtype=torch.double, device=device)
+        self._gram = torch.zeros(vit.embed_dims, vit.embed_dims, **double)
+        self._contrast = torch.zeros((), **double)
+        prototypes = 0 if self._head is None else self._head.prototypes.out_features
+        self._choices = torch.zeros(prototypes, dtype=torch.long, device=device)
+
+    @torch.no_grad()
+    def update(self, image: DenseImage) -> None:
+        """Add the tokens of an image."""
+        tokens = image.tokens.double()
+        self._gram += tokens.T @ tokens
+        self._contrast += similarity_contrast(tokens[None])[0]
+        if self._head is not None:
+            modes = mean_shift(image.tokens[None], image.tokens[None], self.self_scale)[0]
+            first = self._head(modes).argmax(dim=1)
+            self._choices += torch.bincount(first, minlength=len(self._choices))
+
+    def finish(self) -> dict[str, Any]:
+        """``RankMe``, ``ASS_contrast``, and perhaps the use of prototypes."""
+        numbers: dict[str, Any] = dict(
+            RankMe=rankme_of_gram(sum_processes(self._gram)),
+            ASS_contrast=float(sum_processes(self._contrast)) / len(self.val),
+        )
+        if self._head is not None:
+            numbers.update(prototype_use(sum_processes(self._choices)))
+        return numbers

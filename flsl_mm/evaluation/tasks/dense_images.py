@@ -1,0 +1,125 @@
+"""Tokens of whole images of any shape."""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, get_world_size
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from flsl_mm.datasets.labeled_images import LabeledImages
+from flsl_mm.models import FLSLVisionTransformer
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+LONGEST = 4  # of the short side, so that a panorama does not exhaust the memory
+
+
+class DenseImage(NamedTuple):
+    """An image and its tokens.
+
+    Attributes:
+        index: Place in the data set.
+        tokens: Tokens (N, D) after the final LayerNorm, float32, on the network's device.
+        grid: Their rows h and columns w, which cover the whole image evenly.
+        labels: Class of each pixel of the image as stored, int16 (H, W), below 0 where ignored.
+        boxes: x1, y1, x2, y2 of objects in such pixels, float64 (M, 4).
+    """
+
+    index: int
+    tokens: Tensor
+    grid: tuple[int, int]
+    labels: Tensor
+    boxes: np.ndarray
+
+    def token_labels(self) -> Tensor:
+        """Label (N,), int16, of the pixel at the centre of each token."""
+        rows, columns = (
+            ((torch.arange(count) + 0.5) * size / count).long()
+            for count, size in zip(self.grid, self.labels.shape)
+        )
+        return self.labels[rows[:, None], columns].flatten()
+
+
+class _Prepared(Dataset):
+    """Images as network inputs."""
+
+    def __init__(self, images: LabeledImages, short_side: int, patch_size: int) -> None:
+        self.images, self.short_side, self.patch_size = images, short_side, patch_size
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor, Tensor, np.ndarray]:
+        sample = self.images[index]
+        pixels = network_input(sample.image, self.short_side, self.patch_size)
+        return index, pixels, torch.from_numpy(sample.labels), sample.boxes
+
+
+def network_input(image: Image.Image, short_side: int, patch_size: int) -> Tensor:
+    """Resize an image to whole patches and normalise it as in pretraining.
+
+    Args:
+        image: RGB.
+        short_side: Pixels of the short side; the long side is at most four times as long.
+        patch_size: Both sides become the nearest multiple of it, at least one.
+
+    Returns:
+        Tensor: (3, H, W), float32.
+    """
+    short, long = sorted(image.size)
+    scale = min(short_side / short, LONGEST * short_side / long)
+    size = [max(1, round(side * scale / patch_size)) * patch_size for side in image.size]
+    pixels = np.asarray(image.resize(size, Image.BICUBIC), np.float32) / 255
+    pixels = (pixels - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+@torch.no_grad()
+def encode_images(
+    vit: FLSLVisionTransformer,
+    images: LabeledImages,
+    short_side: int,
+    num_workers: int,
+    title: str,
+) -> Iterator[DenseImage]:
+    """Encode this process's share of the images, one by one.
+
+    So an image's tokens do not depend on others, and images may have any shape.
+
+    Args:
+        vit: In evaluation mode, on the device to run on.
+        images: The images; of P processes each takes every P-th.
+        short_side: See :func:`network_input`.
+        num_workers: Processes that read images.
+        title: What the progress line calls them.
+    """
+    device = next(vit.parameters()).device
+    loader = DataLoader(
+        _Prepared(images, short_side, vit.patch_size),
+        batch_size=None,
+        sampler=range(get_rank(), len(images), get_world_size()),
+        num_workers=num_workers,
+        generator=torch.Generator(),  # otherwise a seed is drawn from the global one
+    )
+    for index, pixels, labels, boxes in _with_progress(loader, title):
+        pixels = pixels[None].to(device)
+        tokens = vit.forward_tokens([pixels])[0][0].float()
+        yield DenseImage(index, tokens, vit.grid_of(pixels), labels, boxes)
+
+
+def _with_progress(loader: DataLoader, title: str, interval: float = 5.0) -> Iterator:
+    """The loader's samples, with a line on standard error every few seconds."""
+    start = last = time.perf_counter()
+    for done, sample in enumerate(loader, 1):
+        yield sample
+        now = time.perf_counter()
+        if get_rank() == 0 and now - last > interval:
+            left = (now - start) / done * (len(loader) - done)
+            print(f'{title}: {done}/{len(loader)}, {left:.0f} s left', file=sys.stderr, flush=True)
+            last = now

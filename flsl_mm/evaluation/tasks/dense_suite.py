@@ -1,0 +1,50 @@
+"""All dense tasks in one pass over the images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmpretrain.registry import DATASETS
+
+from flsl_mm.datasets.labeled_images import LabeledImages
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.registry import FROZEN_TASKS
+
+from .dense_task import run_pass
+from .frozen_task import FrozenTask
+
+TASKS = ('SegmentationRetrieval', 'TokenClustering', 'ObjectDiscovery', 'CollapseMonitors')
+
+
+@FROZEN_TASKS.register_module()
+class DenseSuite(FrozenTask):
+    """Several :class:`DenseTask` that share images, whose tokens are made once.
+
+    Args:
+        val: Images to evaluate.
+        train: Labelled images to retrieve from.
+        tasks: Configs of the tasks, without images; by default all four with their own defaults.
+        kwargs: Other arguments of :class:`DenseTask`, for all of them.
+    """
+
+    name = 'dense'
+
+    def __init__(
+        self,
+        val: LabeledImages | dict,
+        train: LabeledImages | dict | None = None,
+        tasks: Sequence[dict] = tuple(dict(type=name) for name in TASKS),
+        **kwargs,
+    ) -> None:
+        val, train = (DATASETS.build(i) if isinstance(i, dict) else i for i in (val, train))
+        shared = dict(kwargs, val=val, train=train)
+        self.tasks = [FROZEN_TASKS.build(dict(task, **shared)) for task in tasks]
+        self.headline = f'{self.tasks[0].name}_{self.tasks[0].headline}'
+
+    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+        """All numbers, such as ``retrieval_mIoU``."""
+        found = run_pass(self.tasks, vit)
+        return {
+            f'{task}_{name}': value
+            for task, numbers in found.items()
+            for name, value in numbers.items()
+        }

@@ -1,0 +1,80 @@
+"""Frozen tasks on the tokens of labelled images."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmpretrain.registry import DATASETS
+
+from flsl_mm.datasets.labeled_images import LabeledImages
+from flsl_mm.models import FLSLVisionTransformer
+
+from .dense_images import DenseImage, encode_images
+from .frozen_task import FrozenTask
+
+
+class DenseTask(FrozenTask):
+    """A frozen task that is shown the tokens of images one by one, so that several share a pass.
+
+    Args:
+        val: Images to evaluate: :class:`LabeledImages` or a config of them.
+        train: Labelled images to learn from, for tasks that do; the same.
+        short_side: Pixels that the short side of the images is resized to; the whole image is
+            encoded.
+        num_workers: Processes that read images.
+    """
+
+    def __init__(
+        self,
+        val: LabeledImages | dict,
+        train: LabeledImages | dict | None = None,
+        short_side: int = 448,
+        num_workers: int = 0,
+    ) -> None:
+        self.val, self.train = (
+            DATASETS.build(images) if isinstance(images, dict) else images
+            for images in (val, train)
+        )
+        self.short_side = short_side
+        self.num_workers = num_workers
+
+    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+        """Evaluate; see :class:`FrozenTask`."""
+        return run_pass([self], vit)[self.name]
+
+    @abstractmethod
+    def start(self, vit: FLSLVisionTransformer) -> None:
+        """Forget earlier images; called before the images of a network."""
+
+    @abstractmethod
+    def update(self, image: DenseImage) -> None:
+        """Take in one of this process's images."""
+
+    @abstractmethod
+    def finish(self) -> dict[str, Any]:
+        """The numbers, over the images of all processes.
+
+        Raises:
+            DataError: The images do not allow them.
+        """
+
+
+def run_pass(
+    tasks: Sequence[DenseTask], vit: FLSLVisionTransformer
+) -> Mapping[str, dict[str, Any]]:
+    """Evaluate a network on tasks that share images and sizes, encoding the images once.
+
+    Args:
+        tasks: Their ``val``, ``short_side`` and ``num_workers`` are those of the first.
+        vit: In evaluation mode, on the device to run on.
+
+    Returns:
+        Mapping: The numbers by the tasks' names.
+    """
+    for task in tasks:
+        task.start(vit)
+    first = tasks[0]
+    for image in encode_images(vit, first.val, first.short_side, first.num_workers, 'images'):
+        for task in tasks:
+            task.update(image)
+    return {task.name: task.finish() for task in tasks}

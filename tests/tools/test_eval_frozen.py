@@ -1,0 +1,119 @@
+"""The dense suite from the command line, on drawn scenes."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flsl_mm.datasets.scenes import make_scene
+
+NETWORK = 'random:deit-tiny/16'
+
+
+@pytest.fixture
+def main(project_root):
+    spec = importlib.util.spec_from_file_location('tool', project_root / 'tools/eval_frozen.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """A folder of three training and two validation scenes in ADE20K's layout."""
+    rng = np.random.default_rng(0)
+    for split, count in (('training', 3), ('validation', 2)):
+        for kind in ('images', 'annotations'):
+            (tmp_path / 'scenes' / kind / split).mkdir(parents=True)
+        for i in range(count):
+            image, labels = make_scene(rng, size=64)
+            for kind, pixels in (('images', image), ('annotations', labels)):
+                Image.fromarray(pixels).save(tmp_path / f'scenes/{kind}/{split}/{i}.png')
+    return tmp_path / 'scenes'
+
+
+@pytest.fixture
+def run(main, tmp_path):
+    def call(*arguments):
+        out = tmp_path / 'out.json'
+        fixed = ['--out', out, '--device', 'cpu', '--num-workers', 0, '--short-side', 64]
+        code = main([str(a) for a in (*arguments, *fixed)])
+        return code, json.loads(out.read_text())['results'] if code == 0 else None
+
+    return call
+
+
+def test_several_networks_stand_in_one_table(run, scenes, build_flsl, tmp_path, capsys):
+    model = build_flsl()
+    model.init_weights()
+    path = str(tmp_path / 'flsl.pth')
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(num_heads=3)), path)
+    code, results = run(NETWORK, path, '--data', scenes)
+    assert code == 0
+    first, second = results[NETWORK]['dense'], results[path]['dense']
+    assert set(second) - set(first) == {
+        'collapse_prototypes_used',
+        'collapse_prototype_entropy',
+    }
+    for name in ('retrieval_mIoU', 'clustering_mIoU', 'clustering_over_aAcc', 'discovery_CorLoc'):
+        assert 0 <= first[name] <= 100
+    assert 1 <= first['collapse_RankMe'] <= 192
+    table = capsys.readouterr().out
+    assert NETWORK in table and path in table and 'retrieval_mIoU' in table
+
+
+def test_data_may_be_a_config_and_tasks_some(run, scenes, tmp_path):
+    masks = dict(
+        type='MaskFolder',
+        images=str(scenes / 'images/training'),
+        masks=str(scenes / 'annotations/training'),
+        reduce_zero_label=True,
+        num_classes=4,
+    )
+    config = tmp_path / 'data.py'
+    config.write_text(f'val = {masks!r}\n')
+    code, results = run(NETWORK, '--data', config, '--tasks', 'SegmentationRetrieval')
+    assert code == 0
+    assert all(name.startswith('retrieval_') for name in results[NETWORK]['dense'])
+    code, fewer = run(
+        NETWORK, '--data', config, '--tasks', 'SegmentationRetrieval', '--max-images', 2
+    )
+    assert code == 0 and fewer != results
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--data', 'nowhere'], 'error: there is no folder nowhere'),
+        (['--data', '{root}/images'], 'is in no known layout'),
+        (['--data', '{root}/images/training/0.png'], 'is neither a folder nor a config'),
+        (['--data', '{root}', '--max-images', '0'], 'max_images must be positive'),
+    ],
+)
+def test_wrong_data_end_with_one_line(main, scenes, arguments, message, capsys):
+    assert main([NETWORK, *(a.format(root=scenes) for a in arguments)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'error: ' in error and message in error
+
+
+def test_a_mask_that_does_not_fit_ends_with_one_line(run, scenes, capsys):
+    Image.new('L', (10, 10)).save(scenes / 'annotations/validation/1.png')
+    assert run(NETWORK, '--data', scenes)[0] == 2
+    assert '1.png is 10 x 10 pixels, its image 64 x 64' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['ade20k', 'coco'])
+def test_the_configs_name_the_layout_of_their_data_set(project_root, name):
+    from mmengine.config import Config
+
+    from flsl_mm.datasets import InstanceImages, MaskFolder
+
+    cfg = Config.fromfile(project_root / f'configs/frozen/{name}.py')
+    for split in (cfg.train, cfg.val):
+        options = dict(split)
+        kind = dict(MaskFolder=MaskFolder, InstanceImages=InstanceImages)[options.pop('type')]
+        with pytest.raises(FileNotFoundError, match='data/'):
+            kind(**options)
