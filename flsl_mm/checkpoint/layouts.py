@@ -95,6 +95,11 @@ LAYOUTS = (
         dict(teacher=r'momentum_encoder\.', student=r'base_encoder\.'),
     ),
     Layout(
+        'MoCo v3 of mmpretrain',
+        _has(r'backbone\.layers\.\d+\.', r'momentum_encoder\.0\.layers\.\d+\.'),
+        dict(teacher=r'momentum_encoder\.0\.', student=r'backbone\.'),
+    ),
+    Layout(
         'detectron2 ViTDet',
         _has(rf'(backbone\.)?net\.{_BLOCK}'),
         dict(backbone=r'(backbone\.)?(net\.|(?=simfp_))'),

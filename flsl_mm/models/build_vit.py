@@ -131,7 +131,7 @@ def _usual_heads(width: int, layout: str) -> int:
     Raises:
         CheckpointError: They cannot be told.
     """
-    if width % _HEAD_WIDTH or (layout == 'MoCo v3' and width == 384):
+    if width % _HEAD_WIDTH or (layout.startswith('MoCo v3') and width == 384):
         raise CheckpointError(
             f'does not record its attention heads, and a width of {width} does not tell them: '
             'give their number (--num-heads, num_heads=)'

@@ -168,6 +168,14 @@ def mocov3(student, teacher):
     return dict(epoch=300, arch='vit_small', state_dict=state, optimizer={})
 
 
+def mmpretrain_mocov3(student, teacher):
+    state = under('backbone.', with_prefix_rows(student, 1))
+    state.update(under('momentum_encoder.module.0.', with_prefix_rows(teacher, 1)))
+    neck = {'neck.fc0.weight': torch.zeros(8, WIDTH), 'momentum_encoder.steps': torch.tensor(7)}
+    neck['momentum_encoder.module.1.fc0.weight'] = torch.zeros(8, WIDTH)
+    return dict(meta=dict(epoch=3), state_dict={**state, **neck})
+
+
 def mae(state, _):
     decoder = {'mask_token': torch.zeros(1, 1, 8), 'decoder_blocks.0.norm1.weight': torch.ones(8)}
     return dict(model={**with_prefix_rows(to_timm(state), 1), **decoder})
@@ -200,6 +208,7 @@ LAYOUTS = {
     ),
     'DINO backbone': (lambda s, _: with_prefix_rows(to_timm(s), 1), 'timm', False),
     'MoCo v3': (mocov3, 'MoCo v3', True),
+    'MoCo v3 of mmpretrain': (mmpretrain_mocov3, 'MoCo v3 of mmpretrain', True),
     'MAE': (mae, 'MAE', False),
     'MAE encoder': (lambda s, _: dict(model=with_prefix_rows(to_timm(s), 1)), 'timm', False),
     'timm': (lambda s, _: {**to_timm(s), 'head.weight': torch.zeros(5, WIDTH)}, 'timm', False),

@@ -236,6 +236,9 @@ def test_the_small_network_of_moco_v3_has_twelve_heads(build_vit, layouts):
     vit = build_vit(num_heads=12, embed_dims=384)
     file = layouts['MoCo v3'][0](vit.state_dict(), vit.state_dict())
     assert load_pretrained(vit, file).num_heads == 12
+    file = layouts['MoCo v3 of mmpretrain'][0](vit.state_dict(), vit.state_dict())
+    file['meta']['cfg'] = CONFIG.format(arch="'mocov3-small'")
+    assert load_pretrained(vit, file).num_heads == 12
 
 
 def test_an_arch_name_of_another_width_records_no_heads(layouts, student, teacher, vit):
