@@ -3,12 +3,11 @@
 import importlib.util
 import json
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from flsl_mm.datasets.scenes import make_scene
+from flsl_mm.datasets.scenes import write_ade20k, write_coco
 
 NETWORK = 'random:deit-tiny/16'
 
@@ -23,15 +22,8 @@ def main(project_root):
 
 @pytest.fixture
 def scenes(tmp_path):
-    """A folder of three training and two validation scenes in ADE20K's layout."""
-    rng = np.random.default_rng(0)
-    for split, count in (('training', 3), ('validation', 2)):
-        for kind in ('images', 'annotations'):
-            (tmp_path / 'scenes' / kind / split).mkdir(parents=True)
-        for i in range(count):
-            image, labels = make_scene(rng, size=64)
-            for kind, pixels in (('images', image), ('annotations', labels)):
-                Image.fromarray(pixels).save(tmp_path / f'scenes/{kind}/{split}/{i}.png')
+    """Three training and two validation scenes in ADE20K's layout."""
+    write_ade20k(tmp_path / 'scenes', num_train=3, num_val=2, size=(64, 64))
     return tmp_path / 'scenes'
 
 
@@ -55,14 +47,22 @@ def test_several_networks_stand_in_one_table(run, scenes, build_flsl, tmp_path, 
     assert code == 0
     first, second = results[NETWORK]['dense'], results[path]['dense']
     assert set(second) - set(first) == {
-        'collapse_prototypes_used',
-        'collapse_prototype_entropy',
+        'collapse/prototypes_used',
+        'collapse/prototype_entropy',
     }
-    for name in ('retrieval_mIoU', 'clustering_mIoU', 'clustering_over_aAcc', 'discovery_CorLoc'):
+    for name in ('retrieval/mIoU', 'clustering/mIoU', 'clustering/over_aAcc', 'discovery/CorLoc'):
         assert 0 <= first[name] <= 100
-    assert 1 <= first['collapse_RankMe'] <= 192
+    assert 1 <= first['collapse/RankMe'] <= 192
     table = capsys.readouterr().out
-    assert NETWORK in table and path in table and 'retrieval_mIoU' in table
+    assert NETWORK in table and path in table and 'retrieval' in table and 'CorLoc' in table
+
+
+def test_data_may_be_coco_style(run, tmp_path):
+    pytest.importorskip('pycocotools')
+    write_coco(tmp_path / 'coco', num_train=3, num_val=2, size=(96, 64))
+    code, results = run(NETWORK, '--data', tmp_path / 'coco')
+    assert code == 0
+    assert results[NETWORK]['dense']['discovery/details']['images'] == 2
 
 
 def test_data_may_be_a_config_and_tasks_some(run, scenes, tmp_path):
@@ -71,13 +71,13 @@ def test_data_may_be_a_config_and_tasks_some(run, scenes, tmp_path):
         images=str(scenes / 'images/training'),
         masks=str(scenes / 'annotations/training'),
         reduce_zero_label=True,
-        num_classes=4,
+        num_classes=10,
     )
     config = tmp_path / 'data.py'
     config.write_text(f'val = {masks!r}\n')
     code, results = run(NETWORK, '--data', config, '--tasks', 'SegmentationRetrieval')
     assert code == 0
-    assert all(name.startswith('retrieval_') for name in results[NETWORK]['dense'])
+    assert all(name.startswith('retrieval/') for name in results[NETWORK]['dense'])
     code, fewer = run(
         NETWORK, '--data', config, '--tasks', 'SegmentationRetrieval', '--max-images', 2
     )
@@ -89,7 +89,10 @@ def test_data_may_be_a_config_and_tasks_some(run, scenes, tmp_path):
     [
         (['--data', 'nowhere'], 'error: there is no folder nowhere'),
         (['--data', '{root}/images'], 'is in no known layout'),
-        (['--data', '{root}/images/training/0.png'], 'is neither a folder nor a config'),
+        (
+            ['--data', '{root}/images/training/ADE_train_00000001.jpg'],
+            'is neither a folder nor a config',
+        ),
         (['--data', '{root}', '--max-images', '0'], 'max_images must be positive'),
     ],
 )
@@ -100,7 +103,7 @@ def test_wrong_data_end_with_one_line(main, scenes, arguments, message, capsys):
 
 
 def test_a_mask_that_does_not_fit_ends_with_one_line(run, scenes, capsys):
-    Image.new('L', (10, 10)).save(scenes / 'annotations/validation/1.png')
+    Image.new('L', (10, 10)).save(scenes / 'annotations/validation/ADE_val_00000001.png')
     assert run(NETWORK, '--data', scenes)[0] == 2
     assert '1.png is 10 x 10 pixels, its image 64 x 64' in capsys.readouterr().err
 

@@ -13,7 +13,8 @@ def comparison_table(results: Results) -> str:
 
     Args:
         results: Numbers by network, task and name; what is no number is left out. A network may
-            lack some of them.
+            lack some of them. A task of several parts names its numbers ``part/name``; then the
+            parts take the place of the task.
 
     Returns:
         str: A line with the tasks, one with the names of their numbers and one for each network;
@@ -29,9 +30,9 @@ def comparison_table(results: Results) -> str:
     for tasks in results.values():
         for task, numbers in tasks.items():
             columns.update(dict.fromkeys((task, n) for n, v in numbers.items() if _is_number(v)))
-    tasks = [task for task, _ in columns]
-    header = ['' if i and tasks[i - 1] == task else task for i, task in enumerate(tasks)]
-    lines = [['', *header], ['network', *(name for _, name in columns)]]
+    titles = [name.rpartition('/')[0] or task for task, name in columns]
+    header = ['' if i and titles[i - 1] == title else title for i, title in enumerate(titles)]
+    lines = [['', *header], ['network', *(name.rpartition('/')[2] for _, name in columns)]]
     for network, found in results.items():
         values = (found.get(task, {}).get(name) for task, name in columns)
         lines.append([network, *('' if v is None else _format(v) for v in values)])

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -104,6 +104,7 @@ def encode_images(
         _Prepared(images, short_side, vit.patch_size),
         batch_size=None,
         sampler=range(get_rank(), len(images), get_world_size()),
+        collate_fn=_as_is,
         num_workers=num_workers,
         generator=torch.Generator(),  # otherwise a seed is drawn from the global one
     )
@@ -111,6 +112,11 @@ def encode_images(
         pixels = pixels[None].to(device)
         tokens = vit.forward_tokens([pixels])[0][0].float()
         yield DenseImage(index, tokens, vit.grid_of(pixels), labels, boxes)
+
+
+def _as_is(sample: Any) -> Any:
+    """In place of torch's conversion, which would make tensors of boxes."""
+    return sample
 
 
 def _with_progress(loader: DataLoader, title: str, interval: float = 5.0) -> Iterator:

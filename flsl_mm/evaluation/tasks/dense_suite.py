@@ -38,13 +38,13 @@ class DenseSuite(FrozenTask):
         val, train = (DATASETS.build(i) if isinstance(i, dict) else i for i in (val, train))
         shared = dict(kwargs, val=val, train=train)
         self.tasks = [FROZEN_TASKS.build(dict(task, **shared)) for task in tasks]
-        self.headline = f'{self.tasks[0].name}_{self.tasks[0].headline}'
+        self.headline = f'{self.tasks[0].name}/{self.tasks[0].headline}'
 
     def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
-        """All numbers, such as ``retrieval_mIoU``."""
+        """All numbers, such as ``retrieval/mIoU``."""
         found = run_pass(self.tasks, vit)
         return {
-            f'{task}_{name}': value
+            f'{task}/{name}': value
             for task, numbers in found.items()
             for name, value in numbers.items()
         }

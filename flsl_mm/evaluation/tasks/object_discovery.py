@@ -45,8 +45,9 @@ class ObjectDiscovery(DenseTask):
         self._counts[1] += 1
 
     def finish(self) -> dict[str, Any]:
-        """``CorLoc`` in percent, and how many images had no box."""
+        """``CorLoc`` in percent; in the details how many images had boxes, and how many none."""
         found, images, without = sum_processes(self._counts).tolist()
         if not images:
             raise DataError('discovery: none of the images to evaluate has a box')
-        return dict(CorLoc=100 * found / images, images_without_box=without)
+        details = dict(images=images, images_without_box=without)
+        return dict(CorLoc=100 * found / images, details=details)

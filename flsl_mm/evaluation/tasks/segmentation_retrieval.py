@@ -117,12 +117,14 @@ class SegmentationRetrieval(DenseTask):
         )
 
     def finish(self) -> dict[str, Any]:
-        """``mIoU``, ``mAcc``, ``aAcc`` in percent, and how many labelled classes no bank had."""
+        """``mIoU`` and ``aAcc`` in percent; in the details how many classes had no bank token."""
         confusion = sum_processes(self._confusion)
         if not confusion.sum():
             raise DataError('retrieval: no pixel of the masks to evaluate is labelled')
         unseen = (confusion.sum(0) > 0) & (sum_processes(self._in_reach) == 0)
-        return dict(segmentation_scores(confusion), unseen_classes=int(unseen.sum()))
+        scores = segmentation_scores(confusion)
+        details = dict(mAcc=scores.pop('mAcc'), unseen_classes=int(unseen.sum()))
+        return dict(scores, details=details)
 
 
 def _enlarge_and_choose(votes: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:

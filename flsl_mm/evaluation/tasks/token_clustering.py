@@ -77,7 +77,7 @@ class TokenClustering(DenseTask):
         self._pixels[image.index] = _count_pixels(image)
 
     def finish(self) -> dict[str, Any]:
-        """In percent, one to one and over-clustered, and the numbers of clusters."""
+        """In percent, one to one and over-clustered; in the details the numbers of clusters."""
         pixels = torch.cat([torch.zeros(0, 3, dtype=torch.long), *self._pixels.values()])
         occurring = torch.zeros(self.val.num_classes, dtype=torch.long)
         occurring[pixels[:, 1]] = 1
@@ -85,7 +85,7 @@ class TokenClustering(DenseTask):
         if not len(classes):
             raise DataError('clustering: no pixel of the masks to evaluate is labelled')
         fitted = gather_by_index(self._fitted).to(self._device).float()
-        numbers = {}
+        numbers: dict[str, Any] = dict(details={})
         for prefix, count in (('', len(classes)), ('over_', self.over_clustering * len(classes))):
             if count > len(fitted):
                 raise DataError(
@@ -95,7 +95,7 @@ class TokenClustering(DenseTask):
             counts = self._count(fitted, count)[:, classes]
             match = match_many_to_one if prefix else match_one_to_one
             scores = segmentation_scores(matched_confusion(counts, match(counts)))
-            numbers[f'{prefix}clusters'] = count
+            numbers['details'][f'{prefix}clusters'] = count
             numbers.update({f'{prefix}{key}': scores[key] for key in ('mIoU', 'aAcc')})
         return numbers
 

@@ -26,3 +26,12 @@ def test_a_network_may_lack_numbers_and_details_are_left_out():
 def test_a_long_title_pushes_the_next_one():
     table = comparison_table({'a': {'segmentation': {'m': 1}, 'b': {'n': 2}}})
     assert table.splitlines()[0] == '         segmentation b'
+
+
+def test_the_parts_of_a_task_take_its_place():
+    numbers = {'clusters/mIoU': 1, 'clusters/accuracy': 2, 'objects/CorLoc': 3}
+    assert comparison_table({'a': {'dense': numbers}}).splitlines() == [
+        '         clusters        objects',
+        'network  mIoU  accuracy  CorLoc',
+        'a           1         2       3',
+    ]

@@ -75,7 +75,7 @@ VAL = [stripes(0, 0, 1, 2, 2, 1), stripes(2, 1, 1, 1, 0, 0), stripes(1, 1, 0, 2,
 
 def test_orthogonal_colours_are_retrieved_perfectly():
     task = SegmentationRetrieval(ColourImages(VAL), ColourImages([stripes(2, 1, 0, 1)]), **SIZE)
-    expected = dict(mIoU=100, mAcc=100, aAcc=100, unseen_classes=0)
+    expected = dict(mIoU=100, aAcc=100, details=dict(mAcc=100, unseen_classes=0))
     assert task(ColourNetwork()) == expected
     assert task(ColourNetwork()) == expected  # nothing is left of the first time
 
@@ -86,14 +86,14 @@ def test_without_training_images_halves_are_labelled_from_each_other():
     # The second image has what the other two lack, and the reverse.
     apart = [stripes(0, 1, 1, 0), stripes(2, 2, 2, 2), stripes(0, 1, 1, 0)]
     result = SegmentationRetrieval(ColourImages(apart), **SIZE)(ColourNetwork())
-    assert result['aAcc'] == 0 and result['unseen_classes'] == 3
+    assert result['aAcc'] == 0 and result['details']['unseen_classes'] == 3
 
 
 def test_a_class_without_training_tokens_counts_as_missed():
     train = ColourImages([stripes(0, 1, 0, 1)])
     task = SegmentationRetrieval(ColourImages([stripes(0, 0, 1, 2)]), train, **SIZE)
     result = task(ColourNetwork())
-    assert result['unseen_classes'] == 1
+    assert result['details']['unseen_classes'] == 1
     assert result['aAcc'] == 75
 
 
@@ -113,8 +113,8 @@ def test_a_small_bank_takes_as_many_tokens_of_each_image():
 
 def test_clusters_of_orthogonal_colours_are_the_classes():
     result = TokenClustering(ColourImages(VAL), over_clustering=1, **SIZE)(ColourNetwork())
-    expected = dict(mIoU=100, aAcc=100, clusters=3)
-    assert result == {**expected, **{f'over_{k}': v for k, v in expected.items()}}
+    scores = dict(mIoU=100, aAcc=100, over_mIoU=100, over_aAcc=100)
+    assert result == dict(scores, details=dict(clusters=3, over_clusters=3))
 
 
 class CrossedImages(ColourImages):
@@ -130,7 +130,7 @@ class CrossedImages(ColourImages):
 def test_clusters_across_the_classes_are_half_right():
     images = CrossedImages([stripes(0, 0, 1, 1)])
     result = TokenClustering(images, over_clustering=2, **SIZE)(ColourNetwork())
-    assert result['clusters'] == 2 and result['over_clusters'] == 4
+    assert result['details'] == dict(clusters=2, over_clusters=4)
     assert result['aAcc'] == result['over_aAcc'] == 50
 
 
@@ -140,7 +140,7 @@ def test_a_planted_object_is_discovered():
     boxes = [[(3, 2, 7, 5), (0, 0, 1, 1)], [(0, 5, 3, 8)], []]
     task = ObjectDiscovery(ColourImages([pattern] * 3, boxes=boxes), short_side=64)
     # Found in the first image, missed in the second; the third has none.
-    assert task(ColourNetwork()) == dict(CorLoc=50, images_without_box=1)
+    assert task(ColourNetwork()) == dict(CorLoc=50, details=dict(images=2, images_without_box=1))
 
 
 def test_boxes_are_compared_in_pixels_of_the_image_as_stored():
@@ -188,11 +188,11 @@ def build_suite() -> DenseSuite:
 def test_the_suite_has_the_numbers_of_its_tasks():
     suite = build_suite()
     found = suite(ColourNetwork())
-    assert suite.headline == 'retrieval_mIoU' and suite.headline in found
+    assert suite.headline == 'retrieval/mIoU' and suite.headline in found
     for task in suite.tasks:
         alone = task(ColourNetwork())
         assert task.headline in alone
-        assert alone == {name: found[f'{task.name}_{name}'] for name in alone}
+        assert alone == {name: found[f'{task.name}/{name}'] for name in alone}
 
 
 def test_global_generators_are_left_alone():
@@ -217,7 +217,7 @@ def test_two_processes_have_the_numbers_of_one(tmp_path):
     alone = build_suite()(ColourNetwork())
     for rank in range(2):
         found = torch.load(f'{results}.{rank}')
-        for name in ('collapse_RankMe', 'collapse_ASS_contrast'):
+        for name in ('collapse/RankMe', 'collapse/ASS_contrast'):
             # sums of floating point numbers, rounded in another order
             assert found.pop(name) == pytest.approx(alone[name], rel=1e-9)
         assert found == {key: alone[key] for key in found}
