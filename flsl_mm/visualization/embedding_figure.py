@@ -7,11 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .map_figure import shorten
+from .map_figure import LETTER, shorten
 from .token_embedding import TokenEmbedding
 
 CELL = 2.3  # inches
 MAX_COLOURS = 20
+MAX_NAME = 24  # characters
 OTHER = (0.75, 0.75, 0.75, 1.0)
 
 
@@ -34,9 +35,10 @@ def draw_embeddings(
     """
     colours = _colours(np.concatenate([e.labels for e in embeddings.values()]))
     columns = max(len(e.layers) for e in embeddings.values())
-    figure = Figure(
-        figsize=(CELL * columns + 1.9, max(CELL * len(embeddings) + 0.5, 2.8)), layout='constrained'
-    )
+    names = [_name(label, label_names) for label in colours]
+    width = LETTER * max(map(len, [*names, legend, 'other'])) + 0.6  # of the legend
+    size = CELL * columns + width, max(CELL * len(embeddings) + 0.4, 0.19 * len(names) + 0.5)
+    figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots(len(embeddings), columns, squeeze=False)
     for (label, embedding), line in zip(embeddings.items(), axes):
         shades = np.array([colours.get(int(n), OTHER) for n in embedding.labels])
@@ -47,8 +49,8 @@ def draw_embeddings(
             axis.margins(0.04)
         for axis in line[len(embedding.layers) :]:
             axis.set_axis_off()
-        line[0].set_ylabel(shorten(label), fontsize=9)
-    handles = [_dot(colour, _name(n, label_names)) for n, colour in colours.items()]
+        line[0].set_ylabel(shorten(label, int(CELL / LETTER)), fontsize=9)
+    handles = [_dot(colour, name) for colour, name in zip(colours.values(), names)]
     if any(int(n) not in colours for e in embeddings.values() for n in e.labels):
         handles.append(_dot(OTHER, 'other'))
     figure.legend(
@@ -69,7 +71,7 @@ def _colours(labels: np.ndarray) -> dict[int, tuple]:
 
 
 def _name(label: int, names: Mapping[int, str]) -> str:
-    return shorten(names.get(label, f'label {label}'))
+    return shorten(names.get(label, f'label {label}'), MAX_NAME)
 
 
 def _dot(colour: tuple, label: str) -> Line2D:

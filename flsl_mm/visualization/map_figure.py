@@ -14,7 +14,7 @@ from .token_maps import TokenMaps
 
 CELL = 1.75  # inches, the width of an image
 MAX_ASPECT = 1.35  # of a cell; taller images get narrower
-MAX_NAME = 22  # characters
+LETTER = 0.066  # inches, the width of a letter of 8 points
 
 
 class Colours(NamedTuple):
@@ -76,20 +76,22 @@ def draw_maps(
     rows = _layout(maps, points or [[None]] * len(images))
     columns = max(len(row.cells) for row in rows)
     heights = [min(i.shape[0] / i.shape[1], MAX_ASPECT) for i in (images[r.image] for r in rows)]
-    size = CELL * (columns + 1) + 1.1, CELL * sum(heights) + 0.04 * len(rows) + 0.6
+    margins = 0.35 + 0.25 * bool(rows[0].title) + 0.75 * bool(colours.label)
+    size = CELL * (columns + 1) + margins, CELL * sum(heights) + 0.06 * len(rows) + 0.4
     figure = Figure(figsize=size, layout='constrained')
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0.0, wspace=0.0)
     axes = figure.subplots(len(rows), columns + 1, squeeze=False, height_ratios=heights)
-    for row, line in zip(rows, axes):
+    for row, line, height in zip(rows, axes, heights):
+        letters = int(CELL * height / LETTER)
         point = points[row.image][row.query] if points else None
         draw_image(line[0], images[row.image], [point] if point else [])
-        line[0].set_ylabel(shorten(names[row.image]), fontsize=8)
+        line[0].set_ylabel(shorten(names[row.image], letters), fontsize=8)
         for axis, cell in zip(line[1:], row.cells):
             _draw_map(axis, maps[cell.network], row, cell, images[row.image].shape[:2], colours)
         for axis in line[1 + len(row.cells) :]:
             axis.set_axis_off()
         if row.title:
-            line[1].set_ylabel(row.title, fontsize=8)
+            line[1].set_ylabel(shorten(row.title, letters), fontsize=8)
     for axis, head in zip(axes[0], ['image', *_heads(maps, rows)]):
         axis.set_title(head, fontsize=9)
     if colours.label:
@@ -115,10 +117,10 @@ def draw_image(axis: Axes, image: np.ndarray, points: Sequence[Point] = ()) -> N
     _frame(axis, (height, width))
 
 
-def shorten(name: str) -> str:
-    """A name that fits beside a picture: a long one loses its middle."""
-    half = MAX_NAME // 2
-    return name if len(name) <= MAX_NAME else f'{name[: half - 1]}…{name[-half:]}'
+def shorten(name: str, letters: int) -> str:
+    """A name that fits beside a picture: one of more than ``letters`` loses its middle."""
+    head, tail = max(letters - 1, 2) // 2, max(letters, 3) // 2
+    return name if len(name) <= letters else f'{name[:head]}…{name[-tail:]}'
 
 
 def _draw_map(

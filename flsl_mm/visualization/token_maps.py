@@ -141,7 +141,7 @@ def _sizes(masks: np.ndarray) -> list[list[str]]:
     """Effective size of each mask of one image, as text."""
     weights = torch.from_numpy(masks).flatten(-2)  # (L, Q, N)
     total = weights.shape[-1]
-    return [[f'{n:.0f} of {total}' for n in layer] for layer in effective_number(weights)]
+    return [[f'{n:.0f} of {total} tokens' for n in layer] for layer in effective_number(weights)]
 
 
 def pca_maps(

@@ -15,6 +15,7 @@ from flsl_mm.visualization import (
     pick_points,
     tsne_figure,
 )
+from flsl_mm.visualization.map_figure import shorten
 from flsl_mm.visualization.saving import figure_pixels
 
 POINTS = [[(0.1, 0.1), (0.9, 0.9)]]  # on red, on blue
@@ -52,7 +53,7 @@ def test_attention_and_modes_stay_within_the_colour_of_the_query(colour_vit, ima
     for iterate in (False, True):
         modes = mode_maps({'a': colour_vit}, images, POINTS, scale=5.0, iterate=iterate)['a']
         np.testing.assert_allclose(modes.maps[0], expected[None], atol=1e-5)
-        assert modes.notes == [[['192 of 256', '64 of 256']]]
+        assert modes.notes == [[['192 of 256 tokens', '64 of 256 tokens']]]
 
 
 def test_principal_colours_are_the_same_for_the_same_thing_in_all_images(
@@ -108,7 +109,7 @@ def test_several_layers_give_a_column_each_and_a_row_for_each_network(
 def test_modes_say_how_large_they_are(colour_vit, images):
     figure = modes_figure({'ours': colour_vit}, images, POINTS, scale=5.0)
     texts = [text.get_text() for axis in map_axes(figure) for text in axis.texts]
-    assert texts == ['192 of 256', '64 of 256']
+    assert texts == ['192 of 256 tokens', '64 of 256 tokens']
 
 
 def test_scatter_plots_have_a_legend(colour_vit, images, two_colours):
@@ -127,3 +128,10 @@ def test_figures_become_pixels_without_any_global_state(colour_vit, images):
     assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
     assert not pyplot.get_fignums()
+
+
+@pytest.mark.parametrize(
+    'letters, expected', [(9, 'val_00001'), (8, 'val…0001'), (5, 'va…01'), (1, 'v…1')]
+)
+def test_a_long_name_loses_its_middle(letters, expected):
+    assert shorten('val_00001', letters) == expected
