@@ -25,6 +25,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
+from flsl_mm.datasets.mask_folder import read_mask  # noqa: E402
 from flsl_mm.engine.command_line import split_name  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
@@ -34,12 +35,13 @@ from flsl_mm.engine.frozen_command import (  # noqa: E402
 from flsl_mm.models import FLSLVisionTransformer  # noqa: E402
 from flsl_mm.visualization import figures, token_maps  # noqa: E402
 from flsl_mm.visualization.images import (  # noqa: E402
+    evenly_spaced,
     find_image_files,
     read_image,
     resize_short_side,
 )
 from flsl_mm.visualization.map_figure import draw_maps  # noqa: E402
-from flsl_mm.visualization.masks import find_mask, read_mask, resize_mask  # noqa: E402
+from flsl_mm.visualization.masks import find_mask, resize_mask  # noqa: E402
 from flsl_mm.visualization.query_points import Point, parse_point  # noqa: E402
 from flsl_mm.visualization.saving import save_arrays, save_figure  # noqa: E402
 from flsl_mm.visualization.token_embedding import COLOUR_BY, embed_tokens  # noqa: E402
@@ -107,7 +109,11 @@ def add_common_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
         help='side in pixels that images are resized to before encoding (%(default)s)',
     )
     parser.add_argument(
-        '--max-images', type=positive, default=6, metavar='N', help='take the first N (%(default)s)'
+        '--max-images',
+        type=positive,
+        default=6,
+        metavar='N',
+        help='show at most N, evenly spaced (%(default)s)',
     )
     parser.add_argument('--dpi', type=positive, default=150, help='of the PNG (%(default)s)')
 
@@ -190,9 +196,9 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
     """Read and resize the images to show."""
     paths = find_image_files(args.images)
     if len(paths) > args.max_images:
-        print(f'{len(paths)} images found; showing the first {args.max_images} (--max-images)')
+        print(f'showing {args.max_images} of {len(paths)} images, evenly spaced (--max-images)')
     photos = []
-    for path in paths[: args.max_images]:
+    for path in evenly_spaced(paths, args.max_images):
         image = read_image(path)
         photos.append(Photo(path, resize_short_side(image, args.short_side), image.shape[:2]))
     return photos
@@ -266,16 +272,26 @@ def draw(
     return draw_maps(images, maps, colours, names, points), arrays
 
 
+def load_mask(photo: Photo, folder: str) -> np.ndarray:
+    """The mask of an image, resized as the image was.
+
+    Raises:
+        DataError: It is missing, cannot be read, or has another size.
+    """
+    path = find_mask(photo.path, folder)
+    mask = read_mask(str(path))
+    if mask.shape != photo.full_size:
+        raise DataError(f'{path} has {mask.shape} pixels, its image {photo.full_size}')
+    return resize_mask(mask, photo.pixels.shape[:2])
+
+
 def draw_tsne(
     args: argparse.Namespace, photos: Sequence[Photo], vits: Vits
 ) -> tuple[Figure, dict[str, np.ndarray]]:
     """The scatter plots and their arrays."""
     masks = None
     if args.color_by == 'mask':
-        masks = [
-            resize_mask(read_mask(find_mask(p.path, args.masks)), p.pixels.shape[:2])
-            for p in photos
-        ]
+        masks = [load_mask(photo, args.masks) for photo in photos]
     embeddings = embed_tokens(
         vits,
         [p.pixels for p in photos],

@@ -76,7 +76,7 @@ class MaskFolder(LabeledImages):
         """Read an image and its mask."""
         path, mask_path = sample
         image = read_image(path)
-        labels = self._labels(_read_mask(mask_path), mask_path)
+        labels = self._labels(read_mask(mask_path), mask_path)
         if labels.shape != (image.height, image.width):
             raise DataError(
                 f'mask {mask_path} is {labels.shape[1]} x {labels.shape[0]} pixels, its image '
@@ -113,7 +113,7 @@ class MaskFolder(LabeledImages):
         return boxes
 
 
-def _read_mask(path: str) -> np.ndarray:
+def read_mask(path: str) -> np.ndarray:
     """The values of a mask, uint8 (H, W).
 
     Raises:

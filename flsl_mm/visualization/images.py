@@ -40,6 +40,12 @@ def find_image_files(sources: Sequence[str]) -> list[str]:
     return paths
 
 
+def evenly_spaced(items: Sequence[str], number: int) -> list[str]:
+    """At most ``number`` of the items, evenly spaced from the first."""
+    count = min(number, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
 def read_image(path: str) -> np.ndarray:
     """Read any image file as upright RGB, uint8 (H, W, 3).
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from flsl_mm.data_error import DataError
 
@@ -24,22 +23,6 @@ def find_mask(image_path: str, folder: str) -> Path:
         if path.is_file():
             return path
     raise DataError(f'no mask for {image_path}: there is no {Path(folder, parts[-1])}')
-
-
-def read_mask(path: str | Path) -> np.ndarray:
-    """Integer labels (H, W) of a greyscale or palette image.
-
-    Raises:
-        DataError: The file cannot be read, or holds colours.
-    """
-    try:
-        labels = np.asarray(Image.open(path))
-    except Exception as error:
-        # Decoders raise nearly every exception type on damaged files.
-        raise DataError(f'{path} cannot be read as a mask: {error}') from error
-    if labels.ndim != 2:
-        raise DataError(f'{path} is no mask: it has colours, not one label for each pixel')
-    return labels.astype(np.int64)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

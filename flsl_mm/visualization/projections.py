@@ -1,10 +1,14 @@
 """Features in two or three dimensions: principal components and t-SNE."""
 
 from collections.abc import Sequence
+from importlib import import_module
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from flsl_mm.data_error import DataError
+from flsl_mm.evaluation.functional.spherical_kmeans import nearest_centroids, spherical_kmeans
 
 
 def principal_components(features: Sequence[np.ndarray], number: int = 3) -> list[np.ndarray]:
@@ -61,7 +65,10 @@ def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """
     if len(features) < 4:
         raise DataError(f't-SNE needs at least 4 tokens, got {len(features)}')
-    manifold = import_scikit_learn('manifold')
+    try:
+        manifold = import_module('sklearn.manifold')
+    except ImportError as error:
+        raise DataError(f't-SNE needs scikit-learn ({error}): pip install scikit-learn') from error
     embedding = manifold.TSNE(perplexity=min(30, len(features) / 4), init='pca', random_state=seed)
     return embedding.fit_transform(features.astype(np.float32))
 
@@ -70,28 +77,11 @@ def kmeans(features: np.ndarray, clusters: int, seed: int = 0) -> np.ndarray:
     """Cluster tokens (T, D) on the unit sphere; int labels (T,), the largest cluster being 0.
 
     Raises:
-        DataError: scikit-learn is missing, or there are fewer tokens than clusters.
+        DataError: There are fewer tokens than clusters.
     """
     if len(features) < clusters:
         raise DataError(f'{clusters} clusters of {len(features)} tokens: give a smaller number')
-    cluster = import_scikit_learn('cluster')
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
-    labels = cluster.KMeans(clusters, n_init=4, random_state=seed).fit_predict(unit)
+    unit = F.normalize(torch.from_numpy(features).float(), dim=1)
+    labels = nearest_centroids(unit, spherical_kmeans(unit, clusters, seed)).numpy()
     order = np.argsort(-np.bincount(labels, minlength=clusters), kind='stable')
     return np.argsort(order)[labels]
-
-
-def import_scikit_learn(module: str):
-    """A module of scikit-learn, which only t-SNE pictures need.
-
-    Raises:
-        DataError: It is not installed; says how to mend that.
-    """
-    from importlib import import_module
-
-    try:
-        return import_module(f'sklearn.{module}')
-    except ImportError as error:
-        raise DataError(
-            f't-SNE pictures need scikit-learn ({error}): pip install scikit-learn'
-        ) from error

@@ -130,10 +130,13 @@ def test_images_that_are_no_images_are_named(run, capsys, tmp_path):
     assert 'broken.jpg cannot be read as an image' in refused(capsys)
 
 
-def test_a_missing_mask_is_named(run, capsys, photos, tmp_path):
+def test_a_missing_mask_and_one_that_does_not_fit_are_named(run, capsys, photos, tmp_path):
     (tmp_path / 'masks').mkdir()
     assert run('tsne', '--color-by=mask', f'--masks={tmp_path / "masks"}')[0] == 2
     assert 'no mask for' in refused(capsys)
+    Image.new('L', (50, 60)).save(tmp_path / 'masks/tall.png')
+    assert run('tsne', '--color-by=mask', f'--masks={tmp_path / "masks"}')[0] == 2
+    assert 'tall.png has (60, 50) pixels, its image (90, 50)' in refused(capsys)
 
 
 def test_masks_and_colouring_by_them_go_together(run, capsys):

@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
-from PIL import Image
 
 from flsl_mm.data_error import DataError
-from flsl_mm.visualization.images import find_image_files, read_image, resize_short_side
-from flsl_mm.visualization.masks import find_mask, read_mask, resize_mask
+from flsl_mm.visualization.images import (
+    evenly_spaced,
+    find_image_files,
+    read_image,
+    resize_short_side,
+)
+from flsl_mm.visualization.masks import find_mask, resize_mask
 
 
 def test_files_and_folders_of_images_are_found(image_folder):
@@ -51,21 +55,12 @@ def test_a_mask_is_found_in_the_same_subfolder_or_without_any(tmp_path):
         find_mask('bear/2.jpg', 'absent')
 
 
-def test_masks_are_labels_and_not_colours(tmp_path):
-    labels = np.array([[0, 3], [255, 1]], dtype=np.uint8)
-    palette = Image.fromarray(labels).convert('P')
-    palette.putdata(labels.ravel().tolist())
-    palette.save(tmp_path / 'labels.png')
-    np.testing.assert_array_equal(read_mask(tmp_path / 'labels.png'), labels)
-    Image.new('RGB', (2, 2)).save(tmp_path / 'colours.png')
-    with pytest.raises(DataError, match='colours.png is no mask'):
-        read_mask(tmp_path / 'colours.png')
-    (tmp_path / 'broken.png').touch()
-    with pytest.raises(DataError, match='broken.png cannot be read as a mask'):
-        read_mask(tmp_path / 'broken.png')
-
-
 def test_resizing_a_mask_keeps_its_labels():
     mask = np.array([[1, 7], [7, 1]])
     np.testing.assert_array_equal(resize_mask(mask, (4, 6)), mask.repeat(2, 0).repeat(3, 1))
     np.testing.assert_array_equal(resize_mask(mask.repeat(2, 0).repeat(3, 1), (2, 2)), mask)
+
+
+def test_a_few_of_many_are_spread_evenly():
+    assert evenly_spaced(list('abcdef'), 3) == ['a', 'c', 'e']
+    assert evenly_spaced(list('ab'), 3) == ['a', 'b']

@@ -27,7 +27,7 @@ class FeatureMapsHook(Hook):
     Args:
         images: Image files and folders, or one of them; None for no pictures at all.
         interval: Epochs between two pictures.
-        max_images: How many of the images are used, the first ones.
+        max_images: How many of the images are used, evenly spaced.
         points: Query points as x, y in fractions of an image.
         short_side: Side in pixels that images are resized to.
 
@@ -62,12 +62,14 @@ class FeatureMapsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Read the images; draw them at the start of a run that is not resumed."""
         # Here, as matplotlib and the datasets are not needed where the hook is off.
-        from flsl_mm.visualization.images import find_image_files, read_image, resize_short_side
+        from flsl_mm.visualization import images
 
         if self.sources is None or not is_main_process():
             return
-        paths = find_image_files(self.sources)[: self.max_images]
-        self.images = [resize_short_side(read_image(path), self.short_side) for path in paths]
+        paths = images.evenly_spaced(images.find_image_files(self.sources), self.max_images)
+        self.images = [
+            images.resize_short_side(images.read_image(path), self.short_side) for path in paths
+        ]
         if runner.iter == 0:
             self._draw(runner)
 
