@@ -12,11 +12,13 @@ class ObjectKind(NamedTuple):
         name: Of the class.
         shape: A key of :data:`SHAPES`.
         pattern: A key of :data:`~flsl_mm.datasets.scenes.texture.PATTERNS`.
+        hues: One of these, keys of :data:`HUES`, is its colour.
     """
 
     name: str
     shape: str
     pattern: str
+    hues: tuple[str, ...]
 
 
 class GroundKind(NamedTuple):
@@ -25,25 +27,32 @@ class GroundKind(NamedTuple):
     Attributes:
         name: Of the class.
         pattern: A key of :data:`~flsl_mm.datasets.scenes.texture.PATTERNS`.
+        hues: One of these, keys of :data:`HUES`, is its colour.
     """
 
     name: str
     pattern: str
+    hues: tuple[str, ...]
 
 
+# Every hue has at least two kinds, and every kind two hues: colour tells something about a class,
+# as in photographs, but not the class.
+HUES = dict(
+    red=0.0, orange=0.07, yellow=0.15, green=0.33, cyan=0.5, blue=0.62, purple=0.77, pink=0.9
+)
 OBJECTS = (
-    ObjectKind('ball', 'disc', 'dots'),
-    ObjectKind('crate', 'box', 'stripes'),
-    ObjectKind('tent', 'triangle', 'checks'),
-    ObjectKind('tyre', 'ring', 'plain'),
-    ObjectKind('starfish', 'star', 'zigzag'),
-    ObjectKind('chimney', 'cross', 'bricks'),
+    ObjectKind('ball', 'disc', 'dots', ('red', 'blue')),
+    ObjectKind('crate', 'box', 'stripes', ('orange', 'green')),
+    ObjectKind('tent', 'triangle', 'checks', ('red', 'yellow')),
+    ObjectKind('tyre', 'ring', 'plain', ('blue', 'purple')),
+    ObjectKind('starfish', 'star', 'zigzag', ('orange', 'pink')),
+    ObjectKind('chimney', 'cross', 'bricks', ('red', 'pink')),
 )
 GROUNDS = (
-    GroundKind('grass', 'fur'),
-    GroundKind('sand', 'speckle'),
-    GroundKind('water', 'waves'),
-    GroundKind('tiles', 'grid'),
+    GroundKind('grass', 'fur', ('green', 'yellow')),
+    GroundKind('sand', 'speckle', ('yellow', 'orange')),
+    GroundKind('water', 'waves', ('cyan', 'blue')),
+    GroundKind('tiles', 'grid', ('cyan', 'purple')),
 )
 # Semantic classes 1..10, objects first; 0 is unlabelled.
 CLASSES = tuple(kind.name for kind in (*OBJECTS, *GROUNDS))

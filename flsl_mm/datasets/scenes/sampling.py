@@ -20,9 +20,9 @@ def sample_scene(
 ) -> Scene:
     """A scene of one to four objects on one or two kinds of ground.
 
-    The class of an object is its shape and the pattern on it, that of ground its pattern. Colours,
-    scale and direction of patterns, size, place and light are random, so a pixel alone does not
-    give the class away.
+    The class of an object is its shape and the pattern on it, that of ground its pattern. Hues are
+    shared between classes (:data:`HUES`); shades, scale and direction of patterns, size, place and
+    light are random. So a pixel alone does not give the class away.
 
     Args:
         rng: Source of everything random.
@@ -59,7 +59,7 @@ def _sample_grounds(rng: np.random.Generator) -> tuple[Ground, ...]:
                 distance=rng.uniform(-0.2, 0.2),
                 wave=rng.uniform(0, 0.06),
             )
-        texture = sample_texture(rng, GROUNDS[kind].pattern)
+        texture = sample_texture(rng, GROUNDS[kind].pattern, GROUNDS[kind].hues)
         grounds.append(Ground(1 + len(OBJECTS) + int(kind), texture, **border))
     return tuple(grounds)
 
@@ -67,14 +67,14 @@ def _sample_grounds(rng: np.random.Generator) -> tuple[Ground, ...]:
 def _sample_object(
     rng: np.random.Generator, kind: int, aspect: float, radius: float, num_frames: int
 ) -> SceneObject:
-    _, shape, pattern = OBJECTS[kind]
+    _, shape, pattern, hues = OBJECTS[kind]
     first, last = (rng.uniform(0.15, [aspect - 0.15, 0.85]) for _ in range(2))
     steps = max(1, num_frames - 1)
     moves = num_frames > 1
     return SceneObject(
         label=1 + kind,
         shape=shape,
-        texture=sample_texture(rng, pattern),
+        texture=sample_texture(rng, pattern, hues),
         centre=tuple(first),
         extent=(radius, radius),
         angle=rng.uniform(-0.4, 0.4),

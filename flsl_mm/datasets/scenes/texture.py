@@ -1,8 +1,12 @@
 """Two colours in a pattern."""
 
+from collections.abc import Sequence
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 
 import numpy as np
+
+from .kinds import HUES
 
 NOISE_SIDE = 32
 
@@ -44,22 +48,27 @@ class Texture:
 
 
 def sample_texture(
-    rng: np.random.Generator, pattern: str, period: tuple[float, float] = (0.1, 0.18)
+    rng: np.random.Generator,
+    pattern: str,
+    hues: Sequence[str],
+    period: tuple[float, float] = (0.07, 0.12),
 ) -> Texture:
-    """A texture of that pattern; colours, direction, period and noise are random.
+    """A texture of that pattern; direction, period, noise and shades are random.
 
     Args:
         rng: Source of everything random.
         pattern: A key of :data:`PATTERNS`.
+        hues: Keys of :data:`HUES`, one of which is taken.
         period: Range of the period in image heights.
     """
-    first = rng.uniform(0.15, 0.85, 3)
-    step = rng.uniform(0.25, 0.45, 3) * np.where(first > 0.5, -1, 1)
+    hue = HUES[hues[rng.integers(len(hues))]] + rng.uniform(-0.04, 0.04, 2)
+    saturation = rng.uniform(0.35, 0.85, 2)
+    light = rng.uniform([0.65, 0.3], [0.95, 0.5])[:: rng.choice([1, -1])]
     return Texture(
         pattern=pattern,
         period=rng.uniform(*period),
         angle=rng.uniform(0, np.pi),
-        colours=np.float32([first, first + step]),
+        colours=np.float32([hsv_to_rgb(*c) for c in zip(hue % 1, saturation, light)]),
         noise=rng.random((NOISE_SIDE, NOISE_SIDE), dtype=np.float32),
     )
 

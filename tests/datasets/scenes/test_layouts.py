@@ -92,6 +92,7 @@ def coco(tmp_path_factory) -> Path:
 
 def test_coco_scenes_are_read_by_the_coco_dataset(coco):
     pytest.importorskip('mmdet')
+    from mmcv.transforms import LoadImageFromFile
     from mmdet.datasets.transforms import LoadAnnotations
 
     from flsl_mm.datasets.checked_coco_dataset import CheckedCocoDataset
@@ -108,10 +109,9 @@ def test_coco_scenes_are_read_by_the_coco_dataset(coco):
     encodings = set()
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
-        height, width = np.asarray(Image.open(info['img_path'])).shape[:2]
-        assert (info['height'], info['width']) == (height, width)
+        assert (info['width'], info['height']) == Image.open(info['img_path']).size
         encodings |= {type(instance['mask']) for instance in info['instances']}
-        results = load(info)
+        results = load(LoadImageFromFile()(info))
         assert (~results['gt_ignore_flags']).all() and len(results['gt_masks'])
         for mask, box in zip(results['gt_masks'].masks, results['gt_bboxes']):
             rows, columns = np.nonzero(mask)
@@ -139,6 +139,8 @@ def test_coco_encodings_keep_the_mask():
 
 def test_ade20k_scenes_are_read_by_the_ade20k_dataset(tmp_path):
     pytest.importorskip('mmseg')
+    from mmcv.transforms import LoadImageFromFile
+
     from flsl_mm.datasets.checked_ade20k_dataset import CheckedADE20KDataset
     from flsl_mm.datasets.transforms.load_ade20k_labels import LoadADE20KLabels
 
@@ -147,11 +149,11 @@ def test_ade20k_scenes_are_read_by_the_ade20k_dataset(tmp_path):
         dataset = CheckedADE20KDataset(
             data_root=str(tmp_path),
             data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'annotations/{split}'),
-            metainfo=dict(classes=scenes.CLASSES, palette=davis_palette()[1:11].tolist()),
         )
         assert len(dataset) == count
         for i in range(count):
-            labels = LoadADE20KLabels()(dataset.get_data_info(i))['gt_seg_map']
+            loaded = LoadImageFromFile()(dataset.get_data_info(i))
+            labels = LoadADE20KLabels()(loaded)['gt_seg_map']
             assert labels.shape == (48, 48)
             known = labels[labels != 255]
             assert known.max() < len(scenes.CLASSES) and len(known) > 0.9 * labels.size
