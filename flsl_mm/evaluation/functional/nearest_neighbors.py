@@ -1,11 +1,19 @@
 """Nearest neighbours by cosine, in bounded memory."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+BANK_BLOCK = 2**14
+"""Most rows of the bank in a block."""
 
 
 def nearest_neighbors(
-    queries: Tensor, bank: Tensor, num_neighbors: int, max_similarities: int = 2**26
+    queries: Tensor,
+    bank: Tensor,
+    num_neighbors: int,
+    max_similarities: int = 2**26,
+    normalize: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The rows of a bank with the largest dot products with each query, exactly.
 
@@ -18,7 +26,10 @@ def nearest_neighbors(
             the queries' device and dtype one at a time.
         num_neighbors: Neighbours k; all M where there are fewer.
         max_similarities: Most entries of a block of similarities: bounds the memory beyond inputs
-            and outputs to about twice as many numbers, and that of a block of the bank.
+            and outputs to about twice as many numbers, and that of a block of the bank, which has
+            :data:`BANK_BLOCK` rows (or k, where that is more).
+        normalize: Whether to bring the rows of the bank to unit length, block by block, so that no
+            copy of a large bank is needed.
 
     Returns:
         tuple: Similarities (Q, k) in descending order, and rows of the bank (Q, k), int64. Which of
@@ -31,13 +42,15 @@ def nearest_neighbors(
         raise ValueError('nearest_neighbors: the bank is empty')
     k = min(num_neighbors, len(bank))
     rows = max(1, min(len(queries), 1024))
-    columns = max(k, max_similarities // rows)
+    columns = max(k, min(max_similarities // rows, BANK_BLOCK))
     rows = max(1, min(rows, max_similarities // columns))
     values = queries.new_empty(len(queries), k)
     indices = torch.empty(len(queries), k, dtype=torch.long, device=queries.device)
     # The bank outside, so that each of its rows is brought over once.
     for start in range(0, len(bank), columns):
         block = bank[start : start + columns].to(queries)
+        if normalize:
+            block = F.normalize(block, dim=1)
         for first in range(0, len(queries), rows):
             part = slice(first, first + rows)
             found, place = (queries[part] @ block.T).topk(min(k, len(block)), dim=1)
