@@ -95,6 +95,49 @@ def image_folder(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope='session')
+def write_boxes():
+    """Writes an XML file as ILSVRC's localisation task has them."""
+
+    def write(path: Path, size=(80, 60), boxes=((10, 20, 40, 50),), name='n01') -> Path:
+        objects = ''.join(
+            f'<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>'
+            f'<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>'
+            for x1, y1, x2, y2 in boxes
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            f'<annotation><folder>val</folder><size><width>{size[0]}</width>'
+            f'<height>{size[1]}</height><depth>3</depth></size>{objects}</annotation>'
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def imagenet_boxes(tmp_path, write_boxes) -> Path:
+    """ImageNet's layout: three classes of coloured boxes on noise, 4 + 2 images each."""
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path / 'imagenet'
+    rng = np.random.default_rng(0)
+    colours = dict(n01=(220, 40, 40), n02=(40, 220, 40), n03=(40, 40, 220))
+    for i in range(18):
+        name = list(colours)[i % 3]
+        split, stem = (f'train/{name}', f'{name}_{i}') if i < 12 else ('val', f'val_{i:08}')
+        pixels = rng.integers(60, 180, (60, 80, 3), dtype=np.uint8)
+        left = int(rng.integers(15, 30))
+        pixels[20:50, left : left + 30] = colours[name]
+        folder = root / 'Data/CLS-LOC' / split
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f'{stem}.JPEG')
+        xml = root / 'Annotations/CLS-LOC' / split / f'{stem}.xml'
+        write_boxes(xml, (80, 60), [(left, 20, left + 30, 50)], name)
+    return root
+
+
 @pytest.fixture
 def tiny_config(image_folder, tmp_path):
     """A pretraining config that runs two iterations of a tiny ViT per epoch on the CPU."""
