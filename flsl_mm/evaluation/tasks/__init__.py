@@ -1,5 +1,6 @@
 """Evaluations of frozen features, each a class called with a ViT."""
 
+from .box_knn import BoxKNN
 from .collapse_monitors import CollapseMonitors
 from .dense_suite import DenseSuite
 from .frozen_task import FrozenTask
@@ -8,6 +9,7 @@ from .segmentation_retrieval import SegmentationRetrieval
 from .token_clustering import TokenClustering
 
 __all__ = [
+    'BoxKNN',
     'CollapseMonitors',
     'DenseSuite',
     'FrozenTask',

@@ -1,0 +1,249 @@
+"""Features of boxes: extracted by all processes together, and cached on disk."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_gather, all_gather_object, broadcast_object_list, get_dist_info
+from mmengine.logging import print_log
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from flsl_mm.data_error import DataError
+from flsl_mm.datasets import ImageNetBoxes, Unusable
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.progress import progress
+from flsl_mm.whole_file import whole_file
+
+# ImageNet's, for pixels in 0-255.
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+MAX_BROKEN = 0.01
+NUM_EXAMPLES = 5
+
+
+class BoxFeatures(NamedTuple):
+    """The features of a split.
+
+    Attributes:
+        features: (L, n, D) float16 of unit length, on the CPU, in the order of the data set. Half
+            precision changes a similarity by less than 0.001.
+        labels: (L,) int64, -1 for classes without training images.
+        counts: Images that were left out, by the names of :class:`Unusable` in lower case.
+    """
+
+    features: Tensor
+    labels: Tensor
+    counts: dict[str, int]
+
+
+class _Batch(NamedTuple):
+    """Images of one batch: what :func:`_collate` makes of samples."""
+
+    images: Tensor  # (b, 3, H, W) uint8, usable ones only
+    points: Tensor  # (b, n, 2) x and y in pixels
+    labels: Tensor  # (B,) of all
+    reasons: Tensor  # (B,) 0 where usable
+    messages: list[str]
+
+
+def load_box_features(
+    vit: FLSLVisionTransformer,
+    dataset: ImageNetBoxes,
+    num_points: int,
+    batch_size: int,
+    num_workers: int,
+    cache_dir: str | None,
+) -> BoxFeatures:
+    """The features of a data set, from the cache where weights, data and settings are the same.
+
+    Args:
+        vit: The frozen network.
+        dataset: Its pipeline ends with :class:`PackBoxPoints`.
+        num_points: Points n of an image.
+        batch_size: Images of a batch; it changes features in the last digit only.
+        num_workers: Data workers of each process.
+        cache_dir: Folder of the cache; None for none. The files in it may be deleted at any time.
+
+    Returns:
+        BoxFeatures: The same in every process, and for every number of processes.
+
+    Raises:
+        DataError: More than 1 % of the files are damaged, or no image is left.
+    """
+    if cache_dir is None:
+        return extract_box_features(vit, dataset, num_points, batch_size, num_workers)
+    # One process says which file it is: others may see other times of change.
+    names = [_cache_name(vit, dataset) if get_dist_info()[0] == 0 else None]
+    broadcast_object_list(names)
+    path = Path(cache_dir, names[0])
+    cached = _read(path)
+    if all(all_gather_object(cached is not None)):
+        print_log(f'features of {dataset.split} from {path}', logger='current')
+        return cached
+    found = extract_box_features(vit, dataset, num_points, batch_size, num_workers)
+    if get_dist_info()[0] == 0:
+        _write(path, found)
+    return found
+
+
+@torch.no_grad()
+def extract_box_features(
+    vit: FLSLVisionTransformer,
+    dataset: ImageNetBoxes,
+    num_points: int,
+    batch_size: int,
+    num_workers: int,
+) -> BoxFeatures:
+    """As :func:`load_box_features`, without a cache.
+
+    Batches are the same whatever the number of processes, which take turns; each sees all
+    features. So results are too, bit for bit where the processes' hardware is the same.
+    """
+    samples = iter(_batches(dataset, batch_size, num_workers))
+    rank, world_size = get_dist_info()
+    turns = -(-len(dataset) // (batch_size * world_size))
+    features = torch.empty(len(dataset), num_points, vit.embed_dims, dtype=torch.float16)
+    labels, examples = [], []
+    count, reasons = 0, Counter()
+    for _ in progress(range(turns), turns, f'batches of {dataset.split} images'):
+        batch = next(samples, None)
+        mine = _describe(vit, batch, batch_size, num_points)
+        examples += [] if batch is None else batch.messages
+        for found, label, reason in zip(*map(all_gather, mine)):
+            usable = reason == 0
+            end = count + int(usable.sum())
+            features[count:end] = found[usable].cpu()
+            count = end
+            labels.append(label[usable].cpu())
+            reasons.update(reason[reason > 0].tolist())
+    counts = {reason.name.lower(): reasons[reason] for reason in Unusable}
+    _check(dataset, reasons, count, sum(all_gather_object(examples[:NUM_EXAMPLES]), []))
+    return BoxFeatures(features[:count], torch.cat(labels), counts)
+
+
+def _batches(dataset: ImageNetBoxes, batch_size: int, num_workers: int) -> DataLoader:
+    """A loader of this process's share of the batches: every world_size-th one."""
+    rank, world_size = get_dist_info()
+    starts = range(rank * batch_size, len(dataset), world_size * batch_size)
+    batches = [list(range(i, min(i + batch_size, len(dataset)))) for i in starts]
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=_collate,
+        num_workers=num_workers,
+        generator=torch.Generator(),  # the global one is the training's
+    )
+
+
+def _collate(samples: list[dict]) -> _Batch:
+    usable = [sample for sample in samples if not sample['reason']]
+    return _Batch(
+        torch.stack([s['inputs'] for s in usable]) if usable else torch.empty(0),
+        torch.stack([s['points'] for s in usable]) if usable else torch.empty(0),
+        torch.tensor([sample.get('label', -1) for sample in samples]),
+        torch.tensor([int(sample['reason']) for sample in samples]),
+        [sample['message'] for sample in samples if sample['reason']],
+    )
+
+
+def _describe(
+    vit: FLSLVisionTransformer, batch: _Batch | None, batch_size: int, num_points: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (B, n, D), labels (B,) and reasons (B,), filled up to B with reasons of -1.
+
+    All processes exchange tensors of one shape, also one that has no batch left.
+    """
+    device = next(vit.parameters()).device
+    features = torch.zeros(
+        batch_size, num_points, vit.embed_dims, dtype=torch.float16, device=device
+    )
+    labels, reasons = torch.full((2, batch_size), -1, device=device)
+    if batch is not None:
+        labels[: len(batch.labels)] = batch.labels.to(device)
+        reasons[: len(batch.reasons)] = batch.reasons.to(device)
+        if len(batch.images):
+            found = tokens_at(vit, _normalise(batch.images.to(device)), batch.points.to(device))
+            features[reasons == 0] = F.normalize(found, dim=-1).half()
+    return features, labels, reasons
+
+
+def tokens_at(vit: FLSLVisionTransformer, images: Tensor, points: Tensor) -> Tensor:
+    """The tokens whose patches hold given points.
+
+    Args:
+        vit: The network.
+        images: (B, 3, H, W), normalised.
+        points: (B, n, 2), x and y in pixels, within the images.
+
+    Returns:
+        Tensor: (B, n, D), after the final LayerNorm.
+    """
+    tokens = vit.forward_tokens([images])[0]  # (B, N, D)
+    columns, rows = (points / vit.patch_size).long().unbind(dim=-1)
+    index = rows * vit.grid_of(images)[1] + columns
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def _normalise(images: Tensor) -> Tensor:
+    mean, std = (images.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (MEAN, STD))
+    return (images - mean) / std
+
+
+def _check(
+    dataset: ImageNetBoxes, reasons: Mapping[int, int], count: int, examples: list[str]
+) -> None:
+    """Stop when too many files are damaged, or nothing is left; else log what was left out."""
+    broken = sum(reasons[reason] for reason in Unusable if reason.broken)
+    total = len(dataset)
+    shown = '; '.join(examples[:NUM_EXAMPLES])
+    if broken > MAX_BROKEN * total:
+        raise DataError(
+            f'{broken} of {total} {dataset.split} images or their annotations cannot be read, more '
+            f'than the tolerated {MAX_BROKEN:.0%}; repair or remove them. Examples: {shown}'
+        )
+    if not count:
+        raise DataError(f'no {dataset.split} image is left of {total}. Examples: {shown}')
+    if count < total:
+        print_log(
+            f'{total - count} of {total} {dataset.split} images left out, such as {shown}',
+            logger='current',
+        )
+
+
+def _cache_name(vit: FLSLVisionTransformer, dataset: ImageNetBoxes) -> str:
+    """A name for the features of these weights, data and settings."""
+    digest = hashlib.sha256(b'1')  # raise it when the meaning of features changes
+    digest.update(f'{vit.patch_size} {vit.layers[0].attn.num_heads}'.encode())
+    for name, value in vit.state_dict().items():
+        digest.update(f'{name} {tuple(value.shape)} {value.dtype}'.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    digest.update(dataset.fingerprint().encode())
+    return f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors'
+
+
+def _read(path: Path) -> BoxFeatures | None:
+    """What is cached; None if nothing is, or it is damaged. The file is mapped, not read."""
+    try:
+        with safe_open(path, framework='pt') as file:
+            counts = json.loads(file.metadata()['counts'])
+            return BoxFeatures(file.get_tensor('features'), file.get_tensor('labels'), counts)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _write(path: Path, found: BoxFeatures) -> None:
+    """Cache features; a folder that cannot be written is no error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = dict(features=found.features.contiguous(), labels=found.labels)
+        with whole_file(path) as draft:
+            save_file(tensors, draft, metadata=dict(counts=json.dumps(found.counts)))
+    except OSError as error:
+        print_log(f'{path}: features not cached ({error})', logger='current')

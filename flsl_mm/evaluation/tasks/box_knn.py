@@ -1,0 +1,191 @@
+"""Box-aligned k-NN on ImageNet."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_dist_info
+from mmengine.logging import print_log
+
+from flsl_mm.data_error import DataError
+from flsl_mm.datasets import ImageNetBoxes
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.registry import FROZEN_TASKS
+
+from ..functional.box_aligned_knn import count_right
+from .box_features import BoxFeatures, load_box_features
+from .frozen_task import FrozenTask
+
+
+@FROZEN_TASKS.register_module()
+class BoxKNN(FrozenTask):
+    """Classify ImageNet's validation images by the features of their boxes (paper, Table 7).
+
+    The short side is resized and the middle cropped; a grid of 3 x 3 cells lies over the largest
+    CLS-LOC box that is left; the tokens at the cells' centres, after the final LayerNorm, are an
+    image's features. An image counts as right when any of them is (:func:`count_right`).
+
+    Images without a usable box (none in the file, none inside the crop, an annotation for another
+    shape), and validation images whose class has no training image, are left out and counted.
+
+    Args:
+        data_root: ImageNet with XML files, see :class:`ImageNetBoxes`.
+        ks: Numbers of neighbours; the first is the headline.
+        temperature: Of the votes' weights.
+        resize: Short side in pixels before cropping.
+        crop: Side of the crop in pixels.
+        cells: Cells of a side of the grid.
+        train_per_class: At most that many training images of each class, evenly spaced.
+        max_test_images: At most that many validation images, evenly spaced.
+        num_shuffles: Times that the training images' labels are shuffled, to measure chance.
+        batch_size: Images of a batch.
+        num_workers: Data workers of each process.
+        max_memory: Bound of the k-NN's working memory in bytes, beside the features.
+        cache_dir: Folder where features are kept for the next time; None for nowhere.
+
+    Raises:
+        FileNotFoundError: ``data_root`` has no such images or boxes.
+        DataError: A ``k`` is larger than the number of training features.
+        ValueError: A setting is out of its range.
+    """
+
+    name = 'knn'
+
+    def __init__(
+        self,
+        data_root: str = 'data/imagenet',
+        ks: Sequence[int] = (20, 10, 100, 200),
+        temperature: float = 0.07,
+        resize: int = 256,
+        crop: int = 224,
+        cells: int = 3,
+        train_per_class: int | None = None,
+        max_test_images: int | None = None,
+        num_shuffles: int = 5,
+        batch_size: int = 64,
+        num_workers: int = 4,
+        max_memory: int = 2**30,
+        cache_dir: str | None = None,
+    ) -> None:
+        if not ks or min(ks) < 1:
+            raise ValueError(f'BoxKNN: ks must be numbers of at least 1, got {ks}')
+        if not temperature > 0:
+            raise ValueError(f'BoxKNN: temperature must be above 0, got {temperature}')
+        if crop > resize:
+            raise ValueError(f'BoxKNN: crop ({crop}) must not be larger than resize ({resize})')
+        if batch_size < 1 or num_shuffles < 1:
+            raise ValueError('BoxKNN: batch_size and num_shuffles must be at least 1')
+        self.ks = tuple(ks)
+        self.headline = _column(ks[0])
+        self.temperature = temperature
+        self.num_shuffles = num_shuffles
+        self.max_memory = max_memory
+        self.loading = dict(
+            num_points=cells**2,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            cache_dir=cache_dir,
+        )
+        pipeline = [
+            dict(type='LoadRGBImage'),
+            dict(type='LoadImageNetBoxes'),
+            dict(type='ResizeShortSide', size=resize),
+            dict(type='CentreCrop', size=crop),
+            dict(type='LargestBoxGrid', cells=cells),
+            dict(type='PackBoxPoints'),
+        ]
+        self.train = ImageNetBoxes(data_root, 'train', pipeline=pipeline, per_class=train_per_class)
+        self.test = ImageNetBoxes(
+            data_root, 'val', self.train.classes, pipeline=pipeline, max_images=max_test_images
+        )
+        self._check_k(len(self.train) * cells**2)
+
+    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+        """Evaluate.
+
+        Args:
+            vit: The frozen network.
+
+        Returns:
+            dict: ``top1_k20`` and so on in percent; ``chance``, the top-1 at the first k with
+            shuffled training labels, its mean; in ``details`` that for every k with the standard
+            deviation of one shuffling, and the numbers of images used and left out.
+
+        Raises:
+            DataError: Too many files are damaged, or too few images are left.
+        """
+        train = load_box_features(vit, self.train, **self.loading)
+        self._check_k(train.labels.numel() * train.features.shape[1])
+        test, unseen = _of_known_classes(load_box_features(vit, self.test, **self.loading), train)
+        device = next(vit.parameters()).device
+        right = self._count(train, test, device)
+        percent = 100 * right.double() / len(test.labels)
+        chance = percent[1:]
+        return {
+            **{_column(k): percent[0, i].item() for i, k in enumerate(self.ks)},
+            'chance': chance[:, 0].mean().item(),
+            'details': dict(
+                chance={
+                    _column(k): dict(mean=c.mean().item(), std=c.std(correction=0).item())
+                    for k, c in zip(self.ks, chance.T)
+                },
+                train=dict(images=len(train.labels), classes=len(train.labels.unique()))
+                | dict(left_out=train.counts),
+                test=dict(images=len(test.labels), classes=len(test.labels.unique()))
+                | dict(left_out=dict(test.counts, unseen_class=unseen)),
+            ),
+        }
+
+    def _count(self, train: BoxFeatures, test: BoxFeatures, device: torch.device) -> torch.Tensor:
+        """Rightly classified images (1 + shuffles, number of k), all processes together."""
+        generator = torch.Generator().manual_seed(0)
+        shuffles = [
+            train.labels[torch.randperm(len(train.labels), generator=generator)]
+            for _ in range(self.num_shuffles)
+        ]
+        try:
+            right = count_right(
+                train.features,
+                torch.stack([train.labels, *shuffles]),
+                test.features,
+                test.labels,
+                self.ks,
+                temperature=self.temperature,
+                max_memory=self.max_memory,
+                device=device,
+                share=get_dist_info(),
+            )
+        except ValueError as error:  # of a network that is not finite, or too little memory
+            raise DataError(str(error)) from error
+        all_reduce(right)
+        return right
+
+    def _check_k(self, num_features: int) -> None:
+        if max(self.ks) > num_features:
+            raise DataError(
+                f'k = {max(self.ks)} neighbours asked for, but there are only {num_features} '
+                'training features; give smaller ks'
+            )
+
+
+def _column(k: int) -> str:
+    return f'top1_k{k}'
+
+
+def _of_known_classes(test: BoxFeatures, train: BoxFeatures) -> tuple[BoxFeatures, int]:
+    """Test images whose class has training images, and how many have none.
+
+    Raises:
+        DataError: All have none.
+    """
+    known = torch.isin(test.labels, train.labels)
+    unseen = int((~known).sum())
+    if unseen == len(known):
+        raise DataError(f'none of the {unseen} val images is of a class with training images')
+    if not unseen:
+        return test, 0
+    print_log(
+        f'{unseen} of {len(known)} val images left out: their class has no training image',
+        logger='current',
+    )
+    return test._replace(features=test.features[known], labels=test.labels[known]), unseen

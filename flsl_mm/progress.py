@@ -1,0 +1,40 @@
+"""How far long work has come."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from mmengine.logging import print_log
+
+Item = TypeVar('Item')
+
+
+def progress(
+    items: Iterable[Item], total: int, what: str, interval: float = 20.0
+) -> Iterator[Item]:
+    """Log now and then how much of ``items`` is done, and the time left; nothing on short work.
+
+    Args:
+        items: What is worked on.
+        total: Their number.
+        what: What they are, such as ``'batches of images'``.
+        interval: Seconds between two lines of the log.
+
+    Yields:
+        Item: The items.
+    """
+    start = last = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - last >= interval:
+            left = (now - start) / done * (total - done)
+            print_log(f'{what}: {done} of {total}, {format_time(left)} left', logger='current')
+            last = now
+        yield item
+
+
+def format_time(seconds: float) -> str:
+    """Such as ``1:02:03``, or ``2:03`` below an hour."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
