@@ -25,4 +25,11 @@ default_hooks = dict(
     teacher_update=dict(type='TeacherUpdateHook'),
     freeze_prototypes=dict(type='FreezePrototypesHook', epochs=1),  # [C]
     feature_maps=dict(type='FeatureMapsHook', images=None, interval=10),  # off without images
+    # k-NN where the training data have CLS-LOC boxes: of ImageNet 20,000 training and 5,000
+    # validation images, on teacher and student.
+    frozen_evaluation=dict(
+        type='FrozenEvaluationHook',
+        interval=10,
+        tasks=[dict(type='BoxKNN', train_per_class=20, max_test_images=5000)],
+    ),
 )

@@ -2,6 +2,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook
 from .feature_maps_hook import FeatureMapsHook
 from .freeze_prototypes_hook import FreezePrototypesHook
+from .frozen_evaluation_hook import FrozenEvaluationHook
 from .non_finite_loss_hook import NonFiniteLossHook
 from .schedule_hook import ScheduleHook
 from .teacher_update_hook import TeacherUpdateHook
@@ -12,6 +13,7 @@ __all__ = [
     'BrokenImagesHook',
     'FeatureMapsHook',
     'FreezePrototypesHook',
+    'FrozenEvaluationHook',
     'NonFiniteLossHook',
     'ScheduleHook',
     'TeacherUpdateHook',

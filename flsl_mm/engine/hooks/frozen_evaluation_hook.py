@@ -1,0 +1,185 @@
+"""Frozen evaluation while training."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import nn
+
+from flsl_mm.data_error import DataError
+from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.unwrap_model import unwrap_model
+
+from .. import atomic_backend  # noqa: F401  (registers the backend)
+from ..json_file import write_json
+
+NETWORKS = ('teacher', 'student')
+RECORD = 'frozen_evaluation.json'
+
+
+@HOOKS.register_module()
+class FrozenEvaluationHook(Hook):
+    """Evaluate the frozen teacher and student every few epochs, and keep the best checkpoint.
+
+    - At the start (the level of random weights, and a wrong path shows at once), every
+      ``interval`` epochs and at the end.
+    - Numbers go into the log, the message hub and the visualizer (JSON, TensorBoard) at the
+      iteration of the losses, named ``teacher/knn/top1_k20``; with all details into
+      ``frozen_evaluation.json`` in the work dir, written whole.
+    - The best network's whole checkpoint is ``best_frozen.pth``, written whole. Best is the
+      headline of the first task for the first network. A resumed run goes on from the record in
+      its work dir, and makes up for an evaluation that was cut off.
+    - Training is not disturbed: random states are restored, so a run with this hook equals one
+      without, bit for bit, resumed or not. Checkpoints are saved before it starts.
+
+    A task without ``data_root`` takes the training data's. If it finds nothing there, that is one
+    line in the log, and training goes on without it.
+
+    Args:
+        tasks: Configs of :data:`~flsl_mm.registry.FROZEN_TASKS`.
+        interval: Epochs between two evaluations.
+        networks: ``'teacher'``, ``'student'`` or both; the first decides what is best.
+
+    Raises:
+        ValueError: A wrong ``interval``, network or task.
+        FileNotFoundError: A task with a ``data_root`` does not find its data.
+    """
+
+    priority = 'LOWEST'  # the checkpoint of the epoch is on disk before anything can go wrong
+
+    def __init__(
+        self,
+        tasks: Sequence[dict] = (),
+        interval: int = 10,
+        networks: Sequence[str] = NETWORKS,
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f'FrozenEvaluationHook: interval must be at least 1, got {interval}')
+        if not networks or not set(networks) <= set(NETWORKS):
+            raise ValueError(f'FrozenEvaluationHook: networks are {NETWORKS}, got {networks}')
+        self.configs = list(tasks)
+        self.interval = interval
+        self.networks = tuple(networks)
+        self.record: dict[str, Any] = dict(best=None, history=[])
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the data, take up the record, and evaluate what the run starts from."""
+        self.tasks = [task for task in map(lambda c: _build(c, runner), self.configs) if task]
+        names = [task.name for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f'FrozenEvaluationHook: tasks of the same name: {names}')
+        if runner.epoch:  # else a new run: a record in the work dir is another's
+            self.record = _read_record(runner)
+            # Of a run that was resumed from before its last evaluations: they come again.
+            history = [e for e in self.record['history'] if e['epoch'] <= runner.epoch]
+            self.record['history'] = history
+        if self._due(runner.epoch, runner):
+            self._evaluate(runner, runner.epoch)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Evaluate, when it is time."""
+        if self._due(runner.epoch + 1, runner):
+            self._evaluate(runner, runner.epoch + 1)
+
+    def _due(self, epoch: int, runner: Runner) -> bool:
+        done = any(entry['epoch'] == epoch for entry in self.record['history'])
+        last = epoch == runner.max_epochs
+        return bool(self.tasks) and not done and (last or epoch % self.interval == 0)
+
+    def _evaluate(self, runner: Runner, epoch: int) -> None:
+        """Evaluate the networks after ``epoch`` epochs, log, record, keep the best."""
+        model = unwrap_model(runner.model)
+        numbers: dict[str, dict[str, Any]] = {}
+        with _random_states_kept():
+            for network in self.networks:
+                vit = model.teacher['backbone'] if network == 'teacher' else model.backbone
+                with _frozen(vit):
+                    numbers[network] = {task.name: dict(task(vit)) for task in self.tasks}
+        self._log(runner, epoch, numbers)
+        self.record['history'].append(dict(epoch=epoch, iter=runner.iter, **numbers))
+        first = self.tasks[0]
+        score = numbers[self.networks[0]][first.name][first.headline]
+        best = self.record['best']
+        if epoch and (best is None or score > best['score']):
+            meta = dict(epoch=epoch, iter=runner.iter)
+            runner.save_checkpoint(
+                runner.work_dir,
+                'best_frozen.pth',
+                meta=dict(meta),  # it adds to it
+                backend_args=dict(backend='atomic'),
+            )
+            name = f'{self.networks[0]}/{first.name}/{first.headline}'
+            self.record['best'] = dict(meta, number=name, score=score)
+            runner.logger.info(f'best so far: {name} {score:.2f}, kept as best_frozen.pth')
+        if is_main_process():
+            write_json(Path(runner.work_dir, RECORD), self.record)
+
+    @staticmethod
+    def _log(runner: Runner, epoch: int, numbers: Mapping[str, Mapping[str, Any]]) -> None:
+        scalars = {
+            f'{network}/{task}/{name}': float(value)
+            for network, tasks in numbers.items()
+            for task, found in tasks.items()
+            for name, value in found.items()
+            if isinstance(value, (int, float))
+        }
+        for name, value in scalars.items():
+            runner.message_hub.update_scalar(f'frozen/{name}', value)
+        text = '  '.join(f'{name}: {value:.2f}' for name, value in scalars.items())
+        runner.logger.info(f'Frozen evaluation after epoch {epoch}: {text}')
+        runner.visualizer.add_scalars(
+            scalars, step=runner.iter, file_path=f'{runner.timestamp}.json'
+        )
+
+
+def _build(config: dict, runner: Runner) -> Any:
+    """The task; None where it has no ``data_root`` and the training data's does not do."""
+    if 'data_root' in config:
+        return FROZEN_TASKS.build(config)
+    root = runner.train_dataloader.dataset.data_root
+    try:
+        return FROZEN_TASKS.build(config, data_root=root)
+    except (FileNotFoundError, DataError) as error:
+        runner.logger.info(f'no frozen evaluation by {config["type"]}: {error}')
+        return None
+
+
+def _read_record(runner: Runner) -> dict[str, Any]:
+    """The record of an interrupted run, as the main process sees it."""
+    path = Path(runner.work_dir, RECORD)
+    found = [json.loads(path.read_text()) if path.is_file() else dict(best=None, history=[])]
+    broadcast_object_list(found)
+    return found[0]
+
+
+@contextmanager
+def _frozen(vit: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode and without gradients, and then as it was."""
+    training = vit.training
+    vit.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        vit.train(training)
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """Whatever draws random numbers inside, those after it are the same."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():  # the CPU's and every GPU's
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
