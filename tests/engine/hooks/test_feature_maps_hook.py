@@ -40,12 +40,17 @@ def switched_on(image_folder):
         'default_hooks.feature_maps': dict(
             images=str(image_folder), interval=1, max_images=2, short_side=32
         ),
-        'default_hooks.checkpoint.interval': 1,
         'visualizer.vis_backends': [
             dict(type='LocalVisBackend'),
             dict(type='TensorboardVisBackend'),
         ],
     }
+
+
+def assert_same(left: dict, right: dict) -> None:
+    """The weights, optimizer and schedules of two checkpoints are equal."""
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert_equal(left[part], right[part])
 
 
 def assert_equal(left, right) -> None:
@@ -56,30 +61,33 @@ def assert_equal(left, right) -> None:
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-def test_training_is_the_same_with_pictures_as_without(
+def test_training_and_resuming_are_the_same_with_pictures_as_without(
     make_runner, tiny_config, switched_on, tmp_path
 ):
-    plain, states = train(make_runner, tiny_config)
+    plain, states = train(make_runner, tiny_config, **{'default_hooks.checkpoint.interval': 1})
     assert not pictures(tiny_config.work_dir)
+    first = Path(tiny_config.work_dir) / 'epoch_1.pth'
+
     tiny_config.work_dir = str(tmp_path / 'pictured')
     pictured, pictured_states = train(make_runner, tiny_config, **switched_on)
-    for part in ('state_dict', 'optimizer', 'param_schedulers'):
-        assert_equal(plain[part], pictured[part])
+    assert_same(plain, pictured)
     assert_equal(states, pictured_states)
-
-
-def test_pictures_are_drawn_before_the_first_epoch_and_after_each_interval(
-    make_runner, tiny_config, switched_on
-):
-    train(make_runner, tiny_config, **switched_on)
-    names = [
-        f'feature_maps_{kind}_{step}.png' for kind in ('ass', 'attention') for step in (0, 2, 4)
-    ]
+    # Before the first epoch and after each.
+    kinds = ('feature_maps_ass', 'feature_maps_attention')
+    names = [f'{kind}_{step}.png' for kind in kinds for step in (0, 2, 4)]
     assert pictures(tiny_config.work_dir) == names
     folder = next(Path(tiny_config.work_dir).glob('*/vis_data/vis_image'))
-    first, last = (np.asarray(Image.open(folder / names[i])) for i in (0, 2))
-    assert first.shape == last.shape and (first != last).any()
-    assert 'feature_maps_ass' in logged_images(tiny_config.work_dir)
+    before, after = (np.asarray(Image.open(folder / names[i])) for i in (0, 2))
+    assert before.shape == after.shape and (before != after).any()
+    assert set(kinds) <= set(logged_images(tiny_config.work_dir))
+
+    tiny_config.work_dir = str(tmp_path / 'resumed')
+    resumed, resumed_states = train(
+        make_runner, tiny_config, **switched_on, resume=True, load_from=str(first)
+    )
+    assert_same(plain, resumed)
+    assert_equal(states[2:], resumed_states)
+    assert pictures(tiny_config.work_dir) == [f'{kind}_4.png' for kind in kinds]
 
 
 def logged_images(work_dir: str) -> list[str]:
@@ -90,23 +98,6 @@ def logged_images(work_dir: str) -> list[str]:
     events = EventAccumulator(str(path))
     events.Reload()
     return events.Tags()['images']
-
-
-def test_a_resumed_run_with_pictures_equals_the_uninterrupted_one(
-    make_runner, tiny_config, switched_on, tmp_path
-):
-    whole, states = train(make_runner, tiny_config, **switched_on)
-    first = Path(tiny_config.work_dir) / 'epoch_1.pth'
-    tiny_config.work_dir = str(tmp_path / 'resumed')
-    resumed, resumed_states = train(
-        make_runner, tiny_config, **switched_on, resume=True, load_from=str(first)
-    )
-    for part in ('state_dict', 'optimizer', 'param_schedulers'):
-        assert_equal(whole[part], resumed[part])
-    assert_equal(states[2:], resumed_states)
-    assert pictures(tiny_config.work_dir) == [
-        'feature_maps_ass_4.png', 'feature_maps_attention_4.png',
-    ]  # fmt: skip
 
 
 def test_missing_images_show_before_training(make_runner, tiny_config, tmp_path):
