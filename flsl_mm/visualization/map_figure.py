@@ -13,7 +13,7 @@ from .query_points import Point
 from .token_maps import TokenMaps
 
 CELL = 1.75  # inches, the width of an image
-MAX_ASPECT = 1.35  # of a cell; taller images get narrower
+ASPECTS = 0.35, 1.35  # height of a cell by its width; taller images get narrower
 LETTER = 0.066  # inches, the width of a letter of 8 points
 
 
@@ -74,36 +74,56 @@ def draw_maps(
     """
     names = names or [f'image {i + 1}' for i in range(len(images))]
     rows = _layout(maps, points or [[None]] * len(images))
-    columns = max(len(row.cells) for row in rows)
-    heights = [min(i.shape[0] / i.shape[1], MAX_ASPECT) for i in (images[r.image] for r in rows)]
-    margins = 0.35 + 0.25 * bool(rows[0].title) + 0.75 * bool(colours.label)
-    size = CELL * (columns + 1) + margins, CELL * sum(heights) + 0.06 * len(rows) + 0.4
-    figure = Figure(figsize=size, layout='constrained')
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0.0, wspace=0.0)
-    axes = figure.subplots(len(rows), columns + 1, squeeze=False, height_ratios=heights)
+    heads = ['image', *_heads(maps, rows)]
+    heights = [_height(images[row.image]) for row in rows]
+    figure, axes = _grid(
+        heights, len(heads), 0.25 * bool(rows[0].title) + 0.75 * bool(colours.label)
+    )
     for row, line, height in zip(rows, axes, heights):
         letters = int(CELL * height / LETTER)
         point = points[row.image][row.query] if points else None
         draw_image(line[0], images[row.image], [point] if point else [])
         line[0].set_ylabel(shorten(names[row.image], letters), fontsize=8)
+        line[1].set_ylabel(shorten(row.title, letters), fontsize=8)
         for axis, cell in zip(line[1:], row.cells):
             _draw_map(axis, maps[cell.network], row, cell, images[row.image].shape[:2], colours)
         for axis in line[1 + len(row.cells) :]:
             axis.set_axis_off()
-        if row.title:
-            line[1].set_ylabel(shorten(row.title, letters), fontsize=8)
-    for axis, head in zip(axes[0], ['image', *_heads(maps, rows)]):
-        axis.set_title(head, fontsize=9)
+    for axis, head in zip(axes[0], heads):
+        axis.set_title(shorten(head, int(CELL / LETTER)), fontsize=9)
     if colours.label:
-        bar = ScalarMappable(Normalize(0, 1), colours.cmap)
-        # Beside the first rows only: a bar as long as a page tells no more.
-        shown = axes[: max(1, min(len(rows), round(3 / np.mean(heights))))]
-        drawn = figure.colorbar(bar, ax=shown, pad=0.01, aspect=30, shrink=0.95)
-        drawn.set_label(colours.label, fontsize=8)
-        drawn.ax.tick_params(labelsize=7)
+        _draw_colour_bar(figure, axes, heights, colours)
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _height(image: np.ndarray) -> float:
+    """Height of an image's cell by its width."""
+    low, high = ASPECTS
+    return min(max(image.shape[0] / image.shape[1], low), high)
+
+
+def _grid(heights: Sequence[float], columns: int, margin: float) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns), rows as high as told; ``margin`` in inches."""
+    size = CELL * columns + margin + 0.35, CELL * sum(heights) + 0.06 * len(heights) + 0.4
+    figure = Figure(figsize=size, layout='constrained')
+    edge = 0.06 / size[0]  # labels beside the images would be cut a little
+    figure.get_layout_engine().set(
+        w_pad=0.03, h_pad=0.03, hspace=0.0, wspace=0.0, rect=(edge, 0, 1 - edge, 1)
+    )
+    return figure, figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+
+
+def _draw_colour_bar(
+    figure: Figure, axes: np.ndarray, heights: Sequence[float], colours: Colours
+) -> None:
+    """A bar beside the first rows only: one as long as a page tells no more."""
+    rows = max(1, round(3 / np.mean(heights)))
+    scale = ScalarMappable(Normalize(0, 1), colours.cmap)
+    bar = figure.colorbar(scale, ax=axes[:rows], pad=0.01, aspect=30, shrink=0.95)
+    bar.set_label(colours.label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
 
 
 def draw_image(axis: Axes, image: np.ndarray, points: Sequence[Point] = ()) -> None:
