@@ -57,10 +57,13 @@ def test_copies_of_fewer_features_than_clusters_do_no_harm():
     assert len(nearest_centroids(features, centroids).unique()) == 2
 
 
-def test_a_cluster_without_features_starts_anew():
-    sums, clusters, cosine = module._assign(directions(5, 4), directions(5, 4))
-    assert sorted(clusters.tolist()) == [0, 1, 2, 3, 4]
-    assert torch.allclose(sums, directions(5, 4)) and torch.allclose(cosine, torch.ones(5))
+def test_a_cluster_without_features_starts_anew(monkeypatch):
+    features = torch.eye(3)[torch.arange(30) % 3]
+    # The second seed attracts nothing, the third two groups.
+    seeds = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 0.8, 0.6]])
+    monkeypatch.setattr(module, '_plus_plus', lambda *_: seeds)
+    centroids = spherical_kmeans(features, 3)
+    assert torch.equal(centroids, torch.eye(3)[[0, 2, 1]])
 
 
 def test_more_clusters_than_features_are_an_error():
