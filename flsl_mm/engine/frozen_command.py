@@ -37,7 +37,10 @@ CHECKPOINT_HELP = (
 
 
 def add_network_arguments(
-    parser: argparse.ArgumentParser, name: str = 'checkpoints', several: bool = True
+    parser: argparse.ArgumentParser,
+    name: str = 'checkpoints',
+    several: bool = True,
+    optional: bool = False,
 ) -> None:
     """Add the arguments that say which networks to use, and where.
 
@@ -45,10 +48,11 @@ def add_network_arguments(
         parser: Gets ``name``, ``--key``, ``--num-heads``, ``--trust``, ``--seed`` and ``--device``.
         name: Of the checkpoints' argument, positional or with dashes (then it is required).
         several: Whether more than one checkpoint may be given.
+        optional: Whether none may be given, where several may.
     """
     options = dict(required=True) if name.startswith('-') else {}
     if several:
-        options['nargs'] = '+'
+        options['nargs'] = '*' if optional else '+'
     parser.add_argument(name, metavar='CHECKPOINT', help=CHECKPOINT_HELP, **options)
     parser.add_argument(
         '--key',
@@ -107,12 +111,13 @@ def build_network(checkpoint: str, args: argparse.Namespace) -> FLSLVisionTransf
     return vit.to(args.device)
 
 
-def frozen_parser(doc: str, out: str) -> argparse.ArgumentParser:
+def frozen_parser(doc: str, out: str, optional: bool = False) -> argparse.ArgumentParser:
     """The parser of a tool that runs frozen tasks on checkpoints.
 
     Args:
         doc: The tool's docstring, with an example.
         out: Default of ``--out``, the JSON file.
+        optional: Whether the tool can do something without a checkpoint.
 
     Returns:
         argparse.ArgumentParser: With :func:`add_network_arguments`, ``--out`` and ``--launcher``.
@@ -120,7 +125,7 @@ def frozen_parser(doc: str, out: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_network_arguments(parser)
+    add_network_arguments(parser, optional=optional)
     parser.add_argument(
         '--out', metavar='FILE', default=out, help='JSON file for the numbers (%(default)s)'
     )
@@ -186,6 +191,7 @@ def run_frozen_command(
     parser: argparse.ArgumentParser,
     build_tasks: Callable[[argparse.Namespace], Sequence[FrozenTask]],
     arguments: Sequence[str] | None = None,
+    report: Callable[[dict[str, dict[str, Any]]], str] = comparison_table,
 ) -> int:
     """Evaluate checkpoints on tasks; print one table and write the numbers.
 
@@ -197,6 +203,7 @@ def run_frozen_command(
         parser: From :func:`frozen_parser`, and the tool's own arguments.
         build_tasks: Builds the tasks from the parsed arguments.
         arguments: Command line; that of the process by default.
+        report: Turns the results into the text to print.
 
     Returns:
         int: The exit code of the process.
@@ -209,7 +216,7 @@ def run_frozen_command(
         networks = build_networks(args)
         results = run_tasks(tasks, networks, args.device, lambda r: write_results(r, args))
         if is_main_process():
-            print(f'{comparison_table(results)}\nwritten to {args.out}')
+            print(f'{report(results)}\nwritten to {args.out}')
 
     return run_command(parser.prog, command)
 

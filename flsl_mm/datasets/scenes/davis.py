@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..davis import davis_palette
 from .boxes import visible_objects
 from .kinds import OBJECTS
 from .sampling import sample_scene
@@ -64,15 +65,3 @@ def _write_sequence(root: Path, name: str, scene: Scene, num_frames: int) -> Non
         mask = Image.fromarray(picture.instances).convert('P')
         mask.putpalette(palette)
         mask.save(masks / f'{frame:05}.png')
-
-
-def davis_palette() -> np.ndarray:
-    """Colours of the objects in DAVIS' (and PASCAL VOC's) masks, uint8 (256, 3).
-
-    Bits 0, 3 and 6 of an index are the highest bits of red, bits 1, 4 and 7 of green, and so on.
-    """
-    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1]  # lowest first
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        palette[:, bit % 3] |= bits[:, bit] << (7 - bit // 3)
-    return palette

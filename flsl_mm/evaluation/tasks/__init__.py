@@ -2,6 +2,7 @@
 
 from .box_knn import BoxKNN
 from .collapse_monitors import CollapseMonitors
+from .davis import DavisPropagation
 from .dense_suite import DenseSuite
 from .frozen_task import FrozenTask
 from .object_discovery import ObjectDiscovery
@@ -11,6 +12,7 @@ from .token_clustering import TokenClustering
 __all__ = [
     'BoxKNN',
     'CollapseMonitors',
+    'DavisPropagation',
     'DenseSuite',
     'FrozenTask',
     'ObjectDiscovery',

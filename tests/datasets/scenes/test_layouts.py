@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from flsl_mm.datasets import UAVDTDataset, UnlabeledImages, scenes
+from flsl_mm.datasets.davis import davis_palette
 from flsl_mm.datasets.scenes.coco import encode_mask
-from flsl_mm.datasets.scenes.davis import davis_palette
 from flsl_mm.datasets.scenes.imagenet import WNIDS
 
 CLASSES = [kind.name for kind in scenes.OBJECTS]

@@ -1,0 +1,45 @@
+"""Labels of one video frame from others, in one call."""
+
+from torch import Tensor
+
+from .label_propagator import LabelPropagator
+
+
+def propagate_labels(
+    target_features: Tensor,
+    source_features: Tensor,
+    source_labels: Tensor,
+    radius: int | None,
+    topk: int,
+    temperature: float = 0.1,
+) -> Tensor:
+    """Label propagation of DINO's and FLSL's DAVIS protocol, see :class:`LabelPropagator`.
+
+    Along a video that class is the faster way: it prepares each frame once.
+
+    Args:
+        target_features: (h*w, D) of the frame to label.
+        source_features: (T, h*w, D) of labelled frames.
+        source_labels: (T, C, h, w).
+        radius: Window, in tokens; None compares all tokens.
+        topk: Number of source tokens that vote, at least 1.
+        temperature: Above 0.
+
+    Returns:
+        Tensor: (C, h, w).
+
+    Raises:
+        ValueError: Shapes do not fit each other, or a number is out of range.
+    """
+    if source_labels.dim() != 4 or not len(source_labels):
+        raise ValueError(
+            f'source_labels are (T, C, h, w) with T at least 1, got {tuple(source_labels.shape)}'
+        )
+    if len(source_features) != len(source_labels):
+        raise ValueError(f'{len(source_features)} source_features, {len(source_labels)} labels')
+    propagator = LabelPropagator(
+        tuple(source_labels.shape[-2:]), radius, topk, temperature, len(source_labels)
+    )
+    for features, labels in zip(source_features, source_labels):
+        propagator.remember(features, labels)
+    return propagator.propagate(target_features)

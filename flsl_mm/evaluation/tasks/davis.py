@@ -1,0 +1,207 @@
+"""Semi-supervised DAVIS-2017 with frozen features."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_dist_info, is_main_process
+from mmengine.logging import print_log
+
+from flsl_mm.data_error import DataError
+from flsl_mm.datasets.davis import (
+    DavisSequence,
+    find_davis,
+    read_frame,
+    read_mask,
+    read_masks,
+    write_masks,
+)
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.registry import FROZEN_TASKS
+
+from ..functional.davis import VOID, ObjectMeasures, measure_sequence, summarize_davis
+from ..functional.label_propagator import LabelPropagator
+from ..functional.video_segmentation import (
+    first_labels,
+    input_size,
+    labels_to_mask,
+    prepare_frame,
+)
+from .frozen_task import FrozenTask
+
+
+@FROZEN_TASKS.register_module()
+class DavisPropagation(FrozenTask):
+    """J and F of masks that frozen features carry from the first frame along the video.
+
+    Paper, Section 5 and Table 4; the protocol is DINO's, see :class:`LabelPropagator`. Sequences
+    are shared among the processes of a distributed run.
+
+    Args:
+        data_root: Folder in the layout of DAVIS-2017, see :func:`find_davis`.
+        split: Name of the list of sequences.
+        sequences: These instead of those of a list.
+        short_side: Of resized frames, in pixels.
+        num_previous: Latest frames that labels are taken from, beside the first.
+        radius: Window, in tokens; None compares all tokens.
+        topk: Number of source tokens that vote.
+        temperature: Of their weights.
+        out_dir: If given, masks are kept in ``<out_dir>/<network>/<sequence>/00000.png``, where
+            ``<network>`` differs with weights, settings and data; sequences found there are not
+            computed again.
+
+    Raises:
+        FileNotFoundError: Data are missing.
+        DataError: Data are not what they should be, or a number is out of range.
+    """
+
+    name = 'davis'
+    headline = 'J&F-Mean'
+
+    def __init__(
+        self,
+        data_root: str | PathLike = 'data/DAVIS',
+        split: str = 'val',
+        sequences: Sequence[str] | None = None,
+        short_side: int = 480,
+        num_previous: int = 7,
+        radius: int | None = 12,
+        topk: int = 5,
+        temperature: float = 0.1,
+        out_dir: str | PathLike | None = None,
+    ) -> None:
+        if short_side < 1 or num_previous < 0:
+            raise DataError(
+                f'short_side must be at least 1, num_previous 0: got {short_side}, {num_previous}'
+            )
+        self.data_root = Path(data_root)
+        self.short_side = short_side
+        self.propagation = dict(
+            radius=radius, topk=topk, temperature=temperature, num_frames=1 + num_previous
+        )
+        try:
+            LabelPropagator((1, 1), **self.propagation)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        self.out_dir = None if out_dir is None else Path(out_dir)
+        self.sequences = find_davis(data_root, split, sequences)
+
+    @torch.no_grad()
+    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+        """Evaluate a network.
+
+        Returns:
+            dict: See :func:`evaluate_davis`; and ``masks``, the folder of the masks, if kept.
+
+        Raises:
+            DataError: An image is not readable, in whichever process, or features are not finite.
+        """
+        folder = self.out_dir / self._identity(vit) if self.out_dir else None
+        rank, world_size = get_dist_info()
+        # The longest first, so that the processes end together.
+        order = sorted(self.sequences, key=lambda sequence: -len(sequence.frames))
+        found, error = {}, None
+        try:
+            found = self._measure(vit, order[rank::world_size], folder)
+        except (DataError, FileNotFoundError) as reason:
+            error = str(reason)
+        # Nobody waits for a process that failed.
+        parts = all_gather_object((found, error))
+        errors = [reason for _, reason in parts if reason]
+        if errors:
+            raise DataError(errors[0])
+        measures = {name: measure for part, _ in parts for name, measure in part.items()}
+        result = summarize_davis({s.name: measures[s.name] for s in self.sequences})
+        return result if folder is None else dict(result, masks=str(folder))
+
+    def _identity(self, vit: FLSLVisionTransformer) -> str:
+        """A folder name that differs with everything that masks depend on."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(vit.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+        heads = vit.layers[0].attn.num_heads
+        settings = (self.propagation, self.short_side, heads, str(self.data_root.resolve()))
+        digest.update(json.dumps(settings).encode())
+        return f'vit{vit.embed_dims}-{len(vit.layers)}-{vit.patch_size}_{digest.hexdigest()[:8]}'
+
+    def _measure(
+        self, vit: FLSLVisionTransformer, sequences: Sequence[DavisSequence], folder: Path | None
+    ) -> dict[str, ObjectMeasures]:
+        """Measures of sequences by name."""
+        measures = {}
+        todo = sum(len(sequence.frames) for sequence in sequences)
+        done, start = 0, time.perf_counter()
+        for number, sequence in enumerate(sequences, 1):
+            masks = self._finished(sequence, folder)
+            note = 'found'
+            if masks is None:
+                masks = self.segment(vit, sequence)
+                done += len(sequence.frames)
+                speed = done / (time.perf_counter() - start)
+                note = f'{speed:.2f} frames/s'
+                if folder is not None:
+                    stems = [frame.stem for frame in sequence.frames]
+                    write_masks(folder / sequence.name, stems, masks)
+            todo -= len(sequence.frames)
+            truth = read_masks(sequence.masks, masks.shape[1:])
+            measures[sequence.name] = _named(sequence.name, measure_sequence, truth, masks)
+            if is_main_process():
+                left = f', {todo / speed:.0f} s left' if done else ''
+                print_log(
+                    f'DAVIS: {sequence.name} ({number}/{len(sequences)}), {note}{left}',
+                    logger='current',
+                )
+        return measures
+
+    def _finished(self, sequence: DavisSequence, folder: Path | None) -> np.ndarray | None:
+        """The masks of a sequence that an earlier run left, all of them; else None."""
+        if folder is None or not (folder / sequence.name).is_dir():
+            return None
+        return read_masks([folder / sequence.name / f'{f.stem}.png' for f in sequence.frames])
+
+    def segment(self, vit: FLSLVisionTransformer, sequence: DavisSequence) -> np.ndarray:
+        """Masks of all frames of a sequence, from that of the first.
+
+        Args:
+            vit: In evaluation mode.
+            sequence: The video; of its masks only the first is looked at.
+
+        Returns:
+            np.ndarray: (T, H, W) uint8 object ids; the first frame's are those given.
+
+        Raises:
+            DataError: An image is not readable, the first mask has no object, or features are not
+                finite.
+        """
+        given = read_mask(sequence.masks[0])
+        size = _named(sequence.name, input_size, *given.shape, self.short_side, vit.patch_size)
+        grid = (size[0] // vit.patch_size, size[1] // vit.patch_size)
+        device = next(vit.parameters()).device
+        labels = _named(sequence.name, first_labels, given, grid).to(device)
+        propagator = LabelPropagator(grid, **self.propagation)
+        masks = [np.where(given == VOID, 0, given)]
+        for path in sequence.frames:
+            frame = prepare_frame(read_frame(path), size).to(device)
+            features = vit.forward_tokens([frame])[0][0]  # (h*w, D)
+            if propagator.num_seen:
+                labels = propagator.propagate(features)  # (C, h, w)
+                if not labels.isfinite().all():
+                    raise DataError(f'{path}: the network gives features that are not finite')
+                masks.append(labels_to_mask(labels, vit.patch_size, given.shape))
+            propagator.remember(features, labels)
+        return np.stack(masks)
+
+
+def _named(name: str, function, *arguments):
+    """Call a pure function; its ValueError becomes a DataError that names the sequence."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise DataError(f'{name}: {error}') from error
