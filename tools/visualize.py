@@ -86,6 +86,10 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         if kind == 'tsne':
             add_tsne_arguments(command)
     args = parser.parse_args(arguments)
+    if Path(args.out).suffix.lower() != '.png':
+        parser.error(f'--out must end in .png, got {args.out}')
+    if args.kind == 'modes' and args.scale <= 0:
+        parser.error(f'--scale must be positive, got {args.scale:g}')
     if args.kind == 'tsne' and (args.color_by == 'mask') != bool(args.masks):
         parser.error('--color-by mask and --masks DIR go together')
     return args

@@ -90,7 +90,7 @@ def draw_maps(
         for axis in line[1 + len(row.cells) :]:
             axis.set_axis_off()
     for axis, head in zip(axes[0], heads):
-        axis.set_title(shorten(head, int(CELL / LETTER)), fontsize=9)
+        axis.set_title(head, fontsize=9)
     if colours.label:
         _draw_colour_bar(figure, axes, heights, colours)
     if title:
@@ -161,10 +161,16 @@ def _draw_map(
     )
     _frame(axis, size)  # the padding of the last patches is outside
     if maps.notes:
-        axis.text(
-            0.03, 0.03, maps.notes[row.image][cell.layer][row.query], color='white', fontsize=7,
-            transform=axis.transAxes, bbox=dict(facecolor='black', alpha=0.6, lw=0, pad=1.5),
-        )  # fmt: skip
+        note = axis.text(
+            0.03,
+            0.03,
+            maps.notes[row.image][cell.layer][row.query],
+            color='white',
+            fontsize=7,
+            transform=axis.transAxes,
+            bbox=dict(facecolor='black', alpha=0.6, lw=0, pad=1.5),
+        )
+        note.set_in_layout(False)  # it may be wider than a narrow map
 
 
 def _frame(axis: Axes, size: tuple[int, int]) -> None:
@@ -192,7 +198,10 @@ def _layout(maps: Mapping[str, TokenMaps], points: Sequence[Sequence[Point | Non
 def _heads(maps: Mapping[str, TokenMaps], rows: Sequence[_Row]) -> list[str]:
     """What the columns of maps show."""
     if not rows[0].title:
-        return list(maps)
+        return [
+            f'{shorten(label, int(CELL / LETTER))}\nblock {m.layers[0]}'
+            for label, m in maps.items()
+        ]
     heads = []
     for column in range(max(len(m.layers) for m in maps.values())):
         blocks = {m.layers[column]: None for m in maps.values() if column < len(m.layers)}

@@ -36,6 +36,17 @@ def test_logs_become_a_picture(plot_curves, runs, capsys):
 
 
 @pytest.mark.parametrize(
+    'argument, message',
+    [('--window=0', '--window must be at least 1'), ('--out=a.jpg', '--out must end in .png')],
+)
+def test_wrong_arguments_are_refused(plot_curves, capsys, argument, message):
+    with pytest.raises(SystemExit) as end:
+        plot_curves(['run', argument])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     'arguments, message',
     [
         (['first', '--keys', 'accuracy'], 'not in the log: accuracy; there is: loss, lr'),

@@ -139,10 +139,21 @@ def test_a_missing_mask_and_one_that_does_not_fit_are_named(run, capsys, photos,
     assert 'tall.png has (60, 50) pixels, its image (90, 50)' in refused(capsys)
 
 
-def test_masks_and_colouring_by_them_go_together(run, capsys):
-    with pytest.raises(SystemExit):
-        run('tsne', '--color-by=mask')
-    assert '--color-by mask and --masks DIR go together' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    'kind, argument, message',
+    [
+        ('tsne', '--color-by=mask', '--color-by mask and --masks DIR go together'),
+        ('tsne', '--masks=masks', '--color-by mask and --masks DIR go together'),
+        ('modes', '--scale=0', '--scale must be positive, got 0'),
+        ('pca', '--out=picture.npz', '--out must end in .png'),
+        ('ass', '--max-images=0', 'must be at least 1, got 0'),
+    ],
+)
+def test_wrong_arguments_are_refused(run, capsys, kind, argument, message):
+    with pytest.raises(SystemExit) as end:
+        run(kind, argument)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('kind', ['', 'attention', 'ass', 'tsne', 'modes', 'pca'])

@@ -79,7 +79,7 @@ def test_one_layer_gives_a_column_for_each_network_and_a_row_for_each_query(
 ):
     figure = attention_figure({'ours': colour_vit, 'other': small_vit}, images, POINTS)
     axes = map_axes(figure)
-    assert [axis.get_title() for axis in axes[:3]] == ['image', 'ours', 'other']
+    assert [axis.get_title() for axis in axes[:3]] == ['image', 'ours\nblock 4', 'other\nblock 3']
     assert len(axes) == 2 * 3
     assert [len(axis.lines) for axis in axes] == [2, 0, 0] * 2  # a circle with a rim
     assert [axes[i].lines[0].get_xdata()[0] for i in (0, 3)] == pytest.approx([5.9, 57.1])
@@ -104,6 +104,11 @@ def test_several_layers_give_a_column_each_and_a_row_for_each_network(
     # All on the extent of the image: padding is cut off.
     assert {axis.get_xlim() for axis in axes[9:]} == {(-0.5, 49.5)}
     assert axes[10].images[0].get_extent() == [-0.5, 51.5, 31.5, -0.5]
+
+
+def test_blocks_of_networks_of_unlike_depth_are_named_together(colour_vit, small_vit, images):
+    figure = ass_figure({'ours': colour_vit, 'other': small_vit}, images, layers=[1, -1])
+    assert [axis.get_title() for axis in figure.axes[:3]] == ['image', 'block 1', 'block 4 / 3']
 
 
 def test_modes_say_how_large_they_are(colour_vit, images):

@@ -47,6 +47,8 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--dpi', type=int, default=150, help='of the PNG (%(default)s)')
     args = parser.parse_args(arguments)
+    if Path(args.out).suffix.lower() != '.png':
+        parser.error(f'--out must end in .png, got {args.out}')
     if args.window < 1:
         parser.error(f'--window must be at least 1, got {args.window}')
     return args
