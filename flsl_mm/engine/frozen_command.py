@@ -13,6 +13,7 @@ Tools that do something else with networks (pictures, a report) take
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -234,8 +235,9 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
     try:
         command()
     except (CheckpointError, DataError, FileNotFoundError) as error:
-        # The last line: a data worker's error comes with its traceback.
-        print(f'{name}: error: {str(error).splitlines()[-1]}', file=sys.stderr)
+        # A data worker's error comes with its traceback, whose last line names the type too.
+        text = re.sub(r'^[\w.]+Error: ', '', str(error).splitlines()[-1])
+        print(f'{name}: error: {text}', file=sys.stderr)
         return 2
     return 0
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def run(main, tmp_path):
     def call(*arguments):
         out = tmp_path / 'out.json'
         fixed = ['--out', out, '--device', 'cpu', '--num-workers', 0, '--short-side', 64]
-        code = main([str(a) for a in (*arguments, *fixed)])
+        code = main([str(a) for a in (*fixed, *arguments)])
         return code, json.loads(out.read_text())['results'] if code == 0 else None
 
     return call
@@ -102,10 +103,12 @@ def test_wrong_data_end_with_one_line(main, scenes, arguments, message, capsys):
     assert 'error: ' in error and message in error
 
 
-def test_a_mask_that_does_not_fit_ends_with_one_line(run, scenes, capsys):
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_mask_that_does_not_fit_ends_with_one_line(run, scenes, workers, capsys):
     Image.new('L', (10, 10)).save(scenes / 'annotations/validation/ADE_val_00000001.png')
-    assert run(NETWORK, '--data', scenes)[0] == 2
-    assert '1.png is 10 x 10 pixels, its image 64 x 64' in capsys.readouterr().err
+    assert run(NETWORK, '--data', scenes, '--num-workers', workers)[0] == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search('error: mask .*1.png is 10 x 10 pixels, its image 64 x 64$', error)
 
 
 @pytest.mark.parametrize('name', ['ade20k', 'coco'])

@@ -41,8 +41,8 @@ class FrozenEvaluationHook(Hook):
     - Training is not disturbed: random states are restored, so a run with this hook equals one
       without, bit for bit, resumed or not. Checkpoints are saved before it starts.
 
-    A task without ``data_root`` takes the training data's. If it finds nothing there, that is one
-    line in the log, and training goes on without it.
+    A task without ``data_root`` (or ``val``) takes the training data's. If it finds nothing there,
+    that is one line in the log, and training goes on without it.
 
     Args:
         tasks: Configs of :data:`~flsl_mm.registry.FROZEN_TASKS`.
@@ -143,7 +143,7 @@ class FrozenEvaluationHook(Hook):
 
 def _build(config: dict, runner: Runner) -> Any:
     """The task; None where it has no ``data_root`` and the training data's does not do."""
-    if 'data_root' in config:
+    if {'data_root', 'val'} & set(config):  # it says where its data are
         return FROZEN_TASKS.build(config)
     root = runner.train_dataloader.dataset.data_root
     try:

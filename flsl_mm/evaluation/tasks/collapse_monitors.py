@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 
-from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.models.mean_shift import mean_shift
 from flsl_mm.registry import FROZEN_TASKS
@@ -20,27 +19,19 @@ class CollapseMonitors(DenseTask):
     """RankMe, contrast of the aggregated similarity score, and use of the prototypes.
 
     All over the tokens of the images' last block. The use of prototypes is there for networks that
-    have their FLSL head as ``vit.head``: the first choice of each token's mode in its image, which
-    is what the head is trained on.
+    have their projection head as ``vit.head`` (:func:`build_vit`): the first choice of each token's
+    mode in its image, which is what FLSL trains the head on.
 
     Args:
-        val: See :class:`DenseTask`; labels are not used.
-        train: Not used.
         self_scale: Factor of the logits that lead to the modes, of training; the release's.
-        kwargs: Other arguments of :class:`DenseTask`.
+        args, kwargs: See :class:`DenseTask`; ``train`` and labels are not used.
     """
 
     name = 'collapse'
     headline = 'RankMe'
 
-    def __init__(
-        self,
-        val: LabeledImages | dict,
-        train: LabeledImages | dict | None = None,
-        self_scale: float = 0.1 / 384**0.5,
-        **kwargs,
-    ) -> None:
-        super().__init__(val, train, **kwargs)
+    def __init__(self, *args, self_scale: float = 0.1 / 384**0.5, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.self_scale = self_scale
 
     def start(self, vit: FLSLVisionTransformer) -> None:

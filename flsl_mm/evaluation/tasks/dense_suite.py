@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmpretrain.registry import DATASETS
-
 from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
 
-from .dense_task import run_pass
+from .dense_task import build_images, run_pass
 from .frozen_task import FrozenTask
 
 TASKS = ('SegmentationRetrieval', 'TokenClustering', 'ObjectDiscovery', 'CollapseMonitors')
@@ -22,6 +20,7 @@ class DenseSuite(FrozenTask):
     Args:
         val: Images to evaluate.
         train: Labelled images to retrieve from.
+        data_root: In place of both, see :class:`DenseTask`.
         tasks: Configs of the tasks, without images; by default all four with their own defaults.
         kwargs: Other arguments of :class:`DenseTask`, for all of them.
     """
@@ -30,12 +29,13 @@ class DenseSuite(FrozenTask):
 
     def __init__(
         self,
-        val: LabeledImages | dict,
+        val: LabeledImages | dict | None = None,
         train: LabeledImages | dict | None = None,
+        data_root: str | None = None,
         tasks: Sequence[dict] = tuple(dict(type=name) for name in TASKS),
         **kwargs,
     ) -> None:
-        val, train = (DATASETS.build(i) if isinstance(i, dict) else i for i in (val, train))
+        val, train = build_images(val, train, data_root)
         shared = dict(kwargs, val=val, train=train)
         self.tasks = [FROZEN_TASKS.build(dict(task, **shared)) for task in tasks]
         self.headline = f'{self.tasks[0].name}/{self.tasks[0].headline}'

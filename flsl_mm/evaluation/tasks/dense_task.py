@@ -6,6 +6,7 @@ from typing import Any
 
 from mmpretrain.registry import DATASETS
 
+from flsl_mm.datasets.find_labeled_images import find_labeled_images
 from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
 
@@ -19,22 +20,26 @@ class DenseTask(FrozenTask):
     Args:
         val: Images to evaluate: :class:`LabeledImages` or a config of them.
         train: Labelled images to learn from, for tasks that do; the same.
+        data_root: Where ``val`` is not given, a folder to find both in, see
+            :func:`find_labeled_images`.
         short_side: Pixels that the short side of the images is resized to; the whole image is
             encoded.
         num_workers: Processes that read images.
+
+    Raises:
+        FileNotFoundError: The data are not there.
+        DataError: They cannot be used.
     """
 
     def __init__(
         self,
-        val: LabeledImages | dict,
+        val: LabeledImages | dict | None = None,
         train: LabeledImages | dict | None = None,
+        data_root: str | None = None,
         short_side: int = 448,
         num_workers: int = 0,
     ) -> None:
-        self.val, self.train = (
-            DATASETS.build(images) if isinstance(images, dict) else images
-            for images in (val, train)
-        )
+        self.val, self.train = build_images(val, train, data_root)
         self.short_side = short_side
         self.num_workers = num_workers
 
@@ -57,6 +62,18 @@ class DenseTask(FrozenTask):
         Raises:
             DataError: The images do not allow them.
         """
+
+
+def build_images(
+    val: LabeledImages | dict | None, train: LabeledImages | dict | None, data_root: str | None
+) -> tuple[LabeledImages, LabeledImages | None]:
+    """The images to evaluate and those to learn from; arguments as of :class:`DenseTask`."""
+    if val is None:
+        if data_root is None:
+            raise ValueError('a dense task needs val or data_root')
+        train, val = find_labeled_images(data_root)
+    val, train = (DATASETS.build(i) if isinstance(i, dict) else i for i in (val, train))
+    return val, train
 
 
 def run_pass(

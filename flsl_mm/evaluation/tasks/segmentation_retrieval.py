@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flsl_mm.data_error import DataError
-from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
 
@@ -32,13 +31,11 @@ class SegmentationRetrieval(DenseTask):
     other.
 
     Args:
-        val: See :class:`DenseTask`.
-        train: Training images, or None.
         bank_size: About how many tokens the bank has; all where the images have fewer.
         num_neighbors: Neighbours k that vote.
         temperature: Temperature of the votes.
         seed: Of the drawing.
-        kwargs: Other arguments of :class:`DenseTask`.
+        args, kwargs: See :class:`DenseTask`.
 
     Raises:
         DataError: There is one image only, and no training images.
@@ -49,15 +46,14 @@ class SegmentationRetrieval(DenseTask):
 
     def __init__(
         self,
-        val: LabeledImages | dict,
-        train: LabeledImages | dict | None = None,
+        *args,
         bank_size: int = 400_000,
         num_neighbors: int = 20,
         temperature: float = 0.07,
         seed: int = 0,
         **kwargs,
     ) -> None:
-        super().__init__(val, train, **kwargs)
+        super().__init__(*args, **kwargs)
         if self.train is None and len(self.val) < 2:
             raise DataError('retrieval needs training images, or at least two images to evaluate')
         if self.train is not None and self.train.num_classes != self.val.num_classes:

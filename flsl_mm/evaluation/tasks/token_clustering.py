@@ -8,7 +8,6 @@ from mmengine.dist import broadcast
 from torch import Tensor
 
 from flsl_mm.data_error import DataError
-from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
 
@@ -35,12 +34,10 @@ class TokenClustering(DenseTask):
     validation images with 1,024 tokens of width 384.
 
     Args:
-        val: See :class:`DenseTask`.
-        train: Not used.
         fit_tokens: About how many tokens k-means sees; all where there are fewer.
         over_clustering: Clusters by class in the second figure.
         seed: Of the drawing and of k-means.
-        kwargs: Other arguments of :class:`DenseTask`.
+        args, kwargs: See :class:`DenseTask`; ``train`` is not used.
     """
 
     name = 'clustering'
@@ -48,14 +45,13 @@ class TokenClustering(DenseTask):
 
     def __init__(
         self,
-        val: LabeledImages | dict,
-        train: LabeledImages | dict | None = None,
+        *args,
         fit_tokens: int = 250_000,
         over_clustering: int = 4,
         seed: int = 0,
         **kwargs,
     ) -> None:
-        super().__init__(val, train, **kwargs)
+        super().__init__(*args, **kwargs)
         self._fit_tokens_per_image = max(1, fit_tokens // len(self.val))
         self.over_clustering = over_clustering
         self.seed = seed

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from flsl_mm.datasets.scenes import write_ade20k
 from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
 from flsl_mm.registry import FROZEN_TASKS
 
@@ -276,3 +277,16 @@ def test_two_processes_evaluate_together(config, imagenet_boxes, tmp_path, proje
     expected = task(build_vit(str(tmp_path / 'run/epoch_2.pth')))
     torch.set_num_threads(threads)
     assert last['teacher']['knn'] == json.loads(json.dumps(expected))
+
+
+def test_dense_tasks_say_where_their_images_are(make_runner, config, tmp_path):
+    write_ade20k(tmp_path / 'scenes', num_train=2, num_val=2, size=(64, 64))
+    task = dict(type='DenseSuite', data_root=str(tmp_path / 'scenes'), short_side=64)
+    settings = {**hook(task), 'train_cfg.max_epochs': 1}
+    train(make_runner, config, tmp_path / 'run', settings)
+    record = read_record(tmp_path / 'run')
+    assert [entry['epoch'] for entry in record['history']] == [0, 1]
+    assert record['best']['number'] == 'teacher/dense/retrieval/mIoU'
+    missing = dict(type='CollapseMonitors', val=dict(type='MaskFolder', images='a', masks='b'))
+    with pytest.raises(FileNotFoundError, match='no folder of images a'):
+        train(make_runner, config, tmp_path / 'other', hook(missing))

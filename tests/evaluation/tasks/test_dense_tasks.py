@@ -248,8 +248,9 @@ def test_tasks_are_built_from_configs(tmp_path):
             shade.paste((0, 255 * i, 255 - 255 * i) if folder == 'images' else i, (0, 0, 32, 32))
             shade.save(tmp_path / folder / f'{i}.png')
     data = dict(type='MaskFolder', images=str(tmp_path / 'images'), masks=str(tmp_path / 'masks'))
-    task = FROZEN_TASKS.build(dict(type='TokenClustering', val=data, over_clustering=1, **SIZE))
-    assert task(ColourNetwork())['mIoU'] == 100
+    for where in (dict(val=data), dict(data_root=str(tmp_path))):
+        config = dict(type='TokenClustering', over_clustering=1, **where, **SIZE)
+        assert FROZEN_TASKS.build(config)(ColourNetwork())['mIoU'] == 100
 
 
 @pytest.mark.parametrize(
