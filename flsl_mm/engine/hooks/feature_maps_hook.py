@@ -32,7 +32,8 @@ class FeatureMapsHook(Hook):
         short_side: Side in pixels that images are resized to.
 
     Raises:
-        ValueError: A number is not positive, or a point is outside the image.
+        ValueError: A number is not positive, a point is outside the image, or the model has no
+            teacher.
         DataError: An image cannot be read, or there is none; before training starts.
     """
 
@@ -66,6 +67,11 @@ class FeatureMapsHook(Hook):
 
         if self.sources is None or not is_main_process():
             return
+        model = unwrap_model(runner.model)
+        if not hasattr(model, 'teacher'):
+            raise ValueError(
+                f'FeatureMapsHook draws what the teacher sees, and {type(model).__name__} has none'
+            )
         paths = images.evenly_spaced(images.find_image_files(self.sources), self.max_images)
         self.images = [
             images.resize_short_side(images.read_image(path), self.short_side) for path in paths
@@ -75,9 +81,9 @@ class FeatureMapsHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw every ``interval`` epochs and at the end."""
-        last = runner.epoch + 1 == runner.max_epochs
         if self.sources is None or not is_main_process():
             return
+        last = runner.epoch + 1 == runner.max_epochs
         if last or self.every_n_epochs(runner, self.interval):
             self._draw(runner)
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +105,12 @@ def test_missing_images_show_before_training(make_runner, tiny_config, tmp_path)
     overrides = {'default_hooks.feature_maps.images': str(tmp_path / 'absent')}
     with pytest.raises(DataError, match='there is no image or folder .*absent'):
         make_runner(tiny_config, **overrides).train()
+
+
+def test_a_model_without_teacher_is_refused(image_folder):
+    runner = SimpleNamespace(model=torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match='what the teacher sees, and Linear has none'):
+        FeatureMapsHook(images=str(image_folder)).before_train(runner)
 
 
 @pytest.mark.parametrize(
