@@ -56,6 +56,7 @@ class InstanceImages(LabeledImages):
                 f'{missing[0]}'
             )
         super().__init__(samples, len(self.classes) + 1, max_images)
+        self._instances = {s['id']: self._instances[s['id']] for s in self.samples}
 
     def _check(self, annotation: Mapping[str, Any]) -> None:
         """Refuse what cannot be placed.

@@ -59,8 +59,8 @@ def _plus_plus(features: Tensor, num_clusters: int, seed: int) -> Tensor:
     draws = torch.rand(num_clusters, generator=torch.Generator().manual_seed(seed)).double()
     weights = torch.ones(len(features), dtype=torch.double, device=features.device)
     seeds = []
-    for draw in draws.to(features.device):
-        steps = weights.cumsum(0)
+    for draw in draws:
+        steps = weights.cpu().cumsum(0)  # on a GPU its rounding differs from run to run
         # all features may coincide with a seed; then any is as good
         place = int(torch.searchsorted(steps, draw * steps[-1], right=True))
         seeds.append(features[min(place, len(features) - 1)].float())
