@@ -1,11 +1,14 @@
 """The projection head that a checkpoint holds."""
 
+from collections.abc import Mapping
+
 import torch
 
 from ..checkpoint import CheckpointError, LoadReport
 from ..checkpoint.converting import match_head
-from ..checkpoint.layouts import identify
+from ..checkpoint.layouts import Checkpoint, identify
 from ..checkpoint.loading import Source, choose_network, open_checkpoint
+from ..checkpoint.recorded import config_value
 from .heads.prototype_head import PrototypeHead
 
 
@@ -19,7 +22,8 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
 
     Returns:
         PrototypeHead | None: Without objective; None where the file holds no head that FLSL or this
-        project's DINO trained.
+        project's DINO trained. Its attribute ``self_scale`` is the factor of the logits that led to
+        the modes in training, None where the file does not record it.
 
     Raises:
         CheckpointError: The file cannot be used, or its head is incomplete.
@@ -50,4 +54,14 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
     except RuntimeError as error:
         reason = ' '.join(str(error).split())
         raise CheckpointError(f'{name}: the head of the {network}: {reason}') from error
+    head.self_scale = _recorded_scale(found)
     return head.eval().requires_grad_(False)
+
+
+def _recorded_scale(found: Checkpoint) -> float | None:
+    """``self_scale`` of the neck in the config text of mmengine's checkpoints."""
+    meta = found.other.get('meta')
+    model = config_value(meta.get('cfg'), 'model') if isinstance(meta, Mapping) else None
+    neck = model.get('neck') if isinstance(model, dict) else None
+    scale = neck.get('self_scale') if isinstance(neck, dict) else None
+    return float(scale) if isinstance(scale, (int, float)) else None

@@ -10,7 +10,7 @@ from flsl_mm.models.build_head import build_head
 def saved(build_flsl, tmp_path):
     """A small FLSL model with random weights, and its file."""
 
-    def save(change=lambda state: None, **kwargs):
+    def save(change=lambda state: None, cfg='', **kwargs):
         model = build_flsl(**kwargs)
         for i, parameter in enumerate(model.parameters()):
             parameter.data = torch.randn(
@@ -19,7 +19,7 @@ def saved(build_flsl, tmp_path):
         state = model.state_dict()
         change(state)
         path = str(tmp_path / 'model.pth')
-        torch.save(dict(state_dict=state, meta=dict(num_heads=3)), path)
+        torch.save(dict(state_dict=state, meta=dict(num_heads=3, cfg=cfg)), path)
         return model, path
 
     return save
@@ -33,6 +33,14 @@ def test_the_head_is_that_of_the_network(saved, head):
         found = build_head(path, key)
         torch.testing.assert_close(found(tokens), expected(tokens))
         assert not any(p.requires_grad for p in found.parameters())
+
+
+def test_the_scale_of_training_is_read_from_the_config(saved):
+    _, path = saved(cfg="model = dict(neck=dict(self_scale=0.02, type='MeanShiftNeck'))")
+    assert build_head(path).self_scale == 0.02
+    for cfg in ('', 'model = build()', 'model = dict(neck=None)'):
+        _, path = saved(cfg=cfg)
+        assert build_head(path).self_scale is None
 
 
 def test_released_files_have_heads(golden_dir):

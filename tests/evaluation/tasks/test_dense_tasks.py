@@ -177,6 +177,10 @@ def test_the_use_of_prototypes_is_that_of_the_head_of_the_network():
     assert result['prototypes_used'] == 3
     assert result['prototype_entropy'] == pytest.approx(math.log(3))
     assert 'prototypes_used' not in task(ColourNetwork())
+    # All modes are the mean of the image, whose largest part is the colour of most tokens.
+    vit.head.self_scale = 1e-9
+    uneven = CollapseMonitors(ColourImages([stripes(0, 1, 1, 2)]), self_scale=50.0, **SIZE)
+    assert uneven(vit)['prototypes_used'] == 1
 
 
 def build_suite() -> DenseSuite:
