@@ -101,8 +101,8 @@ class FrozenEvaluationHook(Hook):
         numbers: dict[str, dict[str, Any]] = {}
         with _random_states_kept():
             for network in self.networks:
-                vit = model.teacher['backbone'] if network == 'teacher' else model.backbone
-                with _frozen(vit):
+                part = model.teacher if network == 'teacher' else model
+                with _frozen(part) as vit:
                     numbers[network] = {task.name: dict(task(vit)) for task in self.tasks}
         self._log(runner, epoch, numbers)
         self.record['history'].append(dict(epoch=epoch, iter=runner.iter, **numbers))
@@ -162,15 +162,18 @@ def _read_record(runner: Runner) -> dict[str, Any]:
 
 
 @contextmanager
-def _frozen(vit: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode and without gradients, and then as it was."""
-    training = vit.training
-    vit.eval()
+def _frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """The backbone in evaluation mode and without gradients, with its head, as from a file."""
+    vit, head = model.get_submodule('backbone'), model.get_submodule('head')
+    training = vit.training, head.training
+    vit.eval(), head.eval()
+    vit.__dict__['head'] = head  # not as a part of it: its parameters stay what they are
     try:
         with torch.no_grad():
-            yield
+            yield vit
     finally:
-        vit.train(training)
+        del vit.__dict__['head']
+        vit.train(training[0]), head.train(training[1])
 
 
 @contextmanager

@@ -222,6 +222,8 @@ def _cache_name(vit: FLSLVisionTransformer, dataset: ImageNetBoxes) -> str:
     digest = hashlib.sha256(b'1')  # raise it when the meaning of features changes
     digest.update(f'{vit.patch_size} {vit.layers[0].attn.num_heads}'.encode())
     for name, value in vit.state_dict().items():
+        if name.startswith('head.'):  # projection head, kept beside it
+            continue
         digest.update(f'{name} {tuple(value.shape)} {value.dtype}'.encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
     digest.update(dataset.fingerprint().encode())

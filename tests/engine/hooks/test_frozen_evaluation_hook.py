@@ -38,12 +38,26 @@ class Restless(FrozenTask):
         return dict(score=score, details=dict(number=1))
 
 
+class Prototypes(FrozenTask):
+    """Needs no data, but the projection head."""
+
+    name, headline = 'prototypes', 'number'
+
+    def __init__(self, data_root: str) -> None:
+        pass
+
+    def __call__(self, vit):
+        assert not vit.head.training
+        return dict(number=vit.head(torch.randn(2, 32)).shape[1])
+
+
 @pytest.fixture
 def restless():
     FROZEN_TASKS.register_module(module=Restless)
+    FROZEN_TASKS.register_module(module=Prototypes)
     Restless.seen, Restless.scores = [], {}
     yield Restless
-    del FROZEN_TASKS.module_dict['Restless']
+    del FROZEN_TASKS.module_dict['Restless'], FROZEN_TASKS.module_dict['Prototypes']
 
 
 @pytest.fixture
@@ -122,6 +136,14 @@ def test_both_networks_are_evaluated_at_start_every_interval_and_end(
     assert scores[0][-1] == model.teacher.backbone.ln1.weight.sum().item()
     assert scores[1][-1] == model.backbone.ln1.weight.sum().item()
     assert model.backbone.training and not model.teacher.backbone.training
+
+
+def test_tasks_see_the_projection_head(make_runner, config, restless, tmp_path):
+    config.train_cfg.max_epochs = 1
+    runner = train(make_runner, config, tmp_path / 'run', hook(dict(type='Prototypes')))
+    entry = read_record(tmp_path / 'run')['history'][-1]
+    assert entry['teacher'] == entry['student'] == dict(prototypes=dict(number=16))
+    assert not hasattr(runner.model.backbone, 'head') and runner.model.head.training
 
 
 def test_numbers_stand_with_the_losses(make_runner, config, restless, tmp_path):

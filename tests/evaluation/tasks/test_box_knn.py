@@ -134,6 +134,9 @@ def test_other_weights_data_or_settings_are_not_taken_from_the_cache(imagenet_bo
         return len(list(cache.iterdir()))
 
     assert files(small_vit()) == files(small_vit(), batch_size=3) == 1
+    vit = small_vit()
+    vit.head = torch.nn.Linear(32, 4)  # features do not depend on it
+    assert files(vit) == 1
     assert files(small_vit(seed=1)) == 2
     assert files(small_vit(num_heads=4)) == 3  # the same weights
     assert files(small_vit(), resize=36) == 4
