@@ -12,7 +12,8 @@ train_dataloader = dict(
         type='UnlabeledImages',
         data_root='data/imagenet',
         pipeline=[
-            dict(type='LoadRGBImage'),
+            # JPEGs are decoded smaller where every crop still has its 224 pixels
+            dict(type='LoadRGBImage', min_side=290),
             dict(type='RandomTeacherCrop', size=224, scale=(0.8, 1.0)),
             dict(type='PackTeacherCrop'),
         ],

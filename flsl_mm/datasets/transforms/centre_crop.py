@@ -12,7 +12,7 @@ class CentreCrop(BaseTransform):
     Same place as torchvision's ``CenterCrop``. Boxes are moved and clipped to the crop; one that
     lies outside keeps no area.
 
-    Required keys: ``img`` (PIL image) and, optionally, ``boxes`` (K, 4). Both are changed.
+    Required keys: ``img`` (H, W, 3) uint8 and, optionally, ``boxes`` (K, 4). Both are changed.
 
     Args:
         size: Side of the crop in pixels; an image must not be smaller.
@@ -28,13 +28,13 @@ class CentreCrop(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Crop ``results['img']``."""
-        width, height = results['img'].size
+        height, width = results['img'].shape[:2]
         if min(width, height) < self.size:
             raise ValueError(
                 f'CentreCrop: an image of {width} x {height} pixels has no crop of {self.size}'
             )
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        results['img'] = results['img'].crop((left, top, left + self.size, top + self.size))
+        results['img'] = results['img'][top : top + self.size, left : left + self.size]
         if 'boxes' in results:
             moved = results['boxes'] - np.array([left, top, left, top])
             results['boxes'] = moved.clip(0, self.size)

@@ -10,13 +10,13 @@ from mmpretrain.registry import TRANSFORMS
 class PackBoxPoints(BaseTransform):
     """Pack an image as 8-bit pixels, and the points of its box.
 
-    Required keys: ``img`` (PIL image, RGB), ``points`` (n, 2) and ``box_class``. The packed dict
+    Required keys: ``img`` (H, W, 3) uint8, ``points`` (n, 2) and ``box_class``. The packed dict
     holds ``inputs`` (3, H, W) uint8, ``points`` float64 (n, 2) and ``box_class``.
     """
 
     def transform(self, results: dict) -> dict:
         """Pack ``results``."""
-        pixels = np.array(results['img'].convert('RGB')).transpose(2, 0, 1)
+        pixels = results['img'].transpose(2, 0, 1)
         return dict(
             inputs=torch.from_numpy(np.ascontiguousarray(pixels)),
             points=torch.from_numpy(results['points']),

@@ -1,6 +1,8 @@
 """The one crop that every view of an image is cut from."""
 
-import numpy as np
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
@@ -17,9 +19,11 @@ class RandomTeacherCrop(BaseTransform):
     every query exists in the teacher view). Antialiased bicubic, as PIL and torchvision; the taps
     stay inside the crop.
 
-    Required keys: ``img`` (PIL image, RGB) and ``rng`` (:class:`numpy.random.Generator`). Changed
-    key: ``img`` (size, size, 3) uint8. Added key: ``teacher_box``, x1, y1, x2, y2 in pixels of
-    the upright original.
+    Required keys: ``img``, ``ori_shape``, ``reduction`` and ``min_side`` from
+    :class:`LoadRGBImage`, and ``rng`` (:class:`numpy.random.Generator`). Changed key: ``img``
+    (size, size, 3) uint8. Added key: ``teacher_box``, x1, y1, x2, y2 in pixels of the upright
+    original. Of an image that was decoded ``reduction`` times smaller, the box is widened to whole
+    pixels of that.
 
     Args:
         size: Side of the crop after resizing, in pixels.
@@ -27,7 +31,8 @@ class RandomTeacherCrop(BaseTransform):
         ratio: Range of the crop's width over height.
 
     Raises:
-        ValueError: Wrong size or range.
+        ValueError: Wrong size or range, or a ``min_side`` of :class:`LoadRGBImage` at which crops
+            could be smaller than ``size``.
     """
 
     def __init__(
@@ -40,19 +45,46 @@ class RandomTeacherCrop(BaseTransform):
         self.size = size
         self.scale = tuple(scale)
         self.ratio = tuple(ratio)
+        # of an image with this short side no crop is smaller than size
+        self.min_side = math.ceil(size / math.sqrt(scale[0] * min(ratio[0], 1 / ratio[1])))
 
     def transform(self, results: dict) -> dict:
         """Crop ``results['img']``."""
-        image = results['img']
+        if results['min_side'] is not None and results['min_side'] < self.min_side:
+            raise ValueError(
+                f'LoadRGBImage: min_side must be at least {self.min_side} for {self}, '
+                f'got {results["min_side"]}'
+            )
+        image, (height, width) = results['img'], results['ori_shape']
         uniforms = results['rng'].random((1, CROP_UNIFORMS))
-        box = sample_crop_boxes(image.height, image.width, self.scale, self.ratio, uniforms)[0]
-        box = tuple(box.tolist())
+        box = sample_crop_boxes(height, width, self.scale, self.ratio, uniforms)[0].tolist()
+        box, results['teacher_box'] = snap_box(box, results['reduction'], (height, width))
+        x1, y1, x2, y2 = box
         # (1, 3, H, W) with channels last in memory: torch's 8-bit kernel, ten times PIL's speed
-        crop = torch.from_numpy(np.array(image.crop(box))).permute(2, 0, 1)[None]
+        crop = torch.from_numpy(image[y1:y2, x1:x2]).permute(2, 0, 1)[None]
         crop = F.interpolate(crop, (self.size, self.size), mode='bicubic', antialias=True)
         results['img'] = crop[0].permute(1, 2, 0).numpy()
-        results['teacher_box'] = box
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio})'
+
+
+def snap_box(
+    box: Sequence[int], reduction: int, shape: tuple[int, int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widen a box to whole pixels of an image that was decoded ``reduction`` times smaller.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels of the original.
+        reduction: Pixels of the original per decoded pixel, along each axis; the last decoded
+            pixel may stand for fewer.
+        shape: Height and width of the original.
+
+    Returns:
+        tuple: The box in decoded pixels and the same in pixels of the original.
+    """
+    x1, y1, x2, y2 = box
+    inner = (x1 // reduction, y1 // reduction, -(-x2 // reduction), -(-y2 // reduction))
+    x1, y1, x2, y2 = (value * reduction for value in inner)
+    return inner, (x1, y1, min(x2, shape[1]), min(y2, shape[0]))

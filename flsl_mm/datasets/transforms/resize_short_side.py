@@ -12,7 +12,7 @@ class ResizeShortSide(BaseTransform):
 
     Same sizes as torchvision's ``Resize``: the long side is rounded down.
 
-    Required keys: ``img`` (PIL image) and, optionally, ``boxes`` (K, 4). Both are changed.
+    Required keys: ``img`` (H, W, 3) uint8 and, optionally, ``boxes`` (K, 4). Both are changed.
 
     Args:
         size: Pixels of the short side.
@@ -25,10 +25,11 @@ class ResizeShortSide(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Resize ``results['img']``."""
-        width, height = results['img'].size
+        height, width = results['img'].shape[:2]
         short = min(width, height)
         new = (int(self.size * width / short), int(self.size * height / short))
-        results['img'] = results['img'].resize(new, Image.Resampling.BICUBIC)
+        image = Image.fromarray(results['img'])
+        results['img'] = np.asarray(image.resize(new, Image.Resampling.BICUBIC))
         if 'boxes' in results:
             # Not by size / short: rounding down made the long side a little shorter.
             scale = np.array([new[0] / width, new[1] / height])

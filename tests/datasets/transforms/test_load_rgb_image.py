@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from flsl_mm.datasets.transforms import LoadRGBImage
@@ -12,12 +13,12 @@ GREY = np.repeat(RAMP[None], HEIGHT, axis=0)  # dark on the left
 COLOUR = np.stack([GREY, GREY[:, ::-1], np.full_like(GREY, 60)], axis=2)
 
 
-def load(path):
+def load(path, **settings):
     warnings.simplefilter('error')
-    results = LoadRGBImage()(dict(img_path=str(path)))
-    assert results['img'].mode == 'RGB'
-    assert results['ori_shape'] == results['img'].size[::-1]
-    return np.asarray(results['img']).astype(int)
+    results = LoadRGBImage(**settings)(dict(img_path=str(path)))
+    assert results['img'].dtype == np.uint8 and results['reduction'] == 1
+    assert results['img'].shape == (*results['ori_shape'], 3)
+    return results['img'].astype(int)
 
 
 def rgba(colours=COLOUR):
@@ -56,6 +57,17 @@ def test_every_kind_of_file_gives_its_colours(tmp_path, name):
     image, expected, tolerance = CASES[name]
     image.save(tmp_path / name)
     assert np.abs(load(tmp_path / name) - expected).max() <= tolerance
+    # no side is large enough for a smaller decoding
+    assert np.array_equal(load(tmp_path / name, min_side=30), load(tmp_path / name))
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_the_content_of_a_file_gives_the_same_as_the_file(tmp_path, name):
+    CASES[name][0].save(tmp_path / name)
+    results = dict(img_path=f'a.tar/{name}', img_bytes=(tmp_path / name).read_bytes())
+    results = LoadRGBImage()(results)
+    assert np.array_equal(results['img'], load(tmp_path / name))
+    assert 'img_bytes' not in results
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
@@ -81,6 +93,84 @@ def test_exif_orientation_is_undone(tmp_path, orientation):
 def test_dark_16_bit_images_stay_dark(tmp_path):
     Image.fromarray(GREY.astype(np.uint16)).save(tmp_path / 'dark.png')
     assert load(tmp_path / 'dark.png').max() == 1
+
+
+def large(height, width, mode='RGB'):
+    """Soft shapes, as a camera's pictures have at the scale of pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.BICUBIC).convert(mode)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
+@pytest.mark.parametrize('height, width, reduction', [(99, 300, 1), (100, 251, 2), (403, 800, 8)])
+def test_large_jpegs_are_decoded_smaller_down_to_a_side(tmp_path, mode, height, width, reduction):
+    large(height, width, mode).save(tmp_path / 'a.jpg', quality=95)
+    results = LoadRGBImage(min_side=50)(dict(img_path=str(tmp_path / 'a.jpg')))
+    assert results['reduction'] == reduction and results['ori_shape'] == (height, width)
+    assert results['img'].shape == (-(-height // reduction), -(-width // reduction), 3)
+    assert min(results['img'].shape[:2]) >= 50
+    whole = LoadRGBImage()(dict(img_path=str(tmp_path / 'a.jpg')))['img']
+    whole = np.asarray(Image.fromarray(whole).reduce(reduction))
+    gap = np.abs(whole.astype(int) - results['img'])
+    assert gap.mean() < 1 and gap.max() < 12
+
+
+JPEGS = {
+    'half colours': dict(subsampling=2),
+    'full colours': dict(subsampling=0),
+    'progressive': dict(progressive=True),
+    'stored as RGB': dict(keep_rgb=True, subsampling=0),
+    'optimised': dict(optimize=True, quality=30),
+}
+
+
+@pytest.mark.parametrize('reduction', [1, 2, 4, 8])
+@pytest.mark.parametrize('mode, kind', [('L', 'optimised'), *(('RGB', kind) for kind in JPEGS)])
+def test_pixels_are_pil_s(tmp_path, mode, kind, reduction):
+    width, height = 331, 203
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.blend(large(height, width), Image.fromarray(noise), 0.2).convert(mode)
+    image.save(tmp_path / 'a.jpg', **JPEGS[kind])
+    with Image.open(tmp_path / 'a.jpg') as image:
+        image.draft(None, (width // reduction, height // reduction))
+        expected = np.asarray(image.convert('RGB'))
+    min_side = height // reduction
+    found = LoadRGBImage(min_side)(dict(img_path=str(tmp_path / 'a.jpg')))
+    assert found['reduction'] == reduction and np.array_equal(found['img'], expected)
+
+
+def test_what_pil_bears_with_is_read(tmp_path):
+    large(60, 80).save(tmp_path / 'a.jpg', comment=b'camera')
+    content = (tmp_path / 'a.jpg').read_bytes()
+    start = content.index(b'\xff\xda')
+    content = content[:start] + b'\x00\x00\x00' + content[start:]  # libjpeg warns of it
+    with pytest.raises(ValueError):
+        simplejpeg.decode_jpeg(content)
+    found = LoadRGBImage()(dict(img_path='a.jpg', img_bytes=content))['img']
+    assert np.array_equal(found, load(tmp_path / 'a.jpg'))
+
+
+def test_a_rotated_jpeg_is_decoded_smaller_too(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large(200, 336).save(tmp_path / 'a.jpg', exif=exif, quality=95)
+    whole = LoadRGBImage()(dict(img_path=str(tmp_path / 'a.jpg')))
+    small = LoadRGBImage(min_side=50)(dict(img_path=str(tmp_path / 'a.jpg')))
+    assert small['ori_shape'] == whole['ori_shape'] == (336, 200)
+    assert small['reduction'] == 4 and small['img'].shape == (84, 50, 3)
+    whole = Image.fromarray(whole['img']).resize((50, 84), Image.BOX)
+    gap = np.asarray(whole).astype(int) - small['img']
+    assert np.abs(gap).mean() < 1
+
+
+def test_other_formats_are_decoded_whole(tmp_path):
+    large(400, 400).save(tmp_path / 'a.png')
+    assert LoadRGBImage(min_side=50)(dict(img_path=str(tmp_path / 'a.png')))['reduction'] == 1
+
+
+def test_a_side_without_pixels_is_refused():
+    with pytest.raises(ValueError, match='LoadRGBImage: min_side'):
+        LoadRGBImage(min_side=0)
 
 
 def broken_files(folder):
