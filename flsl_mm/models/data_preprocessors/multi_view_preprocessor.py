@@ -14,8 +14,8 @@ from flsl_mm.datasets.transforms.crop_boxes import (
     sample_crop_boxes,
 )
 
-from .photometry import Photometry
-from .resized_crop import resized_crop
+from .photometry import Photometry, Step, render
+from .resized_crop import channels_last, resized_crop
 
 RATIO = (3 / 4, 4 / 3)
 
@@ -95,14 +95,12 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         # the model may run under autocast; pixels are worth float32
         with torch.autocast(self.device.type, enabled=False):
             if not training:
-                return dict(inputs=self.normalize(images.float() / 255), data_samples=samples)
+                return dict(inputs=self.render(images.float() / 255, ()), data_samples=samples)
             views, boxes = self.cut(images)
             outputs = dict(data_samples=_add_view_boxes(samples, boxes, images.shape[-2:]))
             if self.clean_views:
-                outputs['clean_inputs'] = [self.normalize(view.clone()) for view in views]
-            if self.photometry is not None:
-                views = [self.photometry(view) for view in views]
-            outputs['inputs'] = [self.normalize(view) for view in views]
+                outputs['clean_inputs'] = [self.render(view, ()) for view in views]
+            outputs['inputs'] = [self.render(view, self.draw(len(view))) for view in views]
         return outputs
 
     def cut(self, crops: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -112,11 +110,13 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
             crops: Teacher crops (B, 3, S, S), uint8.
 
         Returns:
-            tuple: V views (B, 3, H, W), float32 in [0, 1], and their boxes x1, y1, x2, y2 in
-            pixels of the crop, (B, V, 4) int64 on the CPU.
+            tuple: V views (B, 3, H, W), uint8 or float32 in [0, 1], and their boxes x1, y1, x2, y2
+            in pixels of the crop, (B, V, 4) int64 on the CPU.
         """
         height, width = crops.shape[-2:]
-        views = [crops.float().div_(255) for _ in range(self.num_teacher_views)]
+        if crops.device.type == 'cpu':
+            crops = channels_last(crops)
+        views = [crops] * self.num_teacher_views
         whole = torch.tensor([0, 0, width, height]).expand(len(crops), 4)
         boxes = [whole] * self.num_teacher_views
         for size, scale in self.cuts:
@@ -126,9 +126,13 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
             boxes.append(box)
         return views, torch.stack(boxes, dim=1)
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in [0, 1] to zero mean and unit variance, in place."""
-        return images.mul_(self.gain).add_(self.shift)
+    def draw(self, batch_size: int) -> Sequence[Step]:
+        """Random photometry for one view of a batch."""
+        return () if self.photometry is None else self.photometry.draw(batch_size)
+
+    def render(self, view: Tensor, steps: Sequence[Step]) -> Tensor:
+        """Recolour one view (B, 3, H, W), uint8 or in [0, 1], and normalise it."""
+        return render(view, steps, self.gain, self.shift)
 
 
 def _parse_views(

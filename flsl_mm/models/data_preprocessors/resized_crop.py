@@ -5,6 +5,8 @@ batched matrix products, which need no loop and no synchronisation. They differ 
 rounding of the former.
 """
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,19 +21,32 @@ def resized_crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
         size: Side of the result in pixels.
 
     Returns:
-        Tensor: Crops (B, 3, size, size), float32 in [0, 1], on the device of ``images``.
+        Tensor: Crops (B, 3, size, size) on the device of ``images``: uint8 on a CPU, where they
+        are channels last in memory, else float32 in [0, 1].
     """
     resample = resized_crop_looped if images.device.type == 'cpu' else resized_crop_batched
     return resample(images, boxes, size)
 
 
+def channels_last(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W), uint8 on the CPU, with the channels last in memory.
+
+    Torch's 8-bit resizing is twice as fast on them; its own conversion is slower than that.
+    """
+    count, _, height, width = images.shape
+    pixels = np.empty((count, height, width, 3), np.uint8)
+    for planes, target in zip(images.numpy(), pixels):
+        cv2.merge(list(planes), target)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
 def resized_crop_looped(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """:func:`resized_crop`, image by image in 8 bits."""
-    crops = torch.empty((len(images), 3, size, size))
+    crops = torch.empty((len(images), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     for image, (x1, y1, x2, y2), crop in zip(images, boxes.tolist(), crops):
         box = image[None, :, y1:y2, x1:x2]
         crop[None] = F.interpolate(box, (size, size), mode='bicubic', antialias=True)
-    return crops.div_(255)
+    return crops
 
 
 def resized_crop_batched(images: Tensor, boxes: Tensor, size: int) -> Tensor:

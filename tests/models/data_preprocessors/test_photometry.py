@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import functional as TF
 
 from flsl_mm.models.data_preprocessors import photometry as ph
@@ -18,38 +18,99 @@ def images(count=4, size=24):
     return pixels
 
 
+def one_by_one(operation, image, value):
+    """What the single form makes of an image (3, H, W)."""
+    pixels = image.permute(1, 2, 0).contiguous().numpy().copy()
+    operation.single(pixels, value)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def blur_with_repeated_edges(image, sigma):
+    padded = torch.nn.functional.pad(image[None], (12,) * 4, mode='replicate')
+    return TF.gaussian_blur(padded, 13, sigma)[0, :, 12:-12, 12:-12]
+
+
+BLUR = Photometry().blur
 OPERATIONS = {
-    'brightness': (ph.adjust_brightness, TF.adjust_brightness, [0.0, 0.6, 1.0, 1.4]),
-    'contrast': (ph.adjust_contrast, TF.adjust_contrast, [0.0, 0.6, 1.0, 1.4]),
-    'saturation': (ph.adjust_saturation, TF.adjust_saturation, [0.0, 0.8, 1.0, 1.2]),
-    'hue': (ph.adjust_hue, TF.adjust_hue, [-0.1, 0.0, 0.1, 0.5]),
-    'solarize': (ph.solarize, TF.solarize, [0.0, 0.5, 0.9, 1.0]),
+    'brightness': (ph.BRIGHTNESS, TF.adjust_brightness, [0.0, 0.6, 1.0, 1.4]),
+    'contrast': (ph.CONTRAST, TF.adjust_contrast, [0.0, 0.6, 1.0, 1.4]),
+    'saturation': (ph.SATURATION, TF.adjust_saturation, [0.0, 0.8, 1.0, 1.2]),
+    'hue': (ph.HUE, TF.adjust_hue, [-0.1, 0.0, 0.1, 0.5]),
+    'backward hue': (ph.HUE, TF.adjust_hue, [-0.5, -0.3, -0.05, -0.001]),
+    'blur': (BLUR, blur_with_repeated_edges, [0.1, 0.7, 1.5, 2.0]),
+    'solarize': (ph.SOLARIZE, TF.solarize, [0.0, 0.5, 0.9, 1.0]),
 }
 
 
+@pytest.mark.parametrize('form', ['batched', 'single'])
 @pytest.mark.parametrize('name', OPERATIONS)
-def test_operations_are_torchvision_s_with_a_parameter_of_each_sample(name):
+def test_operations_are_torchvision_s_with_a_parameter_of_each_sample(name, form):
     ours, theirs, values = OPERATIONS[name]
     before = images()
-    result = ours(before, torch.tensor(values))
+    if form == 'batched':
+        result = ours.batched(before, torch.tensor(values))
+        assert torch.equal(before, images())
+    else:
+        result = torch.stack([one_by_one(ours, *pair) for pair in zip(before, values, strict=True)])
     expected = torch.stack([theirs(x, v) for x, v in zip(images(), values, strict=True)])
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
-    assert torch.equal(before, images())
+
+
+def photograph():
+    """Smooth shapes with edges, every colour and brightness (H, W, 3), uint8."""
+    y, x = np.mgrid[:96, :128] / 96
+    waves = [np.sin(7 * x + 3 * y), np.sin(5 * y - 4 * x + 1), np.sin(9 * x * y + 2)]
+    pixels = 0.5 + 0.5 * np.stack(waves, axis=2)
+    pixels[20:60, 30:70] = pixels[20:60, 30:70, ::-1] * 0.7
+    pixels = pixels**1.5 + np.random.default_rng(0).normal(0, 0.02, pixels.shape)
+    return np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+
+
+def pil_blur(image, sigma):
+    return image.filter(ImageFilter.GaussianBlur(sigma))
+
+
+# Parameters over the recipe's range; largest difference in 8-bit levels where the two can be equal
+# (PIL rounds each result, and the mean grey; its hue has 256 steps and its blur is of boxes).
+ON_PIL = {
+    'brightness': (ph.BRIGHTNESS, TF.adjust_brightness, [0.6, 0.9, 1.4], 1.0),
+    'contrast': (ph.CONTRAST, TF.adjust_contrast, [0.6, 0.9, 1.4], 1.3),
+    'saturation': (ph.SATURATION, TF.adjust_saturation, [0.8, 0.9, 1.2], 1.3),
+    'greyscale': (ph.SATURATION, lambda x, _: x.convert('L').convert('RGB'), [0.0], 1.0),
+    'hue': (ph.HUE, TF.adjust_hue, [-0.1, 0.03, 0.1], None),
+    'blur': (BLUR, pil_blur, [0.1, 0.8, 2.0], None),
+    'solarize': (ph.SOLARIZE, lambda x, v: ImageOps.solarize(x, round(v * 255)), [0.5], 0.01),
+}
+
+
+@pytest.mark.parametrize('form', ['batched', 'single'])
+@pytest.mark.parametrize('name', ON_PIL)
+def test_colours_are_distributed_as_those_of_torchvision_on_pil_images(name, form):
+    ours, theirs, values, levels = ON_PIL[name]
+    pixels = photograph()
+    for value in values:
+        expected = np.asarray(theirs(Image.fromarray(pixels), value)).astype(float)
+        image = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+        if form == 'batched':
+            result = ours.batched(image[None], torch.tensor([value]))[0]
+        else:
+            result = one_by_one(ours, image, value)
+        result = result.permute(1, 2, 0).numpy() * 255
+        if levels is not None:
+            assert np.abs(result - expected).max() <= levels + 1e-3
+        gap = result.mean((0, 1)) - expected.mean((0, 1))
+        assert np.abs(gap).max() < 0.8  # of 255: PIL cuts off where we keep fractions
+        for channel in range(3):
+            ranks = np.sort(result[..., channel], axis=None), np.sort(expected[..., channel], None)
+            assert np.abs(ranks[0] - ranks[1]).mean() < 1.0  # distance of the histograms
+    unchanged = pixels.astype(float)
+    assert np.abs(expected - unchanged).mean() > 1.5  # the distance that doing nothing would have
 
 
 def test_greyscale_is_torchvision_s_and_the_same_as_no_saturation():
     grey = TF.rgb_to_grayscale(images(), num_output_channels=3)
     torch.testing.assert_close(ph.to_grayscale(images()).expand_as(grey), grey)
     torch.testing.assert_close(ph.adjust_saturation(images(), torch.zeros(4)), grey)
-
-
-def test_blur_is_torchvision_s_with_repeated_edges():
-    sigma = [0.1, 0.7, 1.5, 2.0]
-    blurred = ph.gaussian_blur(images(), torch.tensor(sigma), radius=6)
-    padded = torch.nn.functional.pad(images(), (12,) * 4, mode='replicate')
-    for i, s in enumerate(sigma):
-        expected = TF.gaussian_blur(padded[i], 13, s)[:, 12:-12, 12:-12]
-        torch.testing.assert_close(blurred[i], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize('radius', [0.5, 1.0, 2.0])
@@ -61,29 +122,59 @@ def test_blur_is_close_to_pil_s_approximation(radius):
     assert np.abs(ours * 255 - theirs).mean() < 3
 
 
-def test_the_looped_and_the_batched_form_agree():
+GAIN, SHIFT = torch.tensor([4.0, 3.0, 2.0]).view(3, 1, 1), torch.tensor([-1.0]).view(1, 1, 1)
+AS_THEY_ARE = torch.ones(3, 1, 1), torch.zeros(3, 1, 1)
+
+
+def in_bytes(count):
+    return (images(count) * 255).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize('views', [images(32), in_bytes(32)], ids=['floats', 'bytes'])
+def test_the_looped_and_the_batched_form_agree(views):
     torch.manual_seed(0)
-    steps = Photometry().draw(32)
-    looped, batched = images(32), images(32)
-    ph.apply_steps_looped(looped, steps)
-    ph.apply_steps_batched(batched, steps)
-    torch.testing.assert_close(looped, batched, atol=1e-6, rtol=0)
-    assert not torch.equal(looped, images(32))
+    steps, before = Photometry().draw(32), views.clone()
+    looped = ph.render_looped(views, steps, GAIN, SHIFT)
+    batched = ph.render_batched(views, steps, GAIN, SHIFT)
+    torch.testing.assert_close(looped, batched, atol=2e-5, rtol=0)
+    assert not torch.allclose(looped, ph.render_looped(views, (), GAIN, SHIFT), atol=0.1)
+    assert torch.equal(views, before)
+    assert looped.is_contiguous() and batched.is_contiguous()
 
 
-def test_each_sample_goes_through_its_own_operations_in_its_own_order():
+@pytest.mark.parametrize('form', [ph.render_looped, ph.render_batched])
+def test_without_photometry_views_are_normalised(form):
+    expected = images() * GAIN + SHIFT
+    torch.testing.assert_close(form(images(), (), GAIN, SHIFT), expected)
+    last = in_bytes(4).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(form(last, (), GAIN, SHIFT), in_bytes(4) / 255 * GAIN + SHIFT)
+
+
+def test_on_a_cpu_the_loop_is_taken():
+    torch.manual_seed(0)
+    steps = Photometry().draw(4)
+    looped = ph.render_looped(images(), steps, GAIN, SHIFT)
+    assert torch.equal(ph.render(images(), steps, GAIN, SHIFT), looped)
+
+
+def recolor(views, **settings):
+    return ph.render(views, Photometry(**settings).draw(len(views)), *AS_THEY_ARE)
+
+
+@pytest.mark.parametrize('form', [ph.render_looped, ph.render_batched])
+def test_each_sample_goes_through_its_own_operations_in_its_own_order(form):
     torch.manual_seed(0)
     steps = Photometry().draw(8)
-    result = ph.apply_steps(images(8), steps)
+    result = form(images(8), steps, *AS_THEY_ARE)
     orders = set()
     for i in range(8):
         expected, names = images(8)[i : i + 1], []
         for operation, samples, values in steps:
             for value in values[samples == i].tolist():
-                expected = operation(expected, torch.tensor([value]))
+                expected = operation.batched(expected, torch.tensor([value]))
                 names.append(str(operation))
         orders.add(tuple(names))
-        torch.testing.assert_close(result[i : i + 1], expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(result[i : i + 1], expected, atol=1e-5, rtol=0)
     assert len(orders) > 5
 
 
@@ -93,8 +184,8 @@ def drawn(count=20000, **settings):
     photometry = Photometry(**settings)
     found, order = {}, [[] for _ in range(count)]
     for operation, samples, values in photometry.draw(count):
-        name = 'blur' if operation is photometry.blur else operation.__name__
-        if name == 'adjust_saturation' and not values.any():
+        name = 'blur' if operation is photometry.blur else operation.batched.__name__
+        if operation is ph.SATURATION and not values.any():
             name = 'grayscale'
         found.setdefault(name, []).append((samples, values))
         if operation in ph.JITTER and name != 'grayscale':
@@ -163,26 +254,26 @@ def test_strong_jitter_does_not_get_negative_factors():
 
 def test_the_seed_decides_and_batch_mates_draw_equally_much():
     torch.manual_seed(3)
-    first = Photometry()(images())
+    first = recolor(images())
     torch.manual_seed(3)
-    assert torch.equal(first, Photometry()(images()))
+    assert torch.equal(first, recolor(images()))
     torch.manual_seed(3)
-    Photometry(jitter_prob=0.0, grayscale_prob=0.0)(images())
+    recolor(images(), jitter_prob=0.0, grayscale_prob=0.0)
     after = torch.rand(1)
     torch.manual_seed(3)
-    Photometry()(images())
+    recolor(images())
     assert torch.equal(torch.rand(1), after)
 
 
 def test_values_stay_between_black_and_white():
     torch.manual_seed(0)
-    result = Photometry(brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5)(images(64))
+    result = recolor(images(64), brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5)
     assert result.min() >= 0 and result.max() <= 1 + 1e-6
 
 
 def test_everything_off_changes_nothing():
     settings = dict(jitter_prob=0.0, grayscale_prob=0.0, endings=[(0.0, 0.0)])
-    assert torch.equal(Photometry(**settings)(images()), images())
+    assert torch.equal(recolor(images(), **settings), images())
 
 
 @pytest.mark.parametrize(

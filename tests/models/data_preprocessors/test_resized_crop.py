@@ -8,6 +8,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
 from flsl_mm.models.data_preprocessors.resized_crop import (
+    channels_last,
     resample_weights,
     resized_crop,
     resized_crop_batched,
@@ -23,6 +24,12 @@ def noise(height=48, width=64):
     return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
 
+def unit(crops):
+    """The looped form's bytes as the batched form's floats."""
+    assert crops.dtype in (torch.uint8, torch.float32)
+    return crops / 255 if crops.dtype == torch.uint8 else crops
+
+
 def smooth(height=48, width=64):
     return TF.gaussian_blur(noise(height, width), 9, 3.0)
 
@@ -31,8 +38,8 @@ def smooth(height=48, width=64):
 @pytest.mark.parametrize('size', [16, 48, 96])
 def test_crops_are_pil_s_crop_and_bicubic_resize_to_a_rounding(resample, size):
     for images in (noise(), smooth()):
-        crops = resample(images, BOXES, size)
-        assert crops.dtype == torch.float32 and crops.shape == (len(BOXES), 3, size, size)
+        crops = unit(resample(images, BOXES, size))
+        assert crops.shape == (len(BOXES), 3, size, size)
         assert crops.min() >= 0 and crops.max() <= 1
         for image, box, crop in zip(images, BOXES.tolist(), crops, strict=True):
             expected = Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box)
@@ -44,7 +51,7 @@ def test_crops_are_pil_s_crop_and_bicubic_resize_to_a_rounding(resample, size):
 @pytest.mark.parametrize('size', [16, 96])
 def test_both_forms_are_torchvision_s_resized_crop(size):
     images = smooth()
-    looped = resized_crop_looped(images, BOXES, size)
+    looped = unit(resized_crop_looped(images, BOXES, size))
     batched = resized_crop_batched(images, BOXES, size)
     for i, (x1, y1, x2, y2) in enumerate(BOXES.tolist()):
         args = (y1, x1, y2 - y1, x2 - x1, [size, size], InterpolationMode.BICUBIC, True)
@@ -52,6 +59,15 @@ def test_both_forms_are_torchvision_s_resized_crop(size):
         torch.testing.assert_close(looped[i], in_bytes, atol=1.01 / 255, rtol=0)
         expected = TF.resized_crop(images[i].float() / 255, *args).clamp(0, 1)
         torch.testing.assert_close(batched[i], expected, atol=1e-5, rtol=0)
+
+
+def test_channels_last_changes_the_memory_only():
+    images = noise()
+    last = channels_last(images)
+    assert torch.equal(last, images)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    for form in (resized_crop_looped, resized_crop_batched):
+        assert torch.equal(form(last, BOXES, 24), form(images, BOXES, 24))
 
 
 def test_on_a_cpu_the_loop_is_taken():
@@ -62,7 +78,7 @@ def test_the_whole_image_at_its_own_size_is_unchanged():
     images = noise(40, 40)
     boxes = torch.tensor([[0, 0, 40, 40]]).expand(len(images), 4)
     for resample in (resized_crop_looped, resized_crop_batched):
-        torch.testing.assert_close(resample(images, boxes, 40), images / 255)
+        torch.testing.assert_close(unit(resample(images, boxes, 40)), images / 255)
 
 
 @settings(deadline=None)
