@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
-from .unlabeled_images import IMAGE_EXTENSIONS
+from .image_files import IMAGE_EXTENSIONS
 from .unusable_sample import Unusable, UnusableSample
 
 IMAGE_FOLDERS = ('ILSVRC/Data/CLS-LOC', 'Data/CLS-LOC', '.')

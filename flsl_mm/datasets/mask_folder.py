@@ -10,8 +10,8 @@ from PIL import Image
 
 from flsl_mm.data_error import DataError
 
+from .image_files import IMAGE_EXTENSIONS, find_images
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
-from .unlabeled_images import IMAGE_EXTENSIONS, find_images
 
 _FILE_IGNORED = 255
 

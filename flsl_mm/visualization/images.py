@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from flsl_mm.data_error import DataError
+from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, find_images
 from flsl_mm.datasets.transforms.load_rgb_image import LoadRGBImage
-from flsl_mm.datasets.unlabeled_images import IMAGE_EXTENSIONS, find_images
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -53,7 +53,7 @@ def read_image(path: str) -> np.ndarray:
         DataError: The file cannot be read as an image.
     """
     try:
-        return np.asarray(LoadRGBImage().transform(dict(img_path=path))['img'])
+        return LoadRGBImage().transform(dict(img_path=path))['img']
     except OSError as error:
         raise DataError(f'{path} cannot be read as an image: {error}') from error
 

@@ -1,0 +1,137 @@
+"""Images as files in folders."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from flsl_mm.data_error import DataError
+
+from .packed_strings import PackedStrings
+from .tar_shards import MAKE_INDEX
+
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
+TRAIN_FOLDERS = ('ILSVRC/Data/CLS-LOC/train', 'Data/CLS-LOC/train', 'train')
+
+
+class ImageFiles:
+    """A fixed order of image files.
+
+    Args:
+        root: Folder that the names are relative to.
+        names: Relative file names.
+
+    Attributes:
+        names: The relative names, packed.
+    """
+
+    def __init__(self, root: str, names: Iterable[str]) -> None:
+        self.root = root
+        self.names = PackedStrings(names)
+
+    @classmethod
+    def in_folder(cls, root: str, extensions: tuple[str, ...]) -> 'ImageFiles':
+        """The images below a folder; of an ImageNet root only the training images.
+
+        Args:
+            root: A folder of images, in class folders or not.
+            extensions: File name endings in lower case.
+
+        Raises:
+            DataError: There are none.
+        """
+        folder = find_train_folder(root)
+        files = cls(folder, find_names(folder, extensions))
+        if not len(files):
+            has_tar_files = any(name.endswith('.tar') for name in os.listdir(folder))
+            raise DataError(
+                f'no images found under {folder} (looked for {", ".join(extensions)}); '
+                + (
+                    f'index its tar files with {MAKE_INDEX.format(folder)}'
+                    if has_tar_files
+                    else 'set data_root or extensions'
+                )
+            )
+        return files
+
+    @classmethod
+    def in_list(cls, root: str, list_file: str) -> 'ImageFiles':
+        """The images in a list file, one a line, relative to ``root``.
+
+        Raises:
+            FileNotFoundError: No such list file.
+            DataError: It lists no images.
+        """
+        if not os.path.isfile(list_file):
+            raise FileNotFoundError(f'ann_file is not a file: {list_file}')
+        with Path(list_file).open(encoding='utf-8', errors='surrogateescape') as lines:
+            files = cls(root, filter(None, map(parse_list_line, lines)))
+        if not len(files):
+            raise DataError(f'ann_file lists no images: {list_file}')
+        return files
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.names)
+
+    def path(self, index: int) -> str:
+        """The file of an image."""
+        return os.path.join(self.root, self.names[index])
+
+    def __getitem__(self, index: int) -> dict:
+        """``img_path`` of an image."""
+        return dict(img_path=self.path(index))
+
+    def __str__(self) -> str:
+        return self.root
+
+
+def find_train_folder(root: str) -> str:
+    """The training images of an ImageNet-like folder ``root``, else ``root`` itself."""
+    for name in TRAIN_FOLDERS:
+        folder = os.path.join(root, name)
+        if os.path.isdir(folder):
+            return folder
+    return root
+
+
+def find_images(root: str, extensions: tuple[str, ...]) -> Iterator[str]:
+    """Paths of the images below ``root``, as :func:`find_names` finds them."""
+    return (os.path.join(root, name) for name in find_names(root, extensions))
+
+
+def find_names(root: str, extensions: tuple[str, ...]) -> Iterator[str]:
+    """Names, relative to ``root``, of the images below it: sorted, files before folders.
+
+    Hidden files and folders are left out; links to folders are followed, without loops or doubles.
+
+    Args:
+        root: Where to search.
+        extensions: File name endings in lower case.
+    """
+    seen: set[tuple[int, int]] = set()  # device and inode of folders
+
+    def search(prefix: str) -> Iterator[str]:
+        folder = os.path.join(root, prefix)
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            visible = sorted((e.name, e.is_dir()) for e in entries if e.name[0] != '.')
+        for name, is_folder in visible:
+            if not is_folder and name.lower().endswith(extensions):
+                yield prefix + name
+        for name, is_folder in visible:
+            if is_folder:
+                yield from search(f'{prefix}{name}/')
+
+    return search('')
+
+
+def parse_list_line(line: str) -> str:
+    """The path in one line of a list file, without a trailing integer label; '' for none."""
+    line = line.strip()
+    if line.startswith('#'):
+        return ''
+    path, *label = line.rsplit(maxsplit=1) or ['']
+    return path if label and label[0].lstrip('-').isdecimal() else line

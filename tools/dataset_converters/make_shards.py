@@ -1,0 +1,117 @@
+r"""Put images into a few large tar files, for storage that is slow with many small ones.
+
+The order and the bytes of the images stay, so training on the result equals training on the
+folder. The tar files are ordinary ones, which tar and webdataset read too; beside them is an index,
+shards.npz, which is written last.
+
+Example:
+    python tools/dataset_converters/make_shards.py data/imagenet data/imagenet_shards
+    python tools/train.py configs/pretrain/flsl_vits16_300e.py \
+        --cfg-options train_dataloader.dataset.data_root=data/imagenet_shards
+
+Tar files that are there already only need the index. ImageNet is distributed as a tar file of
+tar files, one a class, so nothing needs to be unpacked further than that:
+    tar xf ILSVRC2012_img_train.tar -C data/imagenet_shards
+    python tools/dataset_converters/make_shards.py --index data/imagenet_shards
+"""
+
+import argparse
+import io
+import os
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from flsl_mm.data_error import DataError
+from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, ImageFiles
+from flsl_mm.datasets.tar_shards import INDEX_NAME, index_shards
+from flsl_mm.whole_file import whole_file
+
+READERS = 16
+READ_AHEAD = 256
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('src', nargs='?', help='folder of images, as data_root of a pretraining')
+    parser.add_argument('dst', nargs='?', help='folder for the tar files, empty or new')
+    parser.add_argument('--ann-file', help='list of the images to take, relative to SRC')
+    parser.add_argument('--shard-mib', type=int, default=1024, help='size of a tar file (1024)')
+    parser.add_argument('--index', metavar='DIR', help='only index the tar files in DIR')
+    args = parser.parse_args(arguments)
+    if (args.src is None) != (args.dst is None) or (args.src is None) == (args.index is None):
+        parser.error('give either SRC and DST or --index DIR')
+    if args.shard_mib < 1:
+        parser.error('--shard-mib must be at least 1')
+    return args
+
+
+def write_shards(images: ImageFiles, folder: Path, shard_bytes: int) -> None:
+    """Write images into numbered tar files.
+
+    Args:
+        images: What to write, in this order.
+        folder: Where to.
+        shard_bytes: Size at which a tar file is closed.
+
+    Raises:
+        DataError: The folder has files in it.
+        OSError: An image cannot be read, or a tar file not written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(path.name[0] != '.' for path in folder.iterdir()):
+        raise DataError(f'{folder} is not empty: remove what is in it or name another folder')
+    contents = read_in_order(images)
+    start, number, done = time.time(), 0, 0
+    while done < len(images):
+        with whole_file(folder / f'{number:06}.tar') as draft:
+            with tarfile.open(draft, 'w', format=tarfile.PAX_FORMAT) as tar:
+                while done < len(images) and tar.offset < shard_bytes:
+                    content = next(contents)
+                    member = tarfile.TarInfo(images.names[done])
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+                    tar.members = []  # the library keeps them all
+                    done += 1
+        number += 1
+        left = (time.time() - start) / done * (len(images) - done)
+        print(f'{number} tar files, {done} of {len(images)} images, {left:.0f} s left', flush=True)
+
+
+def read_in_order(images: ImageFiles) -> Iterator[bytes]:
+    """The contents of the files, read by several threads: slow storage takes that well."""
+    with ThreadPoolExecutor(READERS) as pool:
+        for first in range(0, len(images), READ_AHEAD):
+            numbers = range(first, min(first + READ_AHEAD, len(images)))
+            yield from pool.map(lambda i: Path(images.path(i)).read_bytes(), numbers)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    try:
+        folder = args.index
+        if folder is None:
+            folder = args.dst
+            if args.ann_file:
+                list_file = os.path.join(args.src, args.ann_file)
+                images = ImageFiles.in_list(args.src, list_file)
+            else:
+                images = ImageFiles.in_folder(args.src, IMAGE_EXTENSIONS)
+            write_shards(images, Path(folder), args.shard_mib << 20)
+        count = index_shards(folder, IMAGE_EXTENSIONS)
+    except (OSError, DataError) as error:
+        print(f'make_shards.py: error: {error}', file=sys.stderr)
+        return 2
+    print(f'{count} images; their index is {Path(folder) / INDEX_NAME}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
