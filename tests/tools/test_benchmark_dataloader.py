@@ -1,0 +1,82 @@
+"""The benchmark of the image pipeline, on tiny images."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from torch.utils.data import default_collate
+
+from flsl_mm.datasets import UnlabeledImages
+
+
+@pytest.fixture
+def tool(project_root, monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')  # which the tool sets too
+    path = project_root / 'tools/analysis_tools/benchmark_dataloader.py'
+    spec = importlib.util.spec_from_file_location('benchmark_dataloader', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    threads = torch.get_num_threads()
+    yield module
+    torch.set_num_threads(threads)
+
+
+PREPROCESSOR = dict(
+    type='MultiViewPreprocessor',
+    student_view=dict(size=32, scale=(0.5, 1.0)),
+    local_views=dict(number=2, size=16, scale=(0.05, 0.4)),
+)
+PIPELINE = [
+    dict(type='LoadRGBImage'),
+    dict(type='RandomTeacherCrop', size=32),
+    dict(type='PackTeacherCrop'),
+]
+
+
+@pytest.mark.parametrize('pairs', [1, 2])
+def test_the_plain_twin_makes_the_same_kinds_of_views(tool, image_folder, pairs):
+    preprocessor = MODELS.build({**PREPROCESSOR, 'num_teacher_views': pairs})
+    images = UnlabeledImages(str(image_folder), pipeline=PIPELINE)
+    torch.manual_seed(0)
+    twin = tool.PlainViews(images, preprocessor)
+    plain = default_collate([twin[i % 12] for i in range(240)])
+    data = torch.stack([images[i % 12]['inputs'] for i in range(240)])
+    samples = [images[0]['data_samples'] for _ in range(240)]
+    ours = preprocessor(dict(inputs=data, data_samples=samples), training=True)['inputs']
+    assert [view.shape for view in plain] == [view.shape for view in ours]
+    for a, b in zip(plain, ours):
+        # the same distribution: mean and spread of the colours of 240 views
+        torch.testing.assert_close(a.mean((0, 2, 3)), b.mean((0, 2, 3)), atol=0.25, rtol=0)
+        torch.testing.assert_close(a.std(), b.std(), atol=0.15, rtol=0)
+
+
+def test_the_plain_twin_s_normalisation_is_that_of_the_config(tool, image_folder):
+    preprocessor = MODELS.build({**PREPROCESSOR, 'mean': (10, 20, 30), 'std': (50, 60, 70)})
+    images = UnlabeledImages(str(image_folder), pipeline=PIPELINE)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    normalized = tool.PlainViews(images, preprocessor).normalize(pixels)
+    expected = (pixels - np.array([10, 20, 30])) / np.array([50, 60, 70])
+    assert np.allclose(normalized.permute(1, 2, 0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_the_last_line_is_json(tool, project_root, image_folder, capsys, workers):
+    config = str(project_root / 'configs/pretrain/flsl_vit-tiny_demo.py')
+    options = [f'--workers={workers}', '--images=9', '--batch-size=4', '--repeats=1']
+    options += ['--short-side=70'] if workers else []
+    assert tool.main([config, f'--data-root={image_folder}', *options]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found['images_per_second'] > 0 and found['plain_images_per_second'] > 0
+    assert found['worker_ms'] > 0 and found['device_ms'] > 0 and found['plain_ms'] > 0
+    # 64-pixel crops as bytes, against views of 64, 64, 32 and 32 pixels as floats
+    assert 3 * 64**2 < found['bytes_per_image'] < 3 * 64**2 + 1000
+    assert found['plain_bytes_per_image'] == 4 * 3 * (2 * 64**2 + 2 * 32**2)
+
+
+def test_missing_data_are_one_clear_line(tool, project_root, tmp_path, capsys):
+    config = str(project_root / 'configs/pretrain/flsl_vit-tiny_demo.py')
+    assert tool.main([config, f'--data-root={tmp_path}/none']) == 2
+    assert 'data_root is not a folder' in capsys.readouterr().err
