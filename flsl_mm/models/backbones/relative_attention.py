@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
+from ..blocked_attention import BlockedAttention, position_bias
+
 
 class RelativeAttention(MultiheadAttention):
     """ViTDet's self-attention of a token grid, global or in windows.
@@ -76,12 +78,11 @@ def relative_positions(table: Tensor, length: int) -> Tensor:
 
 
 def attend_relative(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    """Attention with decomposed relative positions and without an N x N bias.
+    """Attention with decomposed relative positions and without an N x N matrix.
 
-    The bias of a query depends on the key's row and on its column only: H + W numbers. They become
-    extra query channels, and the keys get the one-hot codes of their row and column, so that one
-    dot product ``[q / sqrt(d), q.rel_h, q.rel_w] . [k, onehot(row), onehot(column)]`` is the whole
-    logit, and memory-efficient kernels apply. Exact, not an approximation.
+    Exact, not an approximation. On a GPU the bias is folded into the fused kernels' dot product
+    (:func:`attend_folded`). The CPU's kernel pays too much for the extra channels; there blocks of
+    queries are attended one after the other (:class:`BlockedAttention`).
 
     Args:
         q: Queries (B, heads, N, d) of a grid with N = H * W tokens, row-major.
@@ -93,17 +94,29 @@ def attend_relative(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tenso
     Returns:
         Tensor: (B, heads, N, d).
     """
+    rel_h, rel_w = rel_h.to(q.dtype), rel_w.to(q.dtype)
+    if q.is_cpu:
+        return BlockedAttention.apply(q, k, v, rel_h, rel_w)
+    return attend_folded(q, k, v, rel_h, rel_w)
+
+
+def attend_folded(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+    """:func:`attend_relative` with the relative positions as channels of queries and keys.
+
+    The bias of a query depends on the key's row and on its column only: H + W numbers. They become
+    extra query channels, and the keys get the one-hot codes of their row and column, so that one
+    dot product ``[q / sqrt(d), q.rel_h, q.rel_w] . [k, onehot(row), onehot(column)]`` is the whole
+    logit, and memory-efficient kernels apply. Arguments and result as there.
+    """
     batch, heads, tokens, dims = q.shape
     rows, columns = rel_h.shape[0], rel_w.shape[0]
-    grid = q.unflatten(2, (rows, columns))
-    bias_h = torch.einsum('bnhwd,hkd->bnhwk', grid, rel_h.to(q.dtype)).flatten(2, 3)
-    bias_w = torch.einsum('bnhwd,wkd->bnhwk', grid, rel_w.to(q.dtype)).flatten(2, 3)
+    by_row, by_column = position_bias(q, rel_h, rel_w)
     # Fast kernels want equally many channels in q, k and v, a multiple of 8.
     blank = q.new_zeros(tokens, -(dims + rows + columns) % 8)
     row = torch.eye(rows, dtype=q.dtype, device=q.device).repeat_interleave(columns, dim=0)
     column = torch.eye(columns, dtype=q.dtype, device=q.device).repeat(rows, 1)
     codes = torch.cat([row, column, blank], dim=1)  # (N, H + W + blank)
-    q = torch.cat([q * dims**-0.5, bias_h, bias_w, blank.expand(batch, heads, -1, -1)], dim=-1)
+    q = torch.cat([q * dims**-0.5, by_row, by_column, blank.expand(batch, heads, -1, -1)], dim=-1)
     k = torch.cat([k, codes.expand(batch, heads, -1, -1)], dim=-1)
     v = F.pad(v, (0, codes.shape[1]))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :dims]

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from flsl_mm.models.backbones.relative_attention import (
+    attend_folded,
     attend_relative,
     merge_windows,
     partition_windows,
@@ -30,30 +31,46 @@ def tensors(rows, columns, dims, batch=2, heads=3, dtype=torch.float64):
     return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
-@settings(deadline=None, max_examples=20)
+# The CPU's way and the GPUs'.
+both_ways = pytest.mark.parametrize('attend', [attend_relative, attend_folded])
+
+
+@both_ways
+@settings(max_examples=20)
 @given(rows=st.integers(1, 7), columns=st.integers(1, 7), dims=st.sampled_from([4, 16, 25]))
-def test_folded_attention_equals_the_plain_one_with_its_gradients(rows, columns, dims):
+def test_attention_equals_the_plain_one_with_its_gradients(attend, rows, columns, dims):
     inputs = tensors(rows, columns, dims)
-    outs = [attend(*inputs) for attend in (attend_relative, attend_plainly)]
+    outs = [function(*inputs) for function in (attend, attend_plainly)]
     torch.testing.assert_close(*outs, rtol=1e-10, atol=1e-12)
     weights = torch.randn_like(outs[0])
     grads = [torch.autograd.grad((out * weights).sum(), inputs) for out in outs]
-    for folded, plain in zip(*grads):
-        torch.testing.assert_close(folded, plain, rtol=1e-9, atol=1e-10)
+    for fast, plain in zip(*grads):
+        torch.testing.assert_close(fast, plain, rtol=1e-9, atol=1e-10)
 
 
-def test_folded_attention_holds_no_matrix_of_all_token_pairs():
+@both_ways
+def test_attention_holds_no_matrix_of_all_token_pairs(attend):
     rows = columns = 32
     pairs = 3 * (rows * columns) ** 2 * 4  # bytes of one matrix of logits
     inputs = tensors(rows, columns, 16, batch=1, dtype=torch.float32)
 
-    def largest_allocation(attend):
+    def largest_allocation(function):
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            attend(*inputs).sum().backward()
+            function(*inputs).sum().backward()
         return max(event.self_cpu_memory_usage for event in profiler.events())
 
-    assert largest_allocation(attend_relative) < pairs / 4
+    assert largest_allocation(attend) < pairs / 4
     assert largest_allocation(attend_plainly) >= pairs
+
+
+def test_attention_runs_in_bfloat16():
+    inputs = tensors(4, 5, 16, dtype=torch.float32)
+    rounded = [x.detach().bfloat16().requires_grad_() for x in inputs[:3]]
+    with torch.autocast('cpu', torch.bfloat16):
+        out = attend_relative(*rounded, *inputs[3:])
+    out.float().sum().backward()
+    assert inputs[3].grad.dtype == torch.float32 and rounded[0].grad.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), attend_plainly(*inputs), rtol=0.1, atol=0.1)
 
 
 def test_relative_positions_are_looked_up_by_query_minus_key():
