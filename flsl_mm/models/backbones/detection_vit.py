@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from .flsl_vit import FLSLVisionTransformer
 
@@ -47,9 +46,10 @@ class DetectionViT(FLSLVisionTransformer):
             num_heads=num_heads,
             feedforward_channels=4 * embed_dims,
         )
-        super().__init__(arch=arch, frozen_stages=frozen_stages, final_norm=False, **kwargs)
+        super().__init__(
+            arch=arch, frozen_stages=frozen_stages, with_cp=with_cp, final_norm=False, **kwargs
+        )
         self.pos_embed.requires_grad = True
-        self.with_cp = with_cp
 
     def _freeze_stages(self) -> None:
         """Stop gradients of the frozen stages and put them into eval mode.
@@ -64,12 +64,6 @@ class DetectionViT(FLSLVisionTransformer):
         super().train(mode)
         self._freeze_stages()
         return self
-
-    def run_layer(self, layer: nn.Module, tokens: Tensor) -> Tensor:
-        """One transformer block, recomputed in the backward pass if ``with_cp``."""
-        if self.with_cp:
-            return checkpoint(layer, tokens, use_reentrant=False)
-        return layer(tokens)
 
 
 def check_blocks(name: str, indices: Sequence[int], depth: int) -> None:

@@ -1,16 +1,20 @@
 """The Vision Transformer that FLSL pretrains."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import initialize
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models import VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from ..blocked_attention import attend
 from .position_embedding import interpolate_position_embedding, sincos_position_embedding
+
+Groups = list[tuple[int, int]]  # images, and tokens of each, of views with equally many tokens
 
 
 @MODELS.register_module()
@@ -30,6 +34,7 @@ class FLSLVisionTransformer(VisionTransformer):
         patch_size: Side of a patch in pixels.
         drop_path_rate: Stochastic depth of the last block, in [0, 1); earlier blocks have
             linearly less.
+        with_cp: Recompute each block in the backward pass: less memory, same results.
         out_type: What :meth:`forward` returns: ``'featmap'`` (B, D, H, W), ``'raw'`` (B, N, D) or
             ``'avg_featmap'`` (B, D).
         init_cfg: mmengine initialisation; ``Pretrained`` kinds are loaded after the random one.
@@ -45,6 +50,7 @@ class FLSLVisionTransformer(VisionTransformer):
         img_size: int | tuple[int, int] = 224,
         patch_size: int = 16,
         drop_path_rate: float = 0.0,
+        with_cp: bool = False,
         out_type: str = 'featmap',
         init_cfg: dict | Sequence[dict] | None = None,
         **kwargs,
@@ -64,6 +70,7 @@ class FLSLVisionTransformer(VisionTransformer):
                 'FLSLVisionTransformer has no other feed-forward type than the default'
             )
         self.patch_size = patch_size
+        self.with_cp = with_cp
         self.pos_embed = nn.Parameter(
             sincos_position_embedding(self.patch_resolution, self.embed_dims), requires_grad=False
         )
@@ -119,12 +126,18 @@ class FLSLVisionTransformer(VisionTransformer):
         x = self.embed(x)
         outs = []
         for i, layer in enumerate(self.layers):
-            x = layer(x)
+            x = self.run_layer(layer, x)
             if i == len(self.layers) - 1 and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:
                 outs.append(self._format_output(x, grid))
         return tuple(outs)
+
+    def run_layer(self, layer: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+        """One transformer block, recomputed in the backward pass if ``with_cp``."""
+        if self.with_cp:
+            return checkpoint(layer, tokens, use_reentrant=False)
+        return layer(tokens)
 
     def forward_tokens(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Encode views of several sizes in one pass.
@@ -142,21 +155,16 @@ class FLSLVisionTransformer(VisionTransformer):
         groups = _group_by_length(embedded)
         x = torch.cat([tokens.flatten(0, 1) for tokens in embedded])  # (T, D)
         for layer in self.layers:
-            x = x + _drop_path(
-                _packed_attention(layer.attn, layer.ln1(x), groups), layer.attn.out_drop, groups
-            )
-            x = x + _drop_path(
-                layer.ffn.gamma2(layer.ffn.layers(layer.ln2(x))), layer.ffn.dropout_layer, groups
-            )
+            x = self.run_layer(partial(_packed_block, layer, groups), x)
         if self.final_norm:
             x = self.ln1(x)
         pieces = x.split([tokens.shape[0] * tokens.shape[1] for tokens in embedded])
         return [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
 
 
-def _group_by_length(embedded: Sequence[Tensor]) -> list[tuple[int, int]]:
+def _group_by_length(embedded: Sequence[Tensor]) -> Groups:
     """(number of images, tokens per image) of each run of views with equally many tokens."""
-    groups: list[tuple[int, int]] = []
+    groups: Groups = []
     for tokens in embedded:
         batch, length = tokens.shape[:2]
         if groups and groups[-1][1] == length:
@@ -166,28 +174,49 @@ def _group_by_length(embedded: Sequence[Tensor]) -> list[tuple[int, int]]:
     return groups
 
 
-def _packed_attention(attn: nn.Module, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+def _packed_block(layer: nn.Module, groups: Groups, x: Tensor) -> Tensor:
+    """One transformer block on packed tokens (T, D)."""
+
+    def attention(x: Tensor, groups: Groups) -> Tensor:
+        return _packed_attention(layer.attn, layer.ln1(x), groups)
+
+    def feed_forward(x: Tensor, groups: Groups) -> Tensor:
+        return layer.ffn.gamma2(layer.ffn.layers(layer.ln2(x)))
+
+    x = _add_branch(x, attention, layer.attn.out_drop, groups)
+    return _add_branch(x, feed_forward, layer.ffn.dropout_layer, groups)
+
+
+def _packed_attention(attn: nn.Module, x: Tensor, groups: Groups) -> Tensor:
     """Multi-head self-attention of packed tokens (T, D), each image attending to itself."""
     dropout = attn.attn_drop if attn.training else 0.0
     outs = []
     qkv = attn.qkv(x)
     for (batch, length), part in zip(groups, qkv.split([b * n for b, n in groups])):
         q, k, v = part.view(batch, length, 3, attn.num_heads, attn.head_dims).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        out = attend(q, k, v, dropout)
         outs.append(out.transpose(1, 2).reshape(batch * length, -1))
     return attn.gamma1(attn.proj_drop(attn.proj(torch.cat(outs))))
 
 
-def _drop_path(x: Tensor, module: nn.Module, groups: list[tuple[int, int]]) -> Tensor:
-    """Stochastic depth on packed tokens: an image's tokens are kept or dropped together."""
+def _add_branch(
+    x: Tensor, branch: Callable[[Tensor, Groups], Tensor], module: nn.Module, groups: Groups
+) -> Tensor:
+    """A residual branch with stochastic depth: an image's tokens are kept or dropped together.
+
+    On a CPU the branch is computed for the kept images only. On a GPU their number would have to
+    be waited for, so there the branch is masked; the result is the same.
+    """
     rate = getattr(module, 'drop_prob', 0.0)
     if not module.training or not rate:
-        return x
+        return x + branch(x, groups)
     keep = 1 - rate
-    mask = torch.cat(
-        [
-            x.new_empty(batch, 1).bernoulli_(keep).expand(batch, length).reshape(-1, 1)
-            for batch, length in groups
-        ]
-    )
-    return x * (mask / keep)
+    masks = [x.new_empty(batch, 1).bernoulli_(keep) for batch, _ in groups]
+    mask = torch.cat([m.expand(-1, n).reshape(-1, 1) for m, (_, n) in zip(masks, groups)])  # (T, 1)
+    sparse = x.is_cpu and not torch.compiler.is_compiling()
+    kept = [(int(m.sum()), n) for m, (_, n) in zip(masks, groups)] if sparse else []
+    if not any(batch for batch, _ in kept):  # each parameter takes part, as distributed models want
+        return x + branch(x, groups) * (mask / keep)
+    rows = mask.squeeze(1).nonzero().squeeze(1)
+    out = branch(x[rows], [group for group in kept if group[0]])
+    return x.index_add(0, rows, out.to(x.dtype), alpha=1 / keep)

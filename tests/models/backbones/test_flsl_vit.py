@@ -114,3 +114,47 @@ def test_pretrained_weights_survive_initialisation(tmp_path):
     model.init_weights()
     for name, value in model.state_dict().items():
         assert torch.equal(value, saved.state_dict()[name]), name
+
+
+def tokens_and_gradients(model, views, seed=3):
+    torch.manual_seed(seed)
+    model.zero_grad()
+    tokens = model.forward_tokens(views)
+    sum(t.pow(2).sum() for t in tokens).backward()
+    return tokens, {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize('rate', [0.5, 0.999])  # at the latter no image is left in a block
+def test_computing_only_the_kept_images_equals_masking_the_dropped_ones(monkeypatch, rate):
+    model = build(drop_path_rate=rate).double().train()
+    views = [torch.randn(b, 3, s, s, dtype=torch.float64) for b, s in ((4, 64), (4, 32), (1, 48))]
+    sparse = tokens_and_gradients(model, views)
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)  # as on a GPU
+    masked = tokens_and_gradients(model, views)
+    torch.testing.assert_close(sparse, masked, rtol=1e-9, atol=1e-9)
+
+
+def kept_for_backward(function) -> list[torch.Tensor]:
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        function()
+    return kept
+
+
+def test_recomputing_blocks_keeps_less_and_changes_nothing():
+    model = build(drop_path_rate=0.5).double().train()
+    views = [torch.randn(4, 3, s, s, dtype=torch.float64) for s in (64, 32)]
+    plain = tokens_and_gradients(model, views)
+    much = sum(x.numel() for x in kept_for_backward(lambda: model.forward_tokens(views)))
+    model.with_cp = True
+    torch.testing.assert_close(tokens_and_gradients(model, views), plain)
+    little = sum(x.numel() for x in kept_for_backward(lambda: model.forward_tokens(views)))
+    assert little < much / 2
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_no_matrix_of_all_token_pairs_is_kept(dtype):
+    model = build(img_size=224, patch_size=8).train()
+    with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
+        kept = kept_for_backward(lambda: model.forward_tokens([torch.randn(1, 3, 224, 224)]))
+    assert max(x.numel() for x in kept) < 784**2
