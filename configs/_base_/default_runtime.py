@@ -4,6 +4,7 @@ custom_imports = dict(imports=['flsl_mm'], allow_failed_imports=False)
 runner_type = 'FLSLRunner'
 
 default_hooks = dict(
+    runtime_info=dict(type='DeferredLogHook'),  # asks the GPU for the losses only to log them
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),

@@ -3,12 +3,14 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 
 from flsl_mm.checkpoint import CheckpointError
+from flsl_mm.engine.hooks import NonFiniteLossHook
 
 STATE = ('state_dict', 'optimizer', 'param_schedulers')
 
@@ -295,6 +297,25 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runn
     with pytest.raises(RuntimeError, match=r'epoch 2, iteration 3 .*: .*epoch_1\.pth'):
         runner.train()
     assert [p.name for p in Path(tiny_config.work_dir).glob('*.pth')] == ['epoch_1.pth']
+
+
+@pytest.mark.parametrize('bad, seen_at', [(2, 4), (4, 5)])
+def test_on_a_gpu_a_late_look_still_names_the_first_bad_iteration(bad, seen_at):
+    """The hook looks after four iterations, or at the end of the epoch."""
+
+    class OnGpu(torch.Tensor):
+        is_cpu = False
+
+    hook = NonFiniteLossHook(gpu_interval=4)
+    runner = SimpleNamespace(epoch=0, iter=0, message_hub=SimpleNamespace(runtime_info={}))
+    seen = 0
+    with pytest.raises(RuntimeError, match=f'iteration {bad + 1} .*loss=nan'):
+        for runner.iter in range(5):
+            value = torch.tensor(float('nan' if runner.iter >= bad else 1)).as_subclass(OnGpu)
+            seen += 1
+            hook.after_train_iter(runner, runner.iter, outputs=dict(loss=value))
+        hook.after_train_epoch(runner)
+    assert seen == seen_at
 
 
 def test_too_few_images_for_a_batch_are_named(make_runner, tiny_config):

@@ -7,7 +7,7 @@ optim_wrapper = dict(
     type='FLSLOptimWrapper',
     constructor='TwoGroupConstructor',  # no weight decay on biases and norms
     precision='auto',  # bfloat16 on GPUs that have it, float16 on others, float32 on a CPU
-    optimizer=dict(type='AdamW'),
+    optimizer=dict(type='AdamW', fused=True),
 )
 
 # Learning rates are for 256 images per optimizer step, and scale with their number.

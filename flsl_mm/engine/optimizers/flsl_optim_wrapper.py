@@ -52,6 +52,10 @@ class FLSLOptimWrapper(OptimWrapper):
         self.device_type = optimizer.param_groups[0]['params'][0].device.type
         self.dtype = self._resolve(precision)
         self.scaler = GradScaler(enabled=self.dtype == torch.float16)
+        if self.dtype == torch.float16:
+            # A fused optimizer would skip a step inside its kernel, and the hooks on the optimizer,
+            # such as the teacher's update, would not know.
+            optimizer._step_supports_amp_scaling = False
 
     def _resolve(self, precision: str) -> torch.dtype:
         if precision not in PRECISIONS:

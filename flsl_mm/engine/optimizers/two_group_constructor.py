@@ -1,5 +1,7 @@
 """Two parameter groups: with and without weight decay."""
 
+import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
@@ -13,6 +15,9 @@ class TwoGroupConstructor(DefaultOptimWrapperConstructor):
     set, which costs the fused optimizers their speed; this one makes two. Parameters without
     gradient (teacher, fixed position embedding) are in neither. The groups carry ``decayed`` so
     that a schedule of the weight decay knows which one it applies to.
+
+    ``fused=True`` in the optimizer's config is dropped, with a warning, where torch has no fused
+    kernel for the device; the updates are the same.
 
     Raises:
         ValueError: ``paramwise_cfg`` is given; the two groups are all there is.
@@ -31,6 +36,16 @@ class TwoGroupConstructor(DefaultOptimWrapperConstructor):
             dict(params=decayed, decayed=True),
             dict(params=others, decayed=False, weight_decay=0.0),
         ]
-        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': groups})
+        optimizer = self._build_optimizer(groups)
         config = {'type': 'OptimWrapper', **self.optim_wrapper_cfg}
         return OPTIM_WRAPPERS.build(config, default_args=dict(optimizer=optimizer))
+
+    def _build_optimizer(self, groups: list[dict]) -> torch.optim.Optimizer:
+        config = {**self.optimizer_cfg, 'params': groups}
+        try:
+            return OPTIMIZERS.build(config)
+        except RuntimeError as error:
+            if not config.pop('fused', False):
+                raise
+            MMLogger.get_current_instance().warning(f'no fused optimizer: {error}')
+            return OPTIMIZERS.build(config)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -75,3 +77,23 @@ def test_bfloat16_runs_the_backbone_in_bfloat16(build_flsl):
     with wrapper.optim_context(model):
         model.loss([torch.randn(2, 3, 64, 64)] * 2)
     assert seen == [torch.bfloat16]
+
+
+def test_a_fused_optimizer_falls_back_where_there_is_none(monkeypatch):
+    from flsl_mm.engine.optimizers import two_group_constructor
+
+    class Old(torch.optim.AdamW):
+        def __init__(self, params, fused=False, **kwargs) -> None:
+            if fused:
+                raise RuntimeError('`fused=True` requires all the params to be on a GPU')
+            super().__init__(params, **kwargs)
+
+    said = []
+    logger = SimpleNamespace(warning=said.append)
+    getter = SimpleNamespace(get_current_instance=lambda: logger)
+    monkeypatch.setattr(two_group_constructor, 'MMLogger', getter)
+    config = dict(optimizer=dict(type=Old, lr=1e-3, fused=True))
+    wrapper = TwoGroupConstructor(config)(torch.nn.Linear(2, 2))
+    assert isinstance(wrapper.optimizer, Old) and len(said) == 1
+    with pytest.raises(RuntimeError, match='requires'):
+        Old([torch.nn.Parameter(torch.ones(1))], fused=True)

@@ -1,0 +1,43 @@
+"""Losses reach the log without a wait in every iteration."""
+
+from typing import Any
+
+import torch
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import Tensor
+
+
+@HOOKS.register_module()
+class DeferredLogHook(RuntimeInfoHook):
+    """mmengine's bookkeeping of a run, that reads the losses only when they are logged.
+
+    mmengine's own asks a GPU for every value of every iteration, and each time waits until the GPU
+    has caught up. This one keeps the tensors until the logger is due, and fetches all of them at
+    once. The log is the same. Stands in for ``runtime_info`` in ``default_hooks``.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[dict[str, Tensor]] = []
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Keep the values of this iteration; pass on all of them if they are to be logged now."""
+        self._pending.append({name: value.detach() for name, value in (outputs or {}).items()})
+        intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        if (
+            any(self.every_n_inner_iters(batch_idx, interval) for interval in intervals)
+            or self.end_of_epoch(runner.train_dataloader, batch_idx)
+            or self.is_last_train_iter(runner)
+        ):
+            self._flush(runner)
+
+    def _flush(self, runner: Runner) -> None:
+        names = [f'train/{name}' for outputs in self._pending for name in outputs]
+        tensors = [value for outputs in self._pending for value in outputs.values()]
+        self._pending.clear()
+        if tensors:
+            for name, value in zip(names, torch.stack([t.double() for t in tensors]).tolist()):
+                runner.message_hub.update_scalar(name, value)

@@ -1,0 +1,50 @@
+"""The log with losses fetched late, against mmengine's own."""
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from mmengine.hooks import Hook
+
+
+@pytest.mark.parametrize('interval', [2])
+def test_the_log_is_mmengines(make_runner, tiny_config, interval):
+    logs = []
+    for hook in ('DeferredLogHook', 'RuntimeInfoHook'):
+        runner = make_runner(
+            tiny_config,
+            work_dir=f'{tiny_config.work_dir}/{hook}',
+            **{
+                'default_hooks.runtime_info': dict(type=hook),
+                'default_hooks.logger.interval': interval,
+                'default_hooks.checkpoint.interval': -1,
+                'train_dataloader.batch_size': 4,
+            },
+        )
+        runner.train()
+        [path] = Path(runner.work_dir).glob('*/vis_data/scalars.json')
+        logs.append([json.loads(line) for line in path.read_text().splitlines()])
+    deferred, direct = logs
+    assert len(deferred) == len(direct) > 0
+    machine = {'time', 'data_time', 'images_per_second', 'memory'}
+    for left, right in zip(deferred, direct):
+        assert left.keys() == right.keys()
+        for name in left.keys() - machine:
+            assert left[name] == pytest.approx(right[name], rel=1e-6), name
+
+
+def test_losses_are_fetched_when_they_are_logged_and_not_before(make_runner, tiny_config):
+    class Spy(Hook):
+        priority = 'LOWEST'
+        fetched: ClassVar[list[int]] = []
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            history = runner.message_hub.log_scalars.get('train/loss')
+            self.fetched.append(0 if history is None else len(history.data[0]))
+
+    overrides = {'default_hooks.logger.interval': 2, 'train_dataloader.batch_size': 4}
+    runner = make_runner(tiny_config, **overrides, **{'train_cfg.max_epochs': 2})
+    runner.register_hook(Spy())
+    runner.train()
+    assert Spy.fetched == [0, 2, 3, 3, 5, 6]  # two epochs of three iterations
