@@ -1,7 +1,7 @@
 r"""Speed and memory of a detector's backbone, forward and backward, against its plain twin.
 
 The plain twin has the same weights and results, but holds the attention matrices in memory. Both
-run one after the other, in processes of their own. The last line is JSON.
+run in turns, in processes of their own. The last line is JSON.
 
 Example:
     python tools/analysis_tools/benchmark_backbone.py \
@@ -11,10 +11,9 @@ Example:
 import argparse
 import json
 import os
-import resource
-import subprocess
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -22,8 +21,10 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from plain_step import use_plain_attention  # noqa: E402
+from torch import Tensor  # noqa: E402
 
+from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
 from flsl_mm.models.backbones import relative_attention  # noqa: E402
 
 VARIANTS = ('fast', 'plain')
@@ -41,7 +42,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--warmup', type=int, default=1, help='steps before them')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
-    parser.add_argument('--variant', choices=VARIANTS, help='measure only this one')
     args = parser.parse_args()
     if not os.path.isfile(args.config):
         parser.error(f'there is no config file {args.config}')
@@ -58,80 +58,59 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor
     return logits.softmax(dim=-1) @ v
 
 
-def plain_attention(
-    query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0, **kwargs
-) -> Tensor:
-    """``scaled_dot_product_attention`` with the N x N matrix in memory."""
-    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return logits.softmax(dim=-1) @ value
-
-
-def make_plain(backbone: nn.Module) -> None:
-    """Turn the backbone into its plain twin; for the rest of the process."""
-    relative_attention.attend_relative = attend_plainly
-    for layer in backbone.layers:
-        layer.attn.scaled_dot_product_attention = plain_attention
-
-
-def measure(args: argparse.Namespace) -> dict[str, float]:
-    """Images per second, milliseconds per step and peak memory of one variant."""
+def build_step(args: argparse.Namespace, variant: str) -> Callable[[], None]:
+    """Forward and backward of one variant, to be called again and again."""
     torch.manual_seed(0)
     cfg = Config.fromfile(args.config).model.backbone
     cfg.pop('init_cfg', None)
     backbone = MODELS.build(cfg).to(args.device).train()
-    if args.variant == 'plain':
-        make_plain(backbone)
+    if variant == 'plain':
+        relative_attention.attend_relative = attend_plainly  # for the rest of the process
+        use_plain_attention(backbone)
     images = torch.randn(args.batch_size, 3, *args.size, device=args.device)
-    on_gpu = args.device.startswith('cuda')
+    autocast = partial(
+        torch.autocast,
+        args.device.split(':')[0],
+        torch.bfloat16,
+        enabled=args.dtype == 'bfloat16',
+    )
 
     def step() -> None:
-        with torch.autocast(
-            args.device.split(':')[0], torch.bfloat16, enabled=args.dtype == 'bfloat16'
-        ):
+        with autocast():
             loss = sum(level.float().mean() for level in backbone(images))
         loss.backward()
         backbone.zero_grad(set_to_none=True)
-        if on_gpu:
-            torch.cuda.synchronize()
 
-    for _ in range(args.warmup):
-        step()
-    start = time.perf_counter()
-    for _ in range(args.steps):
-        step()
-    seconds = (time.perf_counter() - start) / args.steps
-    peak = (
-        torch.cuda.max_memory_allocated()
-        if on_gpu
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
-    return dict(
-        images_per_second=args.batch_size / seconds,
-        step_ms=seconds * 1e3,
-        peak_memory_gib=peak / 2**30,
-    )
+    return step
 
 
 def main() -> None:
-    """Measure one variant, or compare both."""
+    """Measure both, compare and print."""
     args = parse_args()
-    if args.variant:
-        print(json.dumps(measure(args)))
-        return
-    found = {}
-    for name in VARIANTS:
-        command = [sys.executable, *sys.argv, f'--variant={name}']
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        found[name] = json.loads(output.splitlines()[-1])
-        print(f'{name:5}', ' '.join(f'{k}={v:.3f}' for k, v in found[name].items()), flush=True)
+    try:
+        found = measure_in_turns(
+            partial(build_step, args),
+            VARIANTS,
+            args.steps,
+            args.warmup,
+            args.device,
+            args.batch_size,
+        )
+    except RuntimeError as error:
+        sys.exit(f'benchmark_backbone.py: error: {error}')
+    for name, values in found.items():
+        print(f'{name:5}', '  '.join(f'{k} {v:.3f}' for k, v in values.items()))
     fast, plain = found['fast'], found['plain']
     comparison = dict(
         plain=plain,
         speedup=fast['images_per_second'] / plain['images_per_second'],
         memory_ratio=fast['peak_memory_gib'] / plain['peak_memory_gib'],
-        device=args.device,
+        device=torch.cuda.get_device_name() if args.device.startswith('cuda') else args.device,
+        threads=torch.get_num_threads(),
         dtype=args.dtype,
     )
+    if 'cpu_ms' in fast:
+        comparison['cpu_time_ratio'] = fast['cpu_ms'] / plain['cpu_ms']
     print(json.dumps({**fast, **comparison}))
 
 

@@ -1,0 +1,108 @@
+"""The benchmark of the pretraining step, and the plain twin that it compares with."""
+
+import copy
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+
+@pytest.fixture
+def plain_step(project_root, monkeypatch):
+    monkeypatch.syspath_prepend(str(project_root / 'tools/analysis_tools'))
+    import plain_step
+
+    return plain_step
+
+
+@pytest.fixture
+def tool(project_root, plain_step):
+    path = project_root / 'tools/analysis_tools/benchmark_pretrain.py'
+    spec = importlib.util.spec_from_file_location('benchmark_pretrain', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def config(tiny_config, tmp_path):
+    tiny_config.dump(str(tmp_path / 'tiny.py'))
+    return tmp_path / 'tiny.py'
+
+
+def test_the_plain_twin_of_attention_has_the_same_results(plain_step):
+    q, k, v = torch.randn(3, 2, 3, 12, 8, dtype=torch.float64)
+    expected = F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(plain_step.plain_attention(q, k, v), expected)
+
+
+def test_four_plain_steps_give_the_weights_of_four_of_ours(plain_step, build_flsl):
+    torch.manual_seed(0)
+    init_default_scope('mmpretrain')
+    ours = build_flsl(head=dict(loss_weights=dict(volume=50.0)))  # large enough to be clipped
+    ours.init_weights()
+    ours.double().train()
+    twin = copy.deepcopy(ours)
+    before = copy.deepcopy(ours.state_dict())
+    wrapper = build_optim_wrapper(
+        ours,
+        dict(
+            type='FLSLOptimWrapper',
+            constructor='TwoGroupConstructor',
+            optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.1, fused=True),
+            clip_grad=dict(max_norm=0.01),
+        ),
+    )
+    wrapper.optimizer.register_step_post_hook(lambda *_: ours.update_teacher())
+    step = plain_step.PlainStep(twin, lr=1e-3, weight_decay=0.1, max_norm=0.01)
+    for _ in range(4):
+        views = [torch.randn(2, 3, size, size).double() for size in (128, 128, 64, 64)]
+        loss, _ = ours.parse_losses(ours.loss(views))
+        wrapper.update_params(loss)
+        assert step(views) == pytest.approx(loss.item(), rel=1e-10)
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, twin.state_dict()[name], rtol=1e-8, atol=1e-10, msg=name)
+    moved = [n for n, v in ours.state_dict().items() if not torch.equal(v, before[n])]
+    assert any(name.startswith('teacher.') for name in moved)
+
+
+def test_the_last_line_compares_with_the_twin_and_with_dino(project_root, config):
+    tool = str(project_root / 'tools/analysis_tools/benchmark_pretrain.py')
+    options = '--device=cpu --batch-size=2 --steps=1 --warmup=0 --dtype=bfloat16'.split()
+    command = [sys.executable, tool, str(config), *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(result.stdout.splitlines()[-1])
+    keys = {'images_per_second', 'step_ms', 'peak_memory_gib'}
+    assert keys <= found.keys() and keys <= found['plain'].keys() and keys <= found['dino'].keys()
+    assert found['speedup']['dino'] == pytest.approx(
+        found['images_per_second'] / found['dino']['images_per_second']
+    )
+    assert found['images_per_second'] == pytest.approx(2e3 / found['step_ms'])
+
+
+def test_a_profile_divides_the_step_and_writes_a_trace(tool, config, tmp_path, monkeypatch, capsys):
+    trace = tmp_path / 'trace.json'
+    arguments = f'tool {config} --device=cpu --batch-size=2 --steps=1 --warmup=0 --profile={trace}'
+    monkeypatch.setattr(sys, 'argv', arguments.split())
+    tool.main()
+    output = capsys.readouterr().out
+    found = json.loads(output.splitlines()[-1])
+    parts = found['parts_ms']
+    assert sum(parts.values()) == pytest.approx(found['step_ms'])
+    assert all(parts[name] > 0 for name in parts)
+    names = {event.get('name') for event in json.loads(trace.read_text())['traceEvents']}
+    assert {'data wait', 'views', 'backbone', 'neck', 'head', 'losses', 'EMA'} <= names
+    assert 'data wait' in output
+
+
+def test_other_models_are_refused(tool, project_root, monkeypatch):
+    config = str(project_root / 'configs/pretrain/dino_vits16_300e.py')
+    monkeypatch.setattr(sys, 'argv', ['tool', config])
+    with pytest.raises(SystemExit, match='is not a pretraining with FLSL'):
+        tool.main()

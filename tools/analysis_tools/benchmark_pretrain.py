@@ -1,0 +1,207 @@
+r"""Speed and memory of a pretraining step, against its plain twin and against DINO.
+
+The step is all that happens between two batches: forward, backward, clipping, optimizer and
+teacher. It trains on random views that are on the device already; how fast real ones come,
+`benchmark_dataloader.py` measures. The plain twin (`plain_step.py`) has the same losses and
+updates, with every attention matrix in memory and a loop over the parameters. DINO has the same
+network and views, and its own head. All run in turns, in processes of their own; the last line is
+JSON. With --profile, the parts of real training steps instead, from the config's images.
+
+Example:
+    python tools/analysis_tools/benchmark_pretrain.py configs/pretrain/flsl_vits16_300e.py \
+        --batch-size 16 --steps 5 --device cpu --dtype bfloat16
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+
+# Before torch is imported: see tools/train.py.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import torch  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.optim import OptimWrapper, build_optim_wrapper  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from mmpretrain.registry import MODELS  # noqa: E402
+from plain_step import PlainStep  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from flsl_mm.data_error import DataError  # noqa: E402
+from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
+from flsl_mm.engine.json_file import write_json  # noqa: E402
+from flsl_mm.engine.profiling import print_parts, profile_training  # noqa: E402
+
+VARIANTS = ('flsl', 'plain', 'dino')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config of an FLSL pretraining')
+    parser.add_argument('--batch-size', type=int, default=16, metavar='N')
+    parser.add_argument('--steps', type=int, default=5, help='measured steps of each variant')
+    parser.add_argument('--warmup', type=int, default=2, help='steps before them')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
+    parser.add_argument(
+        '--variants', nargs='+', choices=VARIANTS, default=VARIANTS, help='the first is compared'
+    )
+    parser.add_argument(
+        '--profile',
+        metavar='FILE',
+        help='write a torch trace of one step (for chrome://tracing) and print where time goes',
+    )
+    parser.add_argument('--data-root', help="images for --profile, instead of the config's")
+    parser.add_argument('--out', metavar='FILE', help='write the JSON to this file too')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    args = parser.parse_args()
+    if not os.path.isfile(args.config):
+        parser.error(f'there is no config file {args.config}')
+    if min(args.batch_size, args.steps) < 1 or args.warmup < 0:
+        parser.error('--batch-size and --steps must be positive, --warmup not negative')
+    return args
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config, made ready for any device and without pretrained weights."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    if cfg.model.get('type') != 'FLSL':
+        sys.exit(f'benchmark_pretrain.py: error: {args.config} is not a pretraining with FLSL')
+    cfg.model.backbone.pop('init_cfg', None)  # the speed does not depend on the weights
+    cfg.optim_wrapper.precision = args.dtype
+    return cfg
+
+
+def make_views(cfg: dict, batch_size: int, device: str) -> list[Tensor]:
+    """Random normalised views (B, 3, H, W) of the sizes that a data preprocessor's config asks for.
+
+    Args:
+        cfg: Config of the ``MultiViewPreprocessor``.
+        batch_size: Images B.
+        device: Where they go.
+
+    Returns:
+        list[Tensor]: Teacher, student and local views.
+    """
+    sizes = [cfg['student_view']['size']] * 2 * cfg.get('num_teacher_views', 1)
+    if local := cfg.get('local_views'):
+        sizes += [local['size']] * local['number']
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(batch_size, 3, size, size) for size in sizes]
+    return [torch.randn(shape, generator=generator).to(device) for shape in shapes]
+
+
+def build_model(model_cfg: dict, device: str) -> nn.Module:
+    """A randomly initialised model in training mode."""
+    torch.manual_seed(0)
+    MMLogger.get_instance('mmengine', log_level='WARNING')  # it lists every parameter
+    init_default_scope('mmpretrain')
+    model = MODELS.build(model_cfg)
+    model.init_weights()
+    return model.to(device).train()
+
+
+def build_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
+    """The optimizer, which moves the teacher after every step."""
+    wrapper = build_optim_wrapper(model, optim_cfg)
+    wrapper.optimizer.register_step_post_hook(lambda *_: model.update_teacher())
+    return wrapper
+
+
+def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
+    """The step of one variant, to be called again and again."""
+    cfg = read_config(args)
+    views = make_views(cfg.model.data_preprocessor, args.batch_size, args.device)
+    if variant == 'dino':
+        channels = cfg.model.head.in_channels
+        cfg.model.update(type='DINO', neck=None)
+        cfg.model.head = dict(type='DINOHead', in_channels=channels)
+    model = build_model(cfg.model, args.device)
+    if variant == 'plain':
+        adamw, clip = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.clip_grad
+        step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
+        return partial(step, views, getattr(torch, args.dtype))
+    wrapper = build_optimizer(model, cfg.optim_wrapper)
+
+    def step() -> None:
+        with wrapper.optim_context(model):
+            losses = model(views, mode='loss')
+        wrapper.update_params(model.parse_losses(losses)[0])
+
+    return step
+
+
+def compare(args: argparse.Namespace) -> dict:
+    """Measure the variants in turns, and print them."""
+    build = partial(build_step, args)
+    sizes = (args.steps, args.warmup, args.device, args.batch_size)
+    found = measure_in_turns(build, args.variants, *sizes)
+    for name, values in found.items():
+        print(f'{name:6}', '  '.join(f'{key} {value:.3f}' for key, value in values.items()))
+    first = found.pop(args.variants[0])
+    ratios = dict(
+        speedup='images_per_second', memory_ratio='peak_memory_gib', cpu_time_ratio='cpu_ms'
+    )
+    return {
+        **first,
+        **found,
+        **{
+            ratio: {name: first[key] / values[key] for name, values in found.items()}
+            for ratio, key in ratios.items()
+            if key in first
+        },
+    }
+
+
+def profile(args: argparse.Namespace) -> dict:
+    """Take real training steps apart, and print the parts."""
+    cfg = read_config(args)
+    loader = cfg.train_dataloader
+    loader.batch_size = args.batch_size
+    if args.data_root:
+        loader.dataset.data_root = args.data_root
+    model = build_model(cfg.model, args.device)
+    wrapper = build_optimizer(model, cfg.optim_wrapper)
+    parts = profile_training(
+        model, wrapper, loader, args.steps, args.warmup, args.device, trace=args.profile
+    )
+    print_parts(parts)
+    seconds = sum(parts.values())
+    return dict(
+        images_per_second=args.batch_size / seconds,
+        step_ms=1e3 * seconds,
+        parts_ms={name: 1e3 * value for name, value in parts.items()},
+        trace=args.profile,
+    )
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    args = parse_args()
+    read_config(args)
+    try:
+        result = profile(args) if args.profile else compare(args)
+    except (RuntimeError, DataError) as error:
+        sys.exit(f'benchmark_pretrain.py: error: {error}')
+    on_gpu = args.device.startswith('cuda')
+    result.update(
+        batch_size=args.batch_size,
+        device=torch.cuda.get_device_name(args.device) if on_gpu else args.device,
+        threads=torch.get_num_threads(),
+        dtype=args.dtype,
+    )
+    if args.out:
+        write_json(args.out, result)
+    print(json.dumps(result))
+
+
+if __name__ == '__main__':
+    main()
