@@ -1,0 +1,4 @@
+# The teacher's logits are centred as in DINO.
+_base_ = ['../../pretrain/flsl_vits16_100e.py']
+
+model = dict(head=dict(teacher_norm='centering'))

@@ -1,0 +1,112 @@
+"""A training run by a tool, found again in its folder."""
+
+import json
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..data_error import DataError
+from .json_file import write_json
+from .run_tool import run_tool
+
+STATE = 'run_state.json'
+
+
+class TrainingRun:
+    """A config with overrides, trained by ``tools/train.py`` to its last epoch.
+
+    Args:
+        config: Any config that counts epochs.
+        work_dir: Folder of the run, for one set of overrides only.
+        cfg_options: Overrides of the config.
+
+    Attributes:
+        name: Name of the folder.
+        checkpoint: The final one.
+        state: What is remembered in the folder: ``cfg_options``, ``train_seconds`` and what
+            subclasses add.
+
+    Raises:
+        DataError: The folder holds a run with other overrides, or an override does not fit.
+    """
+
+    def __init__(self, config: Path, work_dir: Path, cfg_options: Mapping[str, Any]) -> None:
+        self.config = config
+        self.work_dir = work_dir
+        self.name = work_dir.name
+        self.cfg_options = dict(sorted(cfg_options.items()))
+        cfg = Config.fromfile(config)
+        try:
+            cfg.merge_from_dict(self.cfg_options)
+        except (TypeError, KeyError, IndexError) as error:
+            raise DataError(f'--cfg-options do not fit {config}: {error}') from error
+        self.checkpoint = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+        self.state: dict[str, Any] = dict(cfg_options=as_json(self.cfg_options))
+        file = work_dir / STATE
+        if file.is_file():
+            found = json.loads(file.read_text())
+            if found['cfg_options'] != self.state['cfg_options']:
+                raise DataError(
+                    f'{work_dir} holds a run with other options ({found["cfg_options"]}): '
+                    'give another --work-dir'
+                )
+            self.state = found
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is trained to the end."""
+        return zipfile.is_zipfile(self.checkpoint)
+
+    def arguments(self) -> list[str]:
+        """Arguments of ``tools/train.py``."""
+        return [
+            str(self.config),
+            f'--work-dir={self.work_dir}',
+            '--resume',
+            *self.option_arguments(),
+        ]
+
+    def option_arguments(self) -> list[str]:
+        """The overrides as arguments of a tool."""
+        options = [f'{key}={_as_argument(value)}' for key, value in self.cfg_options.items()]
+        return ['--cfg-options', *options] if options else []
+
+    def train(self, command: Sequence[str], title: str) -> None:
+        """Train, or continue to.
+
+        Args:
+            command: Runs ``tools/train.py`` with :meth:`arguments`.
+            title: Put before what is shown.
+
+        Raises:
+            DataError: Training failed, or left no final checkpoint.
+        """
+        self.remember()
+        start = time.monotonic()
+        run_tool(command, self.work_dir / 'train_output.log', title)
+        if not self.finished:
+            raise DataError(f'{title}: training left no {self.checkpoint}')
+        before = self.state.get('train_seconds', 0.0)
+        self.remember(train_seconds=before + time.monotonic() - start)
+
+    def remember(self, **found: Any) -> None:
+        """Add to the state, and write it."""
+        self.state.update(found)
+        write_json(self.work_dir / STATE, self.state)
+
+
+def as_json(value: Any) -> Any:
+    """A value as it comes back from a JSON file: a tuple has become a list."""
+    return json.loads(json.dumps(value))
+
+
+def _as_argument(value: Any) -> str:
+    """A value as ``--cfg-options`` reads it."""
+    if isinstance(value, (list, tuple)):
+        left, right = '[]' if isinstance(value, list) else '()'
+        return left + ','.join(map(_as_argument, value)) + right
+    return str(value)

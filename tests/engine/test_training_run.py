@@ -1,0 +1,89 @@
+import argparse
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from mmengine.config import DictAction
+
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.run_tool import run_tool, train_command
+from flsl_mm.engine.training_run import TrainingRun
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    path = tmp_path / 'config.py'
+    path.write_text('train_cfg = dict(max_epochs=3)\nscale = (0.5, 1.0)\n')
+    return path
+
+
+def finish(run: TrainingRun) -> list[str]:
+    """A command that leaves a checkpoint, as training does."""
+    code = f'import zipfile; zipfile.ZipFile({str(run.checkpoint)!r}, "w").writestr("a", "b")'
+    return [sys.executable, '-c', code]
+
+
+def test_a_run_is_finished_when_its_last_epoch_is_on_disk(config, tmp_path):
+    run = TrainingRun(config, tmp_path / 'run', {'train_cfg.max_epochs': 2})
+    assert not run.finished
+    run.train(finish(run), 'a title')
+    assert run.finished and run.checkpoint.name == 'epoch_2.pth'
+    assert TrainingRun(config, run.work_dir, run.cfg_options).state['train_seconds'] > 0
+
+
+def test_a_half_written_checkpoint_does_not_count(config, tmp_path):
+    run = TrainingRun(config, tmp_path / 'run', {})
+    run.work_dir.mkdir()
+    run.checkpoint.write_bytes(b'PK')
+    assert not run.finished
+    with zipfile.ZipFile(run.checkpoint, 'w') as file:
+        file.writestr('a', 'b')
+    assert run.finished
+
+
+def test_a_folder_is_used_for_one_set_of_options(config, tmp_path):
+    options = {'scale': (0.2, 1.0)}
+    run = TrainingRun(config, tmp_path / 'run', options)
+    run.train(finish(run), 'a title')
+    TrainingRun(config, tmp_path / 'run', options)
+    with pytest.raises(DataError, match='holds a run with other options .*another --work-dir'):
+        TrainingRun(config, tmp_path / 'run', {})
+
+
+def test_options_reach_the_tool_as_they_were_given(config, tmp_path):
+    options = dict(a=1, b=0.5, c='text', d=[1, 2], e=((1, 2), (3, 4)), f=None, g=True)
+    arguments = TrainingRun(config, tmp_path, options).option_arguments()
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parsed = parser.parse_args(arguments).cfg_options
+    assert {k: parsed[k] for k in 'abcfg'} == {k: options[k] for k in 'abcfg'}
+    assert parsed['d'] == [1, 2] and [list(x) for x in parsed['e']] == [[1, 2], [3, 4]]
+
+
+def test_options_that_do_not_fit_are_named(config, tmp_path):
+    with pytest.raises(DataError, match='--cfg-options do not fit .*config.py'):
+        TrainingRun(config, tmp_path, {'train_cfg.max_epochs.deeper': 1})
+
+
+def test_a_tool_that_fails_is_named_with_its_last_line(config, tmp_path):
+    run = TrainingRun(config, tmp_path / 'run', {})
+    code = "print('INFO - Epoch(train) [1]'); raise SystemExit('no such folder')"
+    with pytest.raises(DataError, match=r'the title failed: no such folder \(all of it in .*log\)'):
+        run.train([sys.executable, '-c', code], 'the title')
+    with pytest.raises(DataError, match='left no .*epoch_3.pth'):
+        run.train([sys.executable, '-c', ''], 'the title')
+
+
+def test_lines_of_training_are_shown_with_the_title(tmp_path, capsys):
+    code = "print('date - INFO - Epoch(train) [1]'); print('other')"
+    run_tool([sys.executable, '-c', code], tmp_path / 'log', '[1/2] name')
+    assert capsys.readouterr().out == '[1/2] name: Epoch(train) [1]\n'
+    assert 'other' in (tmp_path / 'log').read_text()
+
+
+def test_several_processes_take_the_launch_script():
+    tools = Path('tools')
+    assert train_command(tools, ['a.py', '--resume'])[1:] == ['tools/train.py', 'a.py', '--resume']
+    several = ['bash', 'tools/dist_train.sh', 'a.py', '4', '--resume']
+    assert train_command(tools, ['a.py', '--resume'], 4) == several

@@ -1,0 +1,135 @@
+"""Sweeps of small networks on drawn scenes."""
+
+import importlib.util
+import json
+
+import pytest
+
+from flsl_mm.data_error import DataError
+from flsl_mm.datasets.scenes import write_imagenet
+
+LEAF = """_base_ = [{base!r}]
+model = dict(head=dict(num_prototypes={number}))
+"""
+TABLES = """
+prototypes:
+  title: Number of prototypes
+  axis: K
+  cells:
+    - {label: '8', config: prototypes/k8.py, reported: 12.5}
+    - {label: '16', config: prototypes/k16.py}
+"""
+# A network that is trained in a moment.
+OPTIONS = (
+    *('model.backbone.arch.embed_dims=16', 'model.backbone.arch.num_layers=1'),
+    *('model.backbone.arch.num_heads=2', 'model.backbone.img_size=32', 'model.head.in_channels=16'),
+    *('model.data_preprocessor.student_view.size=32', 'train_dataloader.num_workers=0'),
+    *('train_dataloader.dataset.pipeline.1.size=32', 'train_dataloader.batch_size=6'),
+    *('train_cfg.max_epochs=1', 'default_hooks.frozen_evaluation.tasks=[]'),
+)
+KNN = ('ks=[3]', 'resize=48', 'crop=48', 'num_workers=0', 'num_shuffles=1')
+
+
+@pytest.fixture(scope='module')
+def sweep_tool(project_root):
+    path = project_root / 'tools/analysis_tools/sweep.py'
+    spec = importlib.util.spec_from_file_location('sweep', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def arguments(project_root, tmp_path) -> list[str]:
+    """A table of two networks on twelve scenes."""
+    base = str(project_root / 'configs/pretrain/flsl_vit-tiny_demo.py')
+    folder = tmp_path / 'ablations/prototypes'
+    folder.mkdir(parents=True)
+    for number in (8, 16):
+        (folder / f'k{number}.py').write_text(LEAF.format(base=base, number=number))
+    (tmp_path / 'ablations/tables.yml').write_text(TABLES)
+    write_imagenet(tmp_path / 'imagenet', num_train=12, num_val=6, side=48)
+    return [
+        *(str(folder), f'--data-root={tmp_path / "imagenet"}', f'--work-dir={tmp_path / "runs"}'),
+        *('--device=cpu', '--knn-options', *KNN, '--cfg-options', *OPTIONS),
+    ]
+
+
+def test_a_sweep_trains_evaluates_and_is_repeated_without_work(
+    sweep_tool, arguments, tmp_path, capsys, monkeypatch
+):
+    assert sweep_tool.main(arguments) == 0
+    first = capsys.readouterr().out
+    assert '2 networks, 2 of them to be trained' in first and 'about 0.0 min left' in first
+    table = [line.split() for line in first.splitlines() if line[:8] in ('K       ', 'reported')]
+    assert table == [['K', '8', '16'], ['reported', '12.5', '-']]
+    content = json.loads((tmp_path / 'runs/sweep.json').read_text())
+    cells = content['tables']['prototypes']['cells']
+    assert [cell['reported'] for cell in cells] == [12.5, None]
+    for cell in cells:
+        assert 0 <= cell['measured'] <= 100 and cell['measured'] == cell['knn']['top1_k3']
+        shown = next(line for line in first.splitlines() if line.startswith('measured'))
+        assert f'{cell["measured"]:.1f}' in shown
+
+    monkeypatch.setattr(sweep_tool.SweepRun, 'train', None)  # nothing is trained again,
+    monkeypatch.setattr('flsl_mm.engine.sweep_run.build_vit', None)  # nor evaluated
+    assert sweep_tool.main(arguments) == 0
+    again = capsys.readouterr().out
+    assert '2 networks, 0 of them to be trained' in again
+    start = '\nNumber of prototypes'
+    assert again[again.index(start) :] == first[first.index(start) :]
+
+    assert sweep_tool.main([*arguments, 'optim_wrapper.optimizer.lr=1']) == 2
+    assert 'holds a run with other options' in capsys.readouterr().err
+
+
+def test_a_network_that_fails_does_not_stop_the_others(sweep_tool, arguments, capsys, monkeypatch):
+    seen = []
+
+    def fail(run, command, title) -> None:
+        seen.append(run.name)
+        raise DataError(f'{title} failed: out of memory')
+
+    monkeypatch.setattr(sweep_tool.SweepRun, 'train', fail)
+    assert sweep_tool.main(arguments) == 2
+    assert seen == ['k8', 'k16']
+    captured = capsys.readouterr()
+    assert '2 of 2 networks failed: [1/2] k8 failed: out of memory' in captured.err
+    assert 'reported  12.5' in captured.out
+
+
+def test_a_dry_run_prints_commands_and_the_reported_figures(
+    sweep_tool, arguments, tmp_path, capsys
+):
+    assert sweep_tool.main([arguments[0], '--dry-run', '--gpus=4', *arguments[1:]]) == 0
+    out = capsys.readouterr().out
+    commands = [line for line in out.splitlines() if line.startswith('bash ')]
+    assert len(commands) == 2
+    assert 'dist_train.sh' in commands[0] and f'{arguments[0]}/k8.py 4 --work-dir=' in commands[0]
+    assert 'train_cfg.max_epochs=1' in commands[0] and '12.5' in out
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_slurm_lines_start_the_same_runs(sweep_tool, arguments, tmp_path, capsys):
+    slurm = ['--slurm', 'gpu', '--gpus=8', *arguments[1:]]
+    assert sweep_tool.main([arguments[0], *slurm]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('env ')]
+    assert len(lines) == 2
+    assert lines[1].startswith('env GPUS=8 ') and 'slurm_train.sh gpu k16 ' in lines[1]
+    assert not (tmp_path / 'runs/k8').exists()
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda a: ['nowhere', *a[1:]], 'nowhere is no folder of ablations'),
+        (lambda a: [a[0], '--data-root=nowhere', *a[2:]], 'nowhere'),
+        (lambda a: [*a[: a.index('--knn-options') + 1], 'kk=3', *a[-12:]], 'kk'),
+    ],
+)
+def test_what_is_wrong_is_one_line_before_any_training(
+    sweep_tool, arguments, capsys, change, message
+):
+    assert sweep_tool.main(change(arguments)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert 'error: ' in error and message in error
