@@ -3,12 +3,13 @@
 import importlib.util
 import json
 import os
-import subprocess
-import sys
+import socket
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 
 from flsl_mm.models import FLSLVisionTransformer
 
@@ -77,25 +78,31 @@ def test_errors_are_one_line(eval_knn, checkpoint, imagenet_boxes, arguments, me
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_two_processes_print_what_one_prints(
-    eval_knn, project_root, checkpoint, imagenet_boxes, tmp_path
-):
+def work(rank: int, port: int, eval_knn, arguments: list[str], out: str) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(
+        MASTER_ADDR='localhost', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE='2'
+    )
+    with Path(f'{out}.{rank}').open('w') as text, redirect_stdout(text):
+        assert eval_knn([*arguments, out, '--launcher', 'pytorch']) == 0
+
+
+def test_two_processes_print_what_one_prints(eval_knn, checkpoint, imagenet_boxes, tmp_path):
     arguments = [checkpoint, '--data-root', str(imagenet_boxes), *SMALL, '--batch-size', '5']
     arguments += ['--ks', '3', '1', '--cache-dir', '', '--out']
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     assert eval_knn([*arguments, str(tmp_path / 'one')]) == 0
     torch.set_num_threads(threads)
-    python_path = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
-    env = dict(os.environ, PYTHONPATH=python_path, OMP_NUM_THREADS='1')
-    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    tool = [str(project_root / 'tools/eval_knn.py'), *arguments, str(tmp_path / 'two')]
-    command = [sys.executable, *torchrun, *tool, '--launcher', 'pytorch']
-    result = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count('top1_k3') == 1
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    args = (port, eval_knn, arguments, str(tmp_path / 'two'))
+    mp.start_processes(work, args, nprocs=2, start_method='fork')
     one, two = (json.loads((tmp_path / name).read_text())['results'] for name in ('one', 'two'))
     assert one == two
+    tables = [(tmp_path / f'two.{rank}').read_text().count('top1_k3') for rank in range(2)]
+    assert tables == [1, 0]
 
 
 def test_chance_on_real_images_is_far_above_one_in_the_number_of_classes(

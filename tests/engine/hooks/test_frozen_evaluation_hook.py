@@ -3,16 +3,17 @@
 import json
 import os
 import random
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 
 from flsl_mm.datasets.scenes import write_ade20k
 from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
+from flsl_mm.models import build_vit
 from flsl_mm.registry import FROZEN_TASKS
 
 STATE = ('state_dict', 'optimizer', 'param_schedulers')
@@ -265,33 +266,35 @@ def test_pretraining_on_imagenet_with_boxes_is_evaluated_by_default(
             assert 0 < entry[network]['knn']['top1_k3'] <= 100
 
 
-def test_two_processes_evaluate_together(config, imagenet_boxes, tmp_path, project_root):
+def work(rank: int, port: int, make_runner, cfg) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(
+        MASTER_ADDR='localhost',
+        MASTER_PORT=str(port),
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+    )
+    make_runner(cfg, launcher='pytorch').train()
+
+
+def test_two_processes_evaluate_together(make_runner, config, imagenet_boxes, tmp_path):
     """Real training in two processes, against the evaluation of its checkpoint in one."""
-    config.merge_from_dict(hook(KNN, networks=['teacher']))
     config.merge_from_dict(
         {
+            **hook(KNN, networks=['teacher']),
             'train_cfg.max_epochs': 2,
             'train_dataloader.dataset.data_root': str(imagenet_boxes),
             'train_dataloader.batch_size': 3,
             'work_dir': str(tmp_path / 'run'),
         }
     )
-    config.dump(tmp_path / 'config.py')
-    python_path = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
-    env = dict(os.environ, PYTHONPATH=python_path, OMP_NUM_THREADS='1')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    train_tool = str(project_root / 'tools/train.py')
-    result = subprocess.run(
-        [*command, train_tool, str(tmp_path / 'config.py'), '--launcher', 'pytorch'],
-        env=env,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    mp.start_processes(work, (port, make_runner, config), nprocs=2, start_method='fork')
     last = read_record(tmp_path / 'run')['history'][-1]
     assert last['epoch'] == 2
-
-    from flsl_mm.models import build_vit
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
