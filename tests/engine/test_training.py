@@ -2,6 +2,7 @@
 
 import json
 import math
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 from mmengine.hooks import Hook
 
 from flsl_mm.checkpoint import CheckpointError
+from flsl_mm.datasets.tar_shards import index_shards
 from flsl_mm.engine.hooks import NonFiniteLossHook
 
 STATE = ('state_dict', 'optimizer', 'param_schedulers')
@@ -155,6 +157,34 @@ def test_data_do_not_depend_on_the_number_of_workers(make_runner, tiny_config):
         assert torch.equal(left['images'], right['images'])
         assert torch.equal(left['student'], right['student'])
     assert not torch.equal(runs[0][0]['images'], runs[0][2]['images'])
+
+
+def test_training_from_tar_files_equals_training_from_the_folder(
+    make_runner, tiny_config, image_folder, tmp_path
+):
+    with tarfile.open(tmp_path / 'all.tar', 'w') as tar:
+        for path in sorted(
+            str(path.relative_to(image_folder)) for path in image_folder.glob('*/*')
+        ):
+            tar.add(image_folder / path, arcname=path)
+    index_shards(str(tmp_path), ('.png',))
+    roots = {'train_dataloader.dataset.data_root': str(tmp_path)}
+    saving = {'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.by_epoch': False}
+    files = train(make_runner, tiny_config)
+    inside = train(make_runner, tiny_config, **roots, **saving, work_dir=str(tmp_path / 'shards'))
+    resumed = train(
+        make_runner,
+        tiny_config,
+        **roots,
+        work_dir=str(tmp_path / 'resumed'),
+        resume=True,
+        load_from=str(tmp_path / 'shards/iter_3.pth'),
+    )
+    for left, right in zip(files, inside, strict=True):
+        assert torch.equal(left['images'], right['images'])
+        assert torch.equal(left['student'], right['student'])
+    assert len(resumed) == 1 and torch.equal(files[3]['images'], resumed[0]['images'])
+    assert torch.equal(files[3]['student'], resumed[0]['student'])
 
 
 @pytest.mark.parametrize('accumulated', [1, 2])

@@ -60,8 +60,9 @@ class RandomTeacherCrop(BaseTransform):
         box = sample_crop_boxes(height, width, self.scale, self.ratio, uniforms)[0].tolist()
         box, results['teacher_box'] = snap_box(box, results['reduction'], (height, width))
         x1, y1, x2, y2 = box
-        # (1, 3, H, W) with channels last in memory: torch's 8-bit kernel, ten times PIL's speed
-        crop = torch.from_numpy(image[y1:y2, x1:x2]).permute(2, 0, 1)[None]
+        # (1, 3, H, W) with channels last in memory: torch's 8-bit kernel, ten times PIL's speed.
+        # The batch's axis before the permutation: else the result has channels first.
+        crop = torch.from_numpy(image)[None].permute(0, 3, 1, 2)[..., y1:y2, x1:x2]
         crop = F.interpolate(crop, (self.size, self.size), mode='bicubic', antialias=True)
         results['img'] = crop[0].permute(1, 2, 0).numpy()
         return results

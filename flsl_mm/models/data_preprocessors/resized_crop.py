@@ -43,9 +43,10 @@ def channels_last(images: Tensor) -> Tensor:
 def resized_crop_looped(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """:func:`resized_crop`, image by image in 8 bits."""
     crops = torch.empty((len(images), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    for image, (x1, y1, x2, y2), crop in zip(images, boxes.tolist(), crops):
-        box = image[None, :, y1:y2, x1:x2]
-        crop[None] = F.interpolate(box, (size, size), mode='bicubic', antialias=True)
+    # batches of one: torch sees channels last in those only
+    for image, (x1, y1, x2, y2), crop in zip(images.split(1), boxes.tolist(), crops.split(1)):
+        box = image[..., y1:y2, x1:x2]
+        crop.copy_(F.interpolate(box, (size, size), mode='bicubic', antialias=True))
     return crops
 
 

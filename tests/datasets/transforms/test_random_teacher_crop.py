@@ -27,7 +27,7 @@ def test_the_crop_is_pil_s_crop_and_bicubic_resize(height, width, size):
         results = crop(noise(height, width), seed, size=size)
         expected = Image.fromarray(noise(height, width)).crop(results['teacher_box'])
         expected = np.asarray(expected.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
-        assert results['img'].dtype == np.uint8
+        assert results['img'].dtype == np.uint8 and results['img'].flags.c_contiguous
         gap = np.abs(results['img'] - expected)
         assert gap.max() <= 2 and (gap > 1).mean() < 1e-3  # white noise is the worst case
 
