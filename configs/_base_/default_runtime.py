@@ -4,7 +4,8 @@ custom_imports = dict(imports=['flsl_mm'], allow_failed_imports=False)
 runner_type = 'FLSLRunner'
 
 default_hooks = dict(
-    runtime_info=dict(type='DeferredLogHook'),  # asks the GPU for the losses only to log them
+    # Asks the GPU for the losses only to log them. With its scope: detection inherits this.
+    runtime_info=dict(type='mmpretrain.DeferredLogHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
