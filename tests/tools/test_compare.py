@@ -1,0 +1,126 @@
+"""One table over frozen tasks on drawn scenes, and over a detector that is fine-tuned."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from flsl_mm.datasets import scenes
+from flsl_mm.models import FLSLVisionTransformer
+
+OPTIONS = [
+    *('knn.ks=[3]', 'knn.resize=48', 'knn.crop=48', 'knn.num_workers=0', 'knn.num_shuffles=1'),
+    *('davis.short_side=48', 'frozen.short_side=64', 'frozen.num_workers=0'),
+]
+NUMBERS = {
+    'knn': {'top1_k3', 'chance'},
+    'davis': {'J&F-Mean', 'J-Mean', 'F-Mean'},
+    'frozen': {'retrieval/mIoU', 'clustering/mIoU', 'discovery/CorLoc', 'collapse/RankMe'},
+}
+
+
+@pytest.fixture(scope='module')
+def tool(project_root):
+    spec = importlib.util.spec_from_file_location('compare', project_root / 'tools/compare.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def vit_file(tmp_path):
+    """Saves a small ViT with random weights."""
+
+    def save(name: str, img_size: int = 64, num_layers: int = 1, **arch) -> str:
+        arch = dict(dict(embed_dims=48, num_heads=3, feedforward_channels=192), **arch)
+        vit = FLSLVisionTransformer(dict(arch, num_layers=num_layers), img_size=img_size)
+        vit.init_weights()
+        torch.save(dict(state_dict=vit.state_dict(), meta=dict(num_heads=3)), tmp_path / name)
+        return str(tmp_path / name)
+
+    return save
+
+
+@pytest.fixture
+def data(tmp_path) -> list[str]:
+    """Small scenes in three layouts, as arguments."""
+    scenes.write_imagenet(tmp_path / 'imagenet', num_train=12, num_val=6, side=48)
+    scenes.write_davis(tmp_path / 'davis', num_val=1, num_frames=4, size=(64, 48))
+    scenes.write_ade20k(tmp_path / 'ade', num_train=3, num_val=2, size=(64, 64))
+    roots = [
+        f'--{n}={tmp_path / f}'
+        for n, f in zip(('imagenet', 'davis', 'dense'), ('imagenet', 'davis', 'ade'))
+    ]
+    return [*roots, '--device=cpu', f'--work-dir={tmp_path / "work"}']
+
+
+def test_networks_stand_in_one_table_and_nothing_is_computed_twice(
+    tool, vit_file, data, tmp_path, capsys, monkeypatch
+):
+    files = [vit_file('a.pth'), vit_file('b.pth')]
+    arguments = ['--checkpoints', *files, *data, '--cfg-options', *OPTIONS]
+    assert tool.main(arguments) == 0
+    table = capsys.readouterr().out[-2000:]
+    content = json.loads((tmp_path / 'work/compare.json').read_text())
+    for file in files:
+        for task, names in NUMBERS.items():
+            numbers = content['results'][file][task]
+            assert names <= set(numbers)
+            for name in names:
+                assert f'{numbers[name]:.2f}' in table
+
+    asked = []
+    monkeypatch.setattr(
+        tool,
+        'run_tasks',
+        lambda tasks, networks, device: (
+            asked.append((tasks[0].name, *networks)) or {n: {'x': {}} for n in networks}
+        ),
+    )
+    assert tool.main(arguments) == 0 and not asked
+    assert capsys.readouterr().out.splitlines()[-5:] == table.splitlines()[-5:]
+    Path(files[1]).touch()  # another network, as far as one can tell
+    assert tool.main([*arguments, 'davis.topk=1']) == 0
+    assert asked == [('davis', files[0]), *((t, files[1]) for t in ('knn', 'davis', 'dense'))]
+
+
+@pytest.mark.slow
+def test_a_detector_is_fine_tuned_and_tested_by_the_tools(
+    tool, vit_file, shrink_coco, tmp_path, capsys
+):
+    pytest.importorskip('mmdet')
+    cfg = shrink_coco('mask-rcnn_flsl-vits16_fpn_1x_coco')
+    cfg.dump(tmp_path / 'detector.py')
+    file = vit_file('vit.pth', img_size=cfg.model.backbone.img_size, num_layers=4)
+    arguments = [
+        *('--tasks', 'coco', '--checkpoints', file, '--device=cpu'),
+        *(f'--coco-config={tmp_path / "detector.py"}', f'--work-dir={tmp_path / "work"}'),
+    ]
+    assert tool.main(arguments) == 0
+    found = json.loads((tmp_path / 'work/compare.json').read_text())['results'][file]['coco']
+    assert -100 <= found['bbox_mAP'] <= 100 and 'segm_mAP' in found
+    [folder] = (tmp_path / 'work/coco').iterdir()
+    assert (folder / 'epoch_1.pth').is_file()
+    assert 'Loaded pretrained weights' in (folder / 'train_output.log').read_text()
+    assert file in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--cfg-options', 'dino.k=1'], "start with a task (knn, davis, frozen, coco), not 'dino'"),
+        (['--cfg-options', 'knn.kk=1'], "unexpected keyword argument 'kk'"),
+        (['--imagenet=nowhere'], 'nowhere'),
+    ],
+)
+def test_what_is_wrong_is_one_line(tool, vit_file, data, capsys, arguments, message):
+    command = ['--checkpoints', vit_file('a.pth'), *data, *arguments, '--tasks', 'knn']
+    try:
+        code = tool.main(command)
+    except SystemExit as error:  # argparse
+        code = error.code
+    assert code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert 'error: ' in error and message in error

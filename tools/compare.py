@@ -1,0 +1,240 @@
+r"""Compare pretrained networks on several tasks in one table: frozen, or fine-tuned on COCO.
+
+    knn     box-aligned k-NN on ImageNet (--imagenet)
+    davis   label propagation on DAVIS-2017 (--davis)
+    frozen  retrieval, clusters, objects and signs of collapse on labelled images (--dense)
+    coco    Mask R-CNN, fine-tuned and tested by train.py and test.py (--coco-config)
+
+What is finished is not computed again, so the same command can be repeated at any time.
+
+Example:
+    python tools/compare.py --tasks knn davis frozen coco --checkpoints \
+        work_dirs/flsl_vits16_300e/epoch_300.pth work_dirs/dino_vits16_300e/epoch_300.pth \
+        random:deit-small/16 --cfg-options knn.train_per_class=100 coco.train_cfg.max_epochs=1
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: see tools/train.py.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmengine.config import DictAction  # noqa: E402
+
+from flsl_mm.data_error import DataError  # noqa: E402
+from flsl_mm.datasets import find_labeled_images  # noqa: E402
+from flsl_mm.engine.frozen_command import (  # noqa: E402
+    add_network_arguments,
+    build_networks,
+    run_command,
+    run_tasks,
+)
+from flsl_mm.engine.json_file import write_json  # noqa: E402
+from flsl_mm.engine.run_tool import run_tool, train_command  # noqa: E402
+from flsl_mm.engine.training_run import TrainingRun, as_json  # noqa: E402
+from flsl_mm.evaluation import comparison_table  # noqa: E402
+from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
+from flsl_mm.registry import FROZEN_TASKS  # noqa: E402
+
+TOOLS = Path(__file__).resolve().parent
+CONFIGS = TOOLS.parent / 'configs'
+TASKS = ('knn', 'davis', 'frozen', 'coco')
+# Of each task, what the table shows; everything is in the JSON file.
+COLUMNS = dict(
+    knn=r'top1_k\d+|chance',
+    davis=r'[JF&]+-Mean',
+    frozen=r'(retrieval|clustering)/mIoU|discovery/CorLoc|collapse/RankMe',
+    coco=r'(bbox|segm)_mAP',
+)
+
+Results = dict[str, dict[str, Mapping[str, Any]]]
+"""Numbers by checkpoint and task."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    unknown = {name.split('.')[0] for name in args.cfg_options} - set(TASKS)
+    if unknown:
+        parser.error(f'--cfg-options start with a task ({", ".join(TASKS)}), not {unknown.pop()!r}')
+    return run_command(parser.prog, lambda: compare(args))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_network_arguments(parser, '--checkpoints')
+    parser.add_argument(
+        '--tasks', nargs='+', choices=TASKS, default=TASKS[:3], help='(knn davis frozen)'
+    )
+    for name, default in (('imagenet', 'imagenet'), ('davis', 'DAVIS'), ('dense', 'coco')):
+        parser.add_argument(
+            f'--{name}', metavar='DIR', default=f'data/{default}', help='data (%(default)s)'
+        )
+    parser.add_argument(
+        '--coco-config',
+        metavar='FILE',
+        type=Path,
+        default=CONFIGS / 'coco/mask-rcnn_flsl-vits16_fpn_1x_coco.py',
+        help='detector to fine-tune; its backbone must be of the design of the checkpoints '
+        '(mask-rcnn_flsl-vits16_fpn_1x_coco.py)',
+    )
+    parser.add_argument(
+        '--gpus', type=int, default=1, metavar='N', help='processes that fine-tune (%(default)s)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='TASK.KEY=VALUE',
+        help='override settings of a task, such as davis.short_side=240 or '
+        'coco.train_cfg.max_epochs=1',
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        metavar='DIR',
+        default=Path('work_dirs/compare'),
+        help='%(default)s',
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', help='JSON file for the numbers (<work dir>/compare.json)'
+    )
+    return parser
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Evaluate what has not been yet, and print one table.
+
+    Raises:
+        CheckpointError: A checkpoint cannot be used.
+        DataError: Data or settings cannot be used, or fine-tuning failed.
+    """
+    args.out = args.out or str(args.work_dir / 'compare.json')
+    settings = {name: task_settings(name, args) for name in args.tasks}
+    tasks = {name: build_task(name, settings[name]) for name in args.tasks if name != 'coco'}
+    networks = build_networks(args)
+    results = read_results(args.out, settings, list(networks))
+    for checkpoint, vit in networks.items():
+        for name in args.tasks:
+            if name in results[checkpoint]:
+                continue
+            if name == 'coco':
+                numbers = fine_tune(checkpoint, settings[name], args)
+            else:
+                [found] = run_tasks([tasks[name]], {checkpoint: vit}, args.device).values()
+                [numbers] = found.values()
+            results[checkpoint][name] = numbers
+            write_results(args.out, results, settings)
+    print(f'{comparison_table(shown(results, args.tasks))}\nwritten to {args.out}')
+
+
+def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says about a task."""
+    data = dict(
+        knn=dict(type='BoxKNN', data_root=args.imagenet),
+        davis=dict(type='DavisPropagation', data_root=args.davis),
+        frozen=dict(type='DenseSuite', data=args.dense),
+        coco=dict(config=str(args.coco_config)),
+    )[name]
+    prefix = f'{name}.'
+    options = {
+        key.removeprefix(prefix): value
+        for key, value in args.cfg_options.items()
+        if key.startswith(prefix)
+    }
+    network = dict(key=args.key, num_heads=args.num_heads, seed=args.seed)
+    return dict(data, options=options, network=network)
+
+
+def build_task(name: str, settings: Mapping[str, Any]) -> FrozenTask:
+    """A frozen task.
+
+    Raises:
+        DataError: A setting does not exist or is out of range.
+        FileNotFoundError: Data are missing.
+    """
+    config = {k: v for k, v in settings.items() if k not in ('options', 'network')}
+    if name == 'frozen':
+        config['train'], config['val'] = find_labeled_images(config.pop('data'))
+    try:
+        return FROZEN_TASKS.build(dict(config, **settings['options']))
+    except (TypeError, ValueError) as error:
+        raise DataError(f'{name}: {error}') from error
+
+
+def fine_tune(
+    checkpoint: str, settings: Mapping[str, Any], args: argparse.Namespace
+) -> dict[str, float]:
+    """Train a detector from a checkpoint and test it; COCO's numbers in percent.
+
+    Raises:
+        DataError: A tool failed.
+    """
+    options = dict(settings['options'], pretrained=checkpoint)
+    if checkpoint.startswith('random:'):
+        options['pretrained'] = None
+    if args.key:
+        options['model.backbone.init_cfg.key'] = args.key
+    if args.trust:
+        options['model.backbone.init_cfg.trust'] = True
+    folder = args.work_dir / 'coco' / re.sub(r'[^\w.=-]+', '-', checkpoint).strip('-')
+    run = TrainingRun(Path(settings['config']), folder, options)
+    if not run.finished:
+        run.train(train_command(TOOLS, run.arguments(), args.gpus), f'coco, {checkpoint}')
+    out = folder / 'test_metrics.json'
+    command = [sys.executable, str(TOOLS / 'test.py'), str(run.config), str(run.checkpoint)]
+    command += [f'--work-dir={folder}', f'--out={out}', *run.option_arguments()]
+    run_tool(command, folder / 'test_output.log', f'coco, test of {checkpoint}')
+    metrics = json.loads(out.read_text())['metrics']
+    return {name.removeprefix('coco/'): 100 * value for name, value in metrics.items()}
+
+
+def read_results(path: str, settings: Mapping[str, Any], checkpoints: Sequence[str]) -> Results:
+    """Earlier results of the same checkpoints and settings; the others are left out."""
+    found = json.loads(Path(path).read_text()) if Path(path).is_file() else {}
+    same = [n for n, s in settings.items() if found.get('settings', {}).get(n) == as_json(s)]
+    results: Results = {}
+    for checkpoint in checkpoints:
+        earlier = found.get('results', {}).get(checkpoint, {})
+        if found.get('modified', {}).get(checkpoint) != modified(checkpoint):
+            earlier = {}
+        results[checkpoint] = {name: earlier[name] for name in same if name in earlier}
+    return results
+
+
+def write_results(path: str, results: Results, settings: Mapping[str, Any]) -> None:
+    """Write the JSON file."""
+    times = {checkpoint: modified(checkpoint) for checkpoint in results}
+    write_json(path, dict(settings=settings, modified=times, results=results))
+
+
+def modified(checkpoint: str) -> float | None:
+    """When a file was last changed; None for random weights."""
+    path = Path(checkpoint)
+    return path.stat().st_mtime if path.is_file() else None
+
+
+def shown(results: Results, tasks: Sequence[str]) -> Results:
+    """The numbers that the table has."""
+    return {
+        checkpoint: {
+            task: {n: v for n, v in found[task].items() if re.fullmatch(COLUMNS[task], n)}
+            for task in tasks
+        }
+        for checkpoint, found in results.items()
+    }
+
+
+if __name__ == '__main__':
+    sys.exit(main())
