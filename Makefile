@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup environment test demo lint format
+.PHONY: help setup environment test demo docs lint format
 
 help:  ## list these commands
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 16
@@ -22,6 +22,9 @@ test: environment  ## set up if needed, then run the tests that are not marked s
 
 demo: environment  ## set up if needed, then a short pretraining on images it makes itself
 	@$(RUN) tools/demo.py
+
+docs: environment  ## set up if needed, then build the documentation into docs/_build/html
+	@$(RUN) -m sphinx -W --keep-going -q docs docs/_build/html && echo "docs/_build/html/index.html"
 
 lint: environment  ## check style and formatting
 	@$(RUN) -m ruff check && $(RUN) -m ruff format --check

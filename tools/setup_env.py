@@ -36,7 +36,7 @@ CONSTRAINTS = ROOT / 'constraints.txt'
 SOURCES = (CONSTRAINTS, ROOT / 'setup.cfg', Path(__file__).resolve())
 
 SUPPORTED = ((3, 10), (3, 13))  # from, below
-EXTRAS = '.[onedl,timm,tsne,test,dev]'
+EXTRAS = '.[onedl,timm,tsne,test,dev,docs]'
 MODULES = ('cv2', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'timm')
 # A finished environment has 6 GB; pip's download cache and temporary files double it.
 DISK_GB = 12
