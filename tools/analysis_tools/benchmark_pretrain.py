@@ -35,6 +35,7 @@ from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.profiling import print_parts, profile_training  # noqa: E402
+from flsl_mm.models.compiled import compile_networks  # noqa: E402
 
 VARIANTS = ('flsl', 'plain', 'dino')
 
@@ -130,6 +131,8 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
         step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
         return partial(step, views, getattr(torch, args.dtype))
     wrapper = build_optimizer(model, cfg.optim_wrapper)
+    if options := cfg.get('compile'):
+        compile_networks(model, **({} if options is True else options))
 
     def step() -> None:
         with wrapper.optim_context(model):

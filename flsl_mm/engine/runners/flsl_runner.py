@@ -14,6 +14,9 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 from ...checkpoint import load_model
+from ...models.compiled import compile_networks
+from ...models.selfsup.student_teacher import StudentTeacher
+from ...unwrap_model import unwrap_model
 from ..loops import ResumableTrainLoop
 from ..pretrained import check_pretrained, use_pretrained
 from ..schedulers import WarmupCosineLR
@@ -31,6 +34,8 @@ class FLSLRunner(Runner):
       none.
     - Configs may have dict keys that are Python keywords, such as ``global``.
     - ``num_workers=0`` just works, though configs ask for persistent workers.
+    - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
+      pretraining with static shapes; where that is not possible a warning says so, once.
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
     """
 
@@ -84,6 +89,19 @@ class FLSLRunner(Runner):
             base = auto_scale_lr['base_batch_size'] / accumulated
             auto_scale_lr = {**auto_scale_lr, 'base_batch_size': base}
         super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile as ``compile`` in the config says; called by mmengine before a loop starts.
+
+        mmengine would compile the whole ``train_step``, with data preprocessing, logging and
+        optimizer in it.
+        """
+        options = self.cfg.get('compile')
+        model = unwrap_model(self.model)
+        if not options or not isinstance(model, StudentTeacher):
+            super()._maybe_compile(target)
+            return
+        compile_networks(model, **({} if options is True else options))
 
     def build_param_scheduler(self, scheduler):
         """Build the schedulers of the optimizer.

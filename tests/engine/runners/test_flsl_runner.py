@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 from flsl_mm.engine import latest_checkpoint
 from flsl_mm.engine.runners.keyword_safe_config import KeywordSafeConfig
+from flsl_mm.models.compiled import CompiledFunction
 
 
 def save(path, age: int) -> None:
@@ -43,3 +44,11 @@ def test_config_text_with_python_keywords_is_python():
     cfg = Config(dict(neck=dict(window_sizes={'global': 2, 'local': 3}), list=[dict(lambda_=1)]))
     text = KeywordSafeConfig.wrap(cfg).pretty_text
     assert Config.fromstring(text, '.py').to_dict() == cfg.to_dict()
+
+
+def test_compile_in_the_config_compiles_both_backbones(make_runner, tiny_config):
+    runner = make_runner(tiny_config, compile=dict(backend='eager'), **{'train_cfg.max_epochs': 1})
+    runner.train()
+    for network in (runner.model.backbone, runner.model.teacher.backbone):
+        assert isinstance(network.forward_tokens, CompiledFunction)
+        assert network.forward_tokens.compiled is not None  # it did not fall back

@@ -1,0 +1,55 @@
+"""`torch.compile` that gives way."""
+
+from collections.abc import Callable
+
+import torch
+from mmengine.logging import MMLogger
+from torch import nn
+
+
+class CompiledFunction:
+    """A function compiled at its first call; run as it is, after one warning, where that fails.
+
+    Args:
+        function: What to compile.
+        name: For the warning.
+        options: Arguments of :func:`torch.compile`.
+    """
+
+    def __init__(self, function: Callable, name: str, **options) -> None:
+        self.function = function
+        self.name = name
+        self.compiled = torch.compile(function, **options)
+
+    def __call__(self, *args, **kwargs):
+        """Call the function."""
+        if self.compiled is None:
+            return self.function(*args, **kwargs)
+        try:
+            return self.compiled(*args, **kwargs)
+        except Exception as error:  # a missing compiler is any of a dozen types
+            # An error of the function itself comes again here, with a plain traceback.
+            result = self.function(*args, **kwargs)
+            self.compiled = None
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+            MMLogger.get_current_instance().warning(
+                f'{self.name} cannot be compiled here and runs uncompiled ({reason})'
+            )
+            return result
+
+
+def compile_networks(model: nn.Module, **options) -> None:
+    """Compile the backbones of student and teacher, where nearly all of the arithmetic is.
+
+    Views have the same few sizes in every iteration, so shapes are static. Parameters and their
+    names stay as they are.
+
+    Args:
+        model: A :class:`StudentTeacher`, in place.
+        options: Arguments of :func:`torch.compile`, such as ``mode='max-autotune'``.
+    """
+    options = dict(dynamic=False, **options)
+    for name, network in dict(student=model.backbone, teacher=model.teacher.backbone).items():
+        network.forward_tokens = CompiledFunction(
+            network.forward_tokens, f'the {name} backbone', **options
+        )
