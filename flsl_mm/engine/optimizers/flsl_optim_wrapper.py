@@ -1,7 +1,7 @@
 """Optimizer wrapper of the FLSL recipe."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -71,8 +71,11 @@ class FLSLOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast, and no gradient synchronisation in iterations without a step."""
-        autocast = torch.autocast(
-            self.device_type, dtype=self.dtype, enabled=self.dtype != torch.float32
+        # torch 2.1 refuses to name float32 for a CPU, even in an autocast that is off.
+        autocast = (
+            nullcontext()
+            if self.dtype == torch.float32
+            else torch.autocast(self.device_type, dtype=self.dtype)
         )
         with super().optim_context(model), autocast:
             yield

@@ -43,7 +43,8 @@ class TwoGroupConstructor(DefaultOptimWrapperConstructor):
     def _build_optimizer(self, groups: list[dict]) -> torch.optim.Optimizer:
         config = {**self.optimizer_cfg, 'params': groups}
         try:
-            return OPTIMIZERS.build(config)
+            # copies: an optimizer that refuses has already written its defaults into its groups
+            return OPTIMIZERS.build({**config, 'params': [dict(group) for group in groups]})
         except RuntimeError as error:
             if not config.pop('fused', False):
                 raise

@@ -84,9 +84,9 @@ def test_a_fused_optimizer_falls_back_where_there_is_none(monkeypatch):
 
     class Old(torch.optim.AdamW):
         def __init__(self, params, fused=False, **kwargs) -> None:
-            if fused:
+            super().__init__(params, fused=fused, **kwargs)
+            if fused:  # as torch 2.1 does it: its groups are already filled in
                 raise RuntimeError('`fused=True` requires all the params to be on a GPU')
-            super().__init__(params, **kwargs)
 
     said = []
     logger = SimpleNamespace(warning=said.append)
@@ -95,5 +95,6 @@ def test_a_fused_optimizer_falls_back_where_there_is_none(monkeypatch):
     config = dict(optimizer=dict(type=Old, lr=1e-3, fused=True))
     wrapper = TwoGroupConstructor(config)(torch.nn.Linear(2, 2))
     assert isinstance(wrapper.optimizer, Old) and len(said) == 1
+    assert not any(group['fused'] for group in wrapper.optimizer.param_groups)
     with pytest.raises(RuntimeError, match='requires'):
         Old([torch.nn.Parameter(torch.ones(1))], fused=True)
