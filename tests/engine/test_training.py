@@ -282,6 +282,13 @@ def test_checkpoints_never_execute_code(make_runner, tiny_config, tmp_path, resu
     assert not (tmp_path / 'executed').exists()
 
 
+def test_checkpoints_need_no_allow_list_to_be_read(make_runner, tiny_config):
+    make_runner(tiny_config, **{'train_cfg.max_epochs': 1}).train()
+    checkpoint = torch.load(f'{tiny_config.work_dir}/epoch_1.pth', weights_only=True)
+    assert checkpoint['message_hub']['runtime_info']['epoch'] == 0
+    assert checkpoint['optimizer'] and checkpoint['param_schedulers']
+
+
 def test_a_student_alone_starts_training(make_runner, tiny_config, tmp_path):
     student = make_runner(tiny_config).model
     with torch.no_grad():

@@ -4,6 +4,7 @@ import os.path as osp
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook
@@ -21,6 +22,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Files are written whole or not at all; old ones are removed only after the new one and the
     pointer to it (``last_checkpoint``) are on disk. Weights that are not finite are never saved.
+    A file holds no objects that could not be loaded safely.
 
     Args:
         args: As for :class:`mmengine.hooks.CheckpointHook`.
@@ -39,6 +41,17 @@ class AtomicCheckpointHook(CheckpointHook):
         """Prepare the directory; remove what a killed process left behind."""
         super().before_train(runner)
         self._remove_leftovers()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leave out what is no weight or plain value, so that any torch loads the file safely.
+
+        That is the log's history, which nothing reads again, and numbers of numpy's types.
+        """
+        hub = checkpoint['message_hub']
+        hub.update(log_scalars={}, resumed_keys={})
+        for name, value in hub['runtime_info'].items():
+            if isinstance(value, np.generic):
+                hub['runtime_info'][name] = value.item()
 
     @master_only
     def _remove_leftovers(self) -> None:
