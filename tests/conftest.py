@@ -12,6 +12,8 @@ settings.load_profile('project')
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+# The tests run in several processes, one for each core.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 PROJECT_ROOT = Path(__file__).parents[1]
 
