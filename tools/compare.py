@@ -27,10 +27,10 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmengine.config import DictAction  # noqa: E402
 
-from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets import find_labeled_images  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
+    build_from_settings,
     build_networks,
     run_command,
     run_tasks,
@@ -40,7 +40,6 @@ from flsl_mm.engine.run_tool import run_tool, train_command  # noqa: E402
 from flsl_mm.engine.training_run import TrainingRun, as_json  # noqa: E402
 from flsl_mm.evaluation import comparison_table  # noqa: E402
 from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
-from flsl_mm.registry import FROZEN_TASKS  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'
@@ -167,10 +166,7 @@ def build_task(name: str, settings: Mapping[str, Any]) -> FrozenTask:
     config = {k: v for k, v in settings.items() if k not in ('options', 'network')}
     if name == 'frozen':
         config['train'], config['val'] = find_labeled_images(config.pop('data'))
-    try:
-        return FROZEN_TASKS.build(dict(config, **settings['options']))
-    except (TypeError, ValueError) as error:
-        raise DataError(f'{name}: {error}') from error
+    return build_from_settings(dict(config, **settings['options']))
 
 
 def fine_tune(

@@ -102,7 +102,7 @@ def main() -> None:
     args = parse_args()
     try:
         evaluate(args)
-    except (CheckpointError, DataError, FileNotFoundError) as error:
+    except (CheckpointError, DataError, OSError) as error:
         # The last line: a data worker's error comes with its traceback.
         fail(str(error).splitlines()[-1])
 

@@ -29,6 +29,7 @@ from ..evaluation.functional.comparison_table import comparison_table
 from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FLSLVisionTransformer, build_vit
 from ..registry import FROZEN_TASKS
+from .command_line import add_launcher_arguments
 from .json_file import write_json
 
 CHECKPOINT_HELP = (
@@ -74,6 +75,11 @@ def add_network_arguments(
     parser.add_argument(
         '--seed', type=int, default=0, metavar='N', help='seed of random weights (%(default)s)'
     )
+    add_device_argument(parser)
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add where to compute."""
     parser.add_argument(
         '--device',
         type=usable_device,
@@ -130,14 +136,7 @@ def frozen_parser(doc: str, out: str, optional: bool = False) -> argparse.Argume
     parser.add_argument(
         '--out', metavar='FILE', default=out, help='JSON file for the numbers (%(default)s)'
     )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher, for several processes (torchrun is pytorch)',
-    )
-    # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher_arguments(parser)
     return parser
 
 
@@ -182,6 +181,19 @@ def build_task(args: argparse.Namespace, task_type: str, **settings: Any) -> Fro
             raise DataError(f'{args.config} has no `task = dict(type={task_type!r}, ...)`')
         task.update(config.task)
     task.update(settings, **args.cfg_options)
+    return build_from_settings(task)
+
+
+def build_from_settings(task: Mapping[str, Any]) -> FrozenTask:
+    """A task from settings that a user has given.
+
+    Args:
+        task: Config of one of :data:`~flsl_mm.registry.FROZEN_TASKS`.
+
+    Raises:
+        DataError: A setting does not exist or is out of range.
+        FileNotFoundError: There are no data.
+    """
     try:
         return FROZEN_TASKS.build(task)
     except (TypeError, ValueError) as error:
@@ -225,6 +237,8 @@ def run_frozen_command(
 def run_command(name: str, command: Callable[[], Any]) -> int:
     """Run a tool's work; what is wrong with files and data is one line, without a traceback.
 
+    So is a file or folder that cannot be read or written.
+
     Args:
         name: Of the tool, for the message.
         command: Does the work.
@@ -234,7 +248,7 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
     """
     try:
         command()
-    except (CheckpointError, DataError, FileNotFoundError) as error:
+    except (CheckpointError, DataError, OSError) as error:
         # A data worker's error comes with its traceback, whose last line names the type too.
         text = re.sub(r'^[\w.]+Error: ', '', str(error).splitlines()[-1])
         print(f'{name}: error: {text}', file=sys.stderr)

@@ -74,6 +74,13 @@ def test_a_wrong_checkpoint_shows_before_anything_is_computed(files, tmp_path, c
     assert not (tmp_path / 'out.json').exists()
 
 
+def test_a_file_that_cannot_be_written_is_one_line(files, tmp_path, capsys):
+    (tmp_path / 'taken').touch()
+    assert run(tmp_path, files[0], f'--out={tmp_path / "taken/out.json"}') == 2
+    [line] = [x for x in capsys.readouterr().err.splitlines() if 'error: ' in x]
+    assert str(tmp_path / 'taken') in line
+
+
 def test_a_network_of_random_weights_is_a_checkpoint_too(files, tmp_path):
     random = f'random:{files[0]}'
     assert run(tmp_path, random, files[0], '--device', 'cpu') == 0

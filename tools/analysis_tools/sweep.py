@@ -22,7 +22,6 @@ from typing import Any
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-import torch  # noqa: E402
 from mmengine.config import DictAction  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
@@ -31,12 +30,15 @@ from flsl_mm.engine.ablation_table import (  # noqa: E402
     all_configs,
     read_ablation_tables,
 )
-from flsl_mm.engine.frozen_command import run_command, usable_device  # noqa: E402
+from flsl_mm.engine.frozen_command import (  # noqa: E402
+    add_device_argument,
+    build_from_settings,
+    run_command,
+)
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.run_tool import train_command  # noqa: E402
 from flsl_mm.engine.sweep_run import SweepRun  # noqa: E402
 from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
-from flsl_mm.registry import FROZEN_TASKS  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parents[1]
 
@@ -94,13 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--dry-run', action='store_true', help='only print what would be run, and the tables'
     )
-    parser.add_argument(
-        '--device',
-        type=usable_device,
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        metavar='NAME',
-        help='device of the k-NN (a GPU where there is one)',
-    )
+    add_device_argument(parser)
     parser.add_argument(
         '--out', metavar='FILE', help='JSON file for the tables (<work dir>/sweep.json)'
     )
@@ -112,6 +108,7 @@ def sweep(args: argparse.Namespace) -> None:
 
     Raises:
         DataError: Something is wrong with arguments or data, or a network could not be trained.
+        FileNotFoundError: There are no data.
     """
     tables = [table for path in args.sets for table in read_ablation_tables(path)]
     options = {**args.cfg_options, 'train_dataloader.dataset.data_root': args.data_root}
@@ -126,7 +123,7 @@ def sweep(args: argparse.Namespace) -> None:
     if args.dry_run:
         print_tables(tables, runs)
         return
-    task = build_task(args)
+    task = build_from_settings(dict(type='BoxKNN', data_root=args.data_root, **args.knn_options))
     failures = []
     if not args.slurm:
         failures = train_all(waiting, args, lambda run: evaluate(run, task, args))
@@ -136,20 +133,6 @@ def sweep(args: argparse.Namespace) -> None:
     write_tables(tables, runs, args)
     if failures:
         raise DataError(f'{len(failures)} of {len(runs)} networks failed: {"; ".join(failures)}')
-
-
-def build_task(args: argparse.Namespace) -> FrozenTask:
-    """The k-NN of the command line.
-
-    Raises:
-        DataError: A setting does not exist or is out of range.
-        FileNotFoundError: There are no data.
-    """
-    settings = dict(type='BoxKNN', data_root=args.data_root, **args.knn_options)
-    try:
-        return FROZEN_TASKS.build(settings)
-    except (TypeError, ValueError) as error:
-        raise DataError(str(error)) from error
 
 
 def training_command(run: SweepRun, args: argparse.Namespace) -> list[str]:
