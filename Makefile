@@ -20,7 +20,7 @@ setup: python  ## build or mend the environment in .venv (PYTHON=... names anoth
 test: environment  ## set up if needed, then run the tests that are not marked slow
 	@$(RUN) -m pytest
 
-demo: environment  ## set up if needed, then a short pretraining on images it makes itself
+demo: environment  ## set up if needed, then the whole story on drawn scenes, in ten minutes
 	@$(RUN) tools/demo.py
 
 docs: environment  ## set up if needed, then build the documentation into docs/_build/html

@@ -143,4 +143,5 @@ def test_the_demos_differ_in_the_objective_alone():
     for part in (dino, flsl):
         for name in ('type', 'neck', 'head'):
             part.model.pop(name)
+    assert flsl.default_hooks.schedule.pop('positional').target.startswith('neck.')
     assert dino.to_dict() == flsl.to_dict()

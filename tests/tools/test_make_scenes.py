@@ -27,7 +27,7 @@ def test_layouts_lie_where_configs_look_for_them(make_scenes, tmp_path):
         'coco/train2017/000000000001.jpg',
         'coco/annotations/instances_val2017.json',
         'ade/ADEChallengeData2016/annotations/validation/ADE_val_00000002.png',
-        'davis/Annotations/480p/scene-val-001/00001.png',
+        'DAVIS/Annotations/480p/scene-val-001/00001.png',
         'uavdt/UAV-benchmark-MOTD_v1.0/GT/M0203_gt_whole.txt',
     ):
         assert (tmp_path / path).is_file(), path
@@ -35,9 +35,9 @@ def test_layouts_lie_where_configs_look_for_them(make_scenes, tmp_path):
 
 
 def test_what_is_there_is_left_alone(make_scenes, tmp_path, capsys):
-    assert make_scenes.main(few(tmp_path, '--layouts', 'davis')) == 0
-    assert make_scenes.main(few(tmp_path, '--layouts', 'ade', 'davis')) == 2
-    assert 'davis exists: remove it' in capsys.readouterr().err
+    assert make_scenes.main(few(tmp_path, '--layouts', 'DAVIS')) == 0
+    assert make_scenes.main(few(tmp_path, '--layouts', 'ade', 'DAVIS')) == 2
+    assert 'DAVIS exists: remove it' in capsys.readouterr().err
     assert not (tmp_path / 'ade').exists()
 
 
@@ -48,6 +48,6 @@ def test_a_layout_appears_whole_or_not_at_all(make_scenes, tmp_path, monkeypatch
         raise OSError('disk full')
 
     monkeypatch.setattr(make_scenes.scenes, 'write_davis', fail)
-    assert make_scenes.main(few(tmp_path, '--layouts', 'davis')) == 2
+    assert make_scenes.main(few(tmp_path, '--layouts', 'DAVIS')) == 2
     assert 'make_scenes.py: error: disk full' in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -8,13 +8,13 @@ below data/:
     imagenet  class folders and a flat validation folder, boxes in XML
     coco      instances as JSON, masks as polygons or run lengths
     ade       ADEChallengeData2016: a class for every pixel, 0 is unlabelled
-    davis     DAVIS-2017: videos with palette masks
+    DAVIS     DAVIS-2017: videos with palette masks
     uavdt     sequences M0101 (training) and M0203 (test)
 
 The same seed draws the same files.
 
 Example:
-    python tools/dataset_converters/make_scenes.py data/scenes --layouts imagenet davis
+    python tools/dataset_converters/make_scenes.py data/scenes --layouts imagenet DAVIS
 """
 
 import argparse
@@ -55,14 +55,14 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to draw into')
-    names = ['imagenet', 'coco', 'ade', 'davis', 'uavdt']
+    names = ['imagenet', 'coco', 'ade', 'DAVIS', 'uavdt']
     parser.add_argument('--layouts', nargs='+', choices=names, default=names)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--train', type=positive, default=600, help='training images of imagenet, coco and ade'
     )
     parser.add_argument('--val', type=positive, default=120, help='validation images of these')
-    parser.add_argument('--videos', type=positive, default=6, help='validation videos of davis')
+    parser.add_argument('--videos', type=positive, default=6, help='validation videos of DAVIS')
     parser.add_argument('--frames', type=positive, default=12, help='frames of each video')
     parser.add_argument('--side', type=positive, default=96, help='shorter side in pixels')
     return parser.parse_args(arguments)
@@ -85,7 +85,7 @@ def make_writers(args: argparse.Namespace) -> dict[str, Callable[[Path], None]]:
         imagenet=partial(scenes.write_imagenet, side=args.side, **images),
         coco=partial(scenes.write_coco, size=wide, **images),
         ade=lambda root: scenes.write_ade20k(root / 'ADEChallengeData2016', size=side, **images),
-        davis=partial(scenes.write_davis, num_val=args.videos, **videos),
+        DAVIS=partial(scenes.write_davis, num_val=args.videos, **videos),
         uavdt=partial(scenes.write_uavdt, sequences=UAVDT_SEQUENCES, **videos),
     )
 

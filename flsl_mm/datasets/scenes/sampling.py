@@ -10,6 +10,9 @@ from .scene import Scene
 from .scene_object import SceneObject
 from .texture import sample_texture
 
+BRIGHTNESS = (0.5, 1.2)  # range of the strength of the light
+FLICKER = 0.3  # how much the exposure of a video changes from frame to frame
+
 
 def sample_scene(
     rng: np.random.Generator,
@@ -44,8 +47,9 @@ def sample_scene(
         ),
         seed=int(rng.integers(2**31)),
         drift=rng.uniform(-0.02, 0.02) if moves else 0.0,
-        flicker=0.1 if moves else 0.0,
-        light=rng.uniform(0.15, 0.3),
+        flicker=FLICKER if moves else 0.0,
+        shading=rng.uniform(0.15, 0.3),
+        light=tuple(rng.uniform(*BRIGHTNESS) * rng.uniform(0.9, 1.1, 3)),
     )
 
 

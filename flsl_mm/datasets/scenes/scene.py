@@ -36,7 +36,8 @@ class Scene:
         seed: Of the sensor's noise.
         drift: Image heights by which the ground moves to the left in every frame.
         flicker: How much the exposure may change between frames, as a share.
-        light: Strength of the shading of objects.
+        shading: How much darker objects are on the side away from the light.
+        light: Strength of the red, green and blue light on everything.
     """
 
     size: tuple[int, int]
@@ -45,7 +46,8 @@ class Scene:
     seed: int
     drift: float = 0.0
     flicker: float = 0.0
-    light: float = 0.25
+    shading: float = 0.25
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def render(self, frame: int = 0) -> Picture:
         """Draw the scene; the same every time.
@@ -59,11 +61,11 @@ class Scene:
         instances = np.zeros((height, width), np.uint8)
         for number, item in enumerate(self.objects, 1):
             window = item.window(self.size, frame)
-            mask = item.paint(image[window], x[window], y[window], frame, self.light)
+            mask = item.paint(image[window], x[window], y[window], frame, self.shading)
             labels[window][mask] = item.label
             instances[window][mask] = number
         rng = np.random.default_rng((self.seed, frame))
-        image *= 1 + self.flicker * rng.uniform(-1, 1)
+        image *= np.float32(self.light) * np.float32(1 + self.flicker * rng.uniform(-1, 1))
         image += 0.02 * rng.standard_normal(image.shape, dtype=np.float32)
         return Picture((255 * image.clip(0, 1)).astype(np.uint8), labels, instances)
 

@@ -44,7 +44,7 @@ class SceneObject:
         return spans[1], spans[0]
 
     def paint(
-        self, image: np.ndarray, x: np.ndarray, y: np.ndarray, frame: int, light: float
+        self, image: np.ndarray, x: np.ndarray, y: np.ndarray, frame: int, shading: float
     ) -> np.ndarray:
         """Paint the object and its shadow, in place.
 
@@ -53,7 +53,7 @@ class SceneObject:
             x: Where the pixels are (H, W), in image heights.
             y: The same, downwards.
             frame: Number of the frame, from 0.
-            light: Strength of the shading: 0 is flat.
+            shading: How much darker it is away from the light; 0 is flat.
 
         Returns:
             np.ndarray: (H, W) bool, which pixels show the object.
@@ -63,7 +63,7 @@ class SceneObject:
         shadow = self._covers(x - SHADOW[0] * radius, y - SHADOW[1] * radius, frame)
         image[shadow] *= 0.6
         mask = self._covers(x, y, frame)
-        shade = 1 - np.float32(light / radius) * (x + y)  # brighter towards the upper left
+        shade = 1 - np.float32(shading / radius) * (x + y)  # brighter towards the upper left
         image[mask] = (self.texture(*self._turn(x, y, frame)) * shade[..., None])[mask]
         return mask
 

@@ -95,4 +95,4 @@ def _road_scene(
                 extent=(w / 2 / size[1], h / 2 / size[1]),
             )
         )
-    return Scene(size, (Ground(0, road),), tuple(vehicles), int(rng.integers(2**31)), light=0.1)
+    return Scene(size, (Ground(0, road),), tuple(vehicles), int(rng.integers(2**31)), shading=0.1)

@@ -1,0 +1,180 @@
+"""The commands of the demo."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from .step import Step
+
+METHODS = ('flsl', 'dino')
+TITLES = dict(random='random', dino='DINO', flsl='FLSL')
+
+
+class Sizes(NamedTuple):
+    """How much the demo does.
+
+    Attributes:
+        seeds: Runs of each method.
+        images: Training images of each layout of still images.
+        val_images: Validation images of these.
+        videos: Videos to follow objects through.
+        frames: Frames of each.
+        epochs: Of pretraining.
+        finetune_images: Training images of Mask R-CNN.
+        finetune_epochs: Of Mask R-CNN.
+    """
+
+    seeds: int = 3
+    images: int = 640
+    val_images: int = 240
+    videos: int = 8
+    frames: int = 12
+    epochs: int = 10
+    finetune_images: int = 200
+    finetune_epochs: int = 6
+
+
+class Plan:
+    """Names of the demo's files, and its steps.
+
+    Args:
+        work_dir: Folder for everything.
+        sizes: How much to do.
+
+    Attributes:
+        scenes: Folder of the scenes, with one of each layout.
+        report: The page at the end.
+        maps: Its picture of principal components, as a file.
+    """
+
+    def __init__(self, work_dir: Path, sizes: Sizes) -> None:
+        self.work_dir, self.sizes = work_dir, sizes
+        self.scenes = work_dir / 'scenes'
+        self.report = work_dir / 'report.html'
+        self.maps = work_dir / 'maps.png'
+
+    def checkpoint(self, method: str, seed: int) -> Path:
+        """What pretraining writes."""
+        return self.work_dir / f'{method}_seed{seed}' / f'epoch_{self.sizes.epochs}.pth'
+
+    def network(self, method: str, seed: int) -> str:
+        """What the evaluation tools call a network: ``random`` has FLSL's design."""
+        if method == 'random':
+            return f'random:{self.checkpoint("flsl", seed)}'
+        return str(self.checkpoint(method, seed))
+
+    def numbers(self, task: str, seed: int) -> Path:
+        """The JSON file of an evaluation."""
+        return self.work_dir / 'frozen' / f'{task}_seed{seed}.json'
+
+    def detector(self, method: str) -> Path:
+        """Work dir of a fine-tuned detector."""
+        return self.work_dir / f'mask-rcnn_{method}'
+
+    def steps(self) -> list[Step]:
+        """Every step after those that it needs, the long ones first."""
+        seeds = range(self.sizes.seeds)
+        pretraining = [self._pretrain(method, seed) for seed in seeds for method in METHODS]
+        detectors = [self._finetune(method) for method in TITLES]
+        evaluation = [step for seed in seeds for step in self._evaluate(seed)]
+        return [self._draw(), *pretraining, *detectors, *evaluation]
+
+    def _draw(self) -> Step:
+        sizes = self.sizes
+        command = (
+            'tools/dataset_converters/make_scenes.py',
+            str(self.scenes),
+            f'--train={sizes.images}',
+            f'--val={sizes.val_images}',
+            f'--videos={sizes.videos}',
+            f'--frames={sizes.frames}',
+        )
+        return Step('scenes', 'draw scenes in five layouts', command, (), 0.012 * sizes.images + 4)
+
+    def _pretrain(self, method: str, seed: int) -> Step:
+        work_dir = self.checkpoint(method, seed).parent
+        command = (
+            'tools/train.py',
+            f'configs/pretrain/{method}_vit-tiny_demo.py',
+            f'--work-dir={work_dir}',
+            '--cfg-options',
+            f'train_dataloader.dataset.data_root={self.scenes / "imagenet"}',
+            f'train_cfg.max_epochs={self.sizes.epochs}',
+            f'randomness.seed={seed}',
+        )
+        seconds = 8 + 0.09 * self.sizes.epochs * self.sizes.images / 16
+        title = f'pretrain {TITLES[method]}, seed {seed}'
+        return Step(f'pretrain_{method}_seed{seed}', title, command, ('scenes',), seconds)
+
+    def _finetune(self, method: str) -> Step:
+        sizes = self.sizes
+        coco, epochs = self.scenes / 'coco', sizes.finetune_epochs
+        pretrained = None if method == 'random' else self.checkpoint(method, 0)
+        command = (
+            'tools/train.py',
+            'configs/demo/mask-rcnn_vit-tiny_fpn_scenes.py',
+            f'--work-dir={self.detector(method)}',
+            '--cfg-options',
+            f'pretrained={pretrained}',
+            f'train_dataloader.dataset.data_root={coco}',
+            f'train_dataloader.dataset.indices={sizes.finetune_images}',
+            f'val_dataloader.dataset.data_root={coco}',
+            f'val_evaluator.ann_file={coco / "annotations/instances_val2017.json"}',
+            f'train_cfg.max_epochs={epochs}',
+            f'train_cfg.val_interval={max(1, epochs // 4)}',
+            f'param_scheduler.1.milestones=[{max(1, epochs * 3 // 4)}]',
+            f'default_hooks.checkpoint.interval={epochs}',
+        )
+        after = ('scenes',) if method == 'random' else (f'pretrain_{method}_seed0',)
+        title = f'fine-tune Mask R-CNN from {TITLES[method]} weights'
+        return Step(
+            f'finetune_{method}', title, command, after, 10 + 0.08 * epochs * sizes.finetune_images
+        )
+
+    def _evaluate(self, seed: int) -> list[Step]:
+        networks = [self.network(method, seed) for method in TITLES]
+        after = tuple(f'pretrain_{method}_seed{seed}' for method in METHODS)
+        commands = dict(
+            knn=(
+                'box-aligned k-NN',
+                'tools/eval_knn.py',
+                '--config=configs/demo/bbox-knn_scenes.py',
+                f'--data-root={self.scenes / "imagenet"}',
+                '--cache-dir=',
+            ),
+            davis=(
+                'follow objects through videos',
+                'tools/eval_davis.py',
+                '--config=configs/demo/davis_scenes.py',
+                f'--data-root={self.scenes / "DAVIS"}',
+                f'--masks-dir={self.work_dir / "frozen/masks"}',
+            ),
+            dense=(
+                'cluster and retrieve tokens',
+                'tools/eval_frozen.py',
+                f'--data={self.scenes / "ade/ADEChallengeData2016"}',
+                '--reduce-zero-label',
+                '--short-side=96',
+                '--tasks',
+                'SegmentationRetrieval',
+                'TokenClustering',
+                '--max-images=120',
+                '--num-workers=0',
+            ),
+        )
+        return [
+            Step(
+                f'{task}_seed{seed}',
+                f'{title}, seed {seed}',
+                (
+                    tool,
+                    *networks,
+                    *options,
+                    f'--seed={seed}',
+                    '--device=cpu',
+                    f'--out={self.numbers(task, seed)}',
+                ),
+                after,
+                20,
+            )
+            for task, (title, tool, *options) in commands.items()
+        ]
