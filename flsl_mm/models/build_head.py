@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from mmengine.logging import print_log
 
 from ..checkpoint import CheckpointError, LoadReport
 from ..checkpoint.converting import match_head
@@ -22,8 +23,7 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
 
     Returns:
         PrototypeHead | None: Without objective; None where the file holds no head that FLSL or this
-        project's DINO trained. Its attribute ``self_scale`` is the factor of the logits that led to
-        the modes in training, None where the file does not record it.
+        project's DINO trained. Its ``self_scale`` is what the file records.
 
     Raises:
         CheckpointError: The file cannot be used, or its head is incomplete.
@@ -55,6 +55,10 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
         reason = ' '.join(str(error).split())
         raise CheckpointError(f'{name}: the head of the {network}: {reason}') from error
     head.self_scale = _recorded_scale(found)
+    print_log(
+        f'{name}: also the projection head of the {network}, {len(prototypes)} prototypes',
+        logger='current',
+    )
     return head.eval().requires_grad_(False)
 
 

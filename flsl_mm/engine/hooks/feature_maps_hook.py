@@ -62,11 +62,11 @@ class FeatureMapsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Read the images; draw them at the start of a run that is not resumed."""
-        # Here, as matplotlib and the datasets are not needed where the hook is off.
-        from flsl_mm.visualization import images
-
         if self.sources is None or not is_main_process():
             return
+        # Here, as matplotlib is not needed where the hook is off.
+        from flsl_mm.visualization import images
+
         model = unwrap_model(runner.model)
         if not hasattr(model, 'teacher'):
             raise ValueError(

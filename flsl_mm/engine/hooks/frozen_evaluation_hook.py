@@ -77,7 +77,7 @@ class FrozenEvaluationHook(Hook):
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f'FrozenEvaluationHook: tasks of the same name: {names}')
-        if runner.epoch:  # else a new run: a record in the work dir is another's
+        if runner.iter:  # else a new run: a record in the work dir is another's
             self.record = _read_record(runner)
             # Of a run that was resumed from before its last evaluations: they come again.
             history = [e for e in self.record['history'] if e['epoch'] <= runner.epoch]
@@ -101,8 +101,7 @@ class FrozenEvaluationHook(Hook):
         numbers: dict[str, dict[str, Any]] = {}
         with _random_states_kept():
             for network in self.networks:
-                part = model.teacher if network == 'teacher' else model
-                with _frozen(part) as vit:
+                with _frozen(model, network) as vit:
                     numbers[network] = {task.name: dict(task(vit)) for task in self.tasks}
         self._log(runner, epoch, numbers)
         self.record['history'].append(dict(epoch=epoch, iter=runner.iter, **numbers))
@@ -162,12 +161,14 @@ def _read_record(runner: Runner) -> dict[str, Any]:
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """The backbone in evaluation mode and without gradients, with its head, as from a file."""
-    vit, head = model.get_submodule('backbone'), model.get_submodule('head')
+def _frozen(model: nn.Module, network: str) -> Iterator[nn.Module]:
+    """A backbone in evaluation mode and without gradients, with its head, as from a file."""
+    part = model.teacher if network == 'teacher' else model
+    vit, head = part.get_submodule('backbone'), part.get_submodule('head')
     training = vit.training, head.training
     vit.eval(), head.eval()
     vit.__dict__['head'] = head  # not as a part of it: its parameters stay what they are
+    head.self_scale = getattr(getattr(model, 'neck', None), 'self_scale', None)
     try:
         with torch.no_grad():
             yield vit
@@ -180,7 +181,9 @@ def _frozen(model: nn.Module) -> Iterator[nn.Module]:
 def _random_states_kept() -> Iterator[None]:
     """Whatever draws random numbers inside, those after it are the same."""
     states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():  # the CPU's and every GPU's
+    # Of the GPUs only this process's: torch warns about eight of them.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
         try:
             yield
         finally:

@@ -22,6 +22,9 @@ from ..pretrained import check_pretrained, use_pretrained
 from ..schedulers import WarmupCosineLR
 from .keyword_safe_config import KeywordSafeConfig
 
+# The names of mmengine's default hooks.
+OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+
 
 @RUNNERS.register_module()
 class FLSLRunner(Runner):
@@ -33,6 +36,7 @@ class FLSLRunner(Runner):
     - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
       none.
     - Configs may have dict keys that are Python keywords, such as ``global``.
+    - Every one of ``default_hooks`` is switched off by None, not only mmengine's own.
     - ``num_workers=0`` just works, though configs ask for persistent workers.
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
@@ -89,6 +93,14 @@ class FLSLRunner(Runner):
             base = auto_scale_lr['base_batch_size'] / accumulated
             auto_scale_lr = {**auto_scale_lr, 'base_batch_size': base}
         super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        """Register the default hooks; those that are None are left out."""
+        hooks = hooks or {}
+        # mmengine takes its own away where they are None, and stops at any other None.
+        super().register_default_hooks(
+            {name: hook for name, hook in hooks.items() if hook is not None or name in OWN_HOOKS}
+        )
 
     def _maybe_compile(self, target: str) -> None:
         """Compile as ``compile`` in the config says; called by mmengine before a loop starts.

@@ -23,8 +23,8 @@ class CollapseMonitors(DenseTask):
     mode in its image, which is what FLSL trains the head on.
 
     Args:
-        self_scale: Factor of the logits that lead to the modes, where the head does not record that
-            of its training; the release's.
+        self_scale: Factor of the logits that lead to the modes, where the head's ``self_scale`` is
+            None; the release's.
         args, kwargs: See :class:`DenseTask`; ``train`` and labels are not used.
     """
 
@@ -52,7 +52,7 @@ class CollapseMonitors(DenseTask):
         self._gram += tokens.T @ tokens
         self._contrast += similarity_contrast(tokens[None])[0]
         if self._head is not None:
-            scale = getattr(self._head, 'self_scale', None) or self.self_scale
+            scale = self._head.self_scale or self.self_scale
             modes = mean_shift(image.tokens[None], image.tokens[None], scale)[0]
             first = self._head(modes).argmax(dim=1)
             self._choices += torch.bincount(first, minlength=len(self._choices))

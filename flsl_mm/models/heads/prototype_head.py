@@ -30,9 +30,15 @@ class PrototypeHead(BaseModule):
         has_center: Whether there is such a mean.
         init_cfg: mmengine initialisation.
 
+    Attributes:
+        self_scale: For evaluation: factor of the logits that led to the modes in training, None
+            where it is not known.
+
     Raises:
         ValueError: A value is out of range; the message names it.
     """
+
+    self_scale: float | None = None
 
     def __init__(
         self,

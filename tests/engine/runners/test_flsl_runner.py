@@ -51,3 +51,10 @@ def test_compile_in_the_config_compiles_both_backbones(make_runner, tiny_config)
     runner._maybe_compile('train_step')  # as mmengine does before it starts a loop
     for network in (runner.model.backbone, runner.model.teacher.backbone):
         assert isinstance(network.forward_tokens, CompiledFunction)
+
+
+def test_any_default_hook_is_switched_off_by_none(make_runner, tiny_config):
+    off = {'default_hooks.frozen_evaluation': None, 'default_hooks.timer': None}
+    kept, left = (make_runner(tiny_config, **o) for o in ({}, off))
+    names = [{type(hook).__name__ for hook in runner.hooks} for runner in (kept, left)]
+    assert names[0] - names[1] == {'FrozenEvaluationHook', 'IterTimerHook'}
