@@ -22,6 +22,8 @@ autodoc_typehints_description_target = 'documented'
 html_theme = 'furo'
 html_title = f'flsl_mm {release}'
 html_show_copyright = False
+html_static_path = ['_static']
+html_css_files = ['tables.css']
 
 
 def adapt_links(app, page: str, source: list[str]) -> None:
