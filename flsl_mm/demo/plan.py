@@ -120,7 +120,7 @@ class Plan:
             f'val_dataloader.dataset.data_root={coco}',
             f'val_evaluator.ann_file={coco / "annotations/instances_val2017.json"}',
             f'train_cfg.max_epochs={epochs}',
-            f'train_cfg.val_interval={max(1, epochs // 4)}',
+            f'train_cfg.val_interval={max(1, epochs // 3)}',
             f'param_scheduler.1.milestones=[{max(1, epochs * 3 // 4)}]',
             f'default_hooks.checkpoint.interval={epochs}',
         )
