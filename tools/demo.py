@@ -15,7 +15,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from flsl_mm.demo import Plan, Sizes, StepFailed, StepRunner, make_report
+# Before torch is imported: see tools/train.py.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmengine.logging import MMLogger  # noqa: E402
+
+from flsl_mm.demo import Plan, Sizes, StepFailed, StepRunner, make_report  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Sizes(
@@ -50,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'demo.py: error: {error}', file=sys.stderr)
         return 2
     print('writing the report', flush=True)
+    MMLogger.get_instance('demo', log_level='WARNING')  # loading lists every weight
     print(make_report(plan, steps, seconds))
     print(f'{(time.monotonic() - start) / 60:.1f} minutes; the report: {plan.report}')
     return 0
