@@ -145,21 +145,35 @@ def tiny_config(image_folder, tmp_path):
     """A pretraining config that runs two iterations of a tiny ViT per epoch on the CPU."""
     from mmengine.config import Config
 
-    cfg = Config.fromfile(PROJECT_ROOT / 'configs/pretrain/flsl_vit-tiny_demo.py')
+    cfg = Config.fromfile(PROJECT_ROOT / 'configs/pretrain/flsl_vits16_300e.py')
+    cfg.model.backbone.arch = dict(
+        embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64
+    )
     cfg.merge_from_dict(
         {
-            'model.backbone.arch': dict(
-                embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64
+            'model.backbone.img_size': 64,
+            'model.backbone.patch_size': 8,
+            'model.head': dict(
+                in_channels=32, num_prototypes=16, hidden_channels=256, bottleneck_channels=64
             ),
-            'model.backbone.drop_path_rate': 0.1,
-            'model.head.in_channels': 32,
-            'model.head.num_prototypes': 16,
-            'model.neck.random_queries': True,
+            'model.neck': dict(self_scale=0.06, cross_scale=0.12, random_queries=True),
+            'model.data_preprocessor.student_view.size': 64,
+            'model.data_preprocessor.local_views': dict(size=32, scale=(0.1, 0.4)),
+            'model.momentum': 0.98,
             'train_dataloader.batch_size': 6,
             'train_dataloader.num_workers': 0,
+            'train_dataloader.pin_memory': False,
             'train_dataloader.dataset.data_root': str(image_folder),
+            'train_dataloader.dataset.pipeline.0.min_side': None,
+            'train_dataloader.dataset.pipeline.1.size': 64,
             'train_cfg.max_epochs': 2,
+            'optim_wrapper.optimizer.lr': 1e-3,
+            'auto_scale_lr.enable': False,
+            'param_scheduler.warmup': 2,
             'default_hooks.logger.interval': 1,
+            'default_hooks.checkpoint': dict(interval=5, max_keep_ckpts=2),
+            'default_hooks.schedule.momentum.start': 0.98,
+            'default_hooks.schedule.teacher_temp.epochs': 10,
             'visualizer.vis_backends': [dict(type='LocalVisBackend')],
         }
     )

@@ -63,8 +63,9 @@ def test_the_plain_twin_s_normalisation_is_that_of_the_config(tool, image_folder
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_the_last_line_is_json(tool, project_root, image_folder, capsys, workers):
-    config = str(project_root / 'configs/pretrain/flsl_vit-tiny_demo.py')
+def test_the_last_line_is_json(tool, tiny_config, tmp_path, image_folder, capsys, workers):
+    config = str(tmp_path / 'tiny.py')
+    tiny_config.dump(config)
     options = [f'--workers={workers}', '--images=9', '--batch-size=4', '--repeats=1']
     options += ['--short-side=70'] if workers else []
     assert tool.main([config, f'--data-root={image_folder}', *options]) == 0
