@@ -27,8 +27,7 @@ class InstanceImages(LabeledImages):
 
     Raises:
         FileNotFoundError: The file, the folder or an image is missing.
-        DataError: It is no such file, or has no images or no instances.
-        ImportError: pycocotools is not installed.
+        DataError: It is no such file, has no images or no instances, or pycocotools is missing.
     """
 
     def __init__(self, ann_file: str, images: str, max_images: int | None = None) -> None:
@@ -114,12 +113,12 @@ def _mask_api() -> Any:
     """The module ``pycocotools.mask``.
 
     Raises:
-        ImportError: It is not installed.
+        DataError: It is not installed.
     """
     try:
         from pycocotools import mask
     except ImportError as error:
-        raise ImportError(
+        raise DataError(
             'COCO-style annotations need pycocotools, which mmdet brings along '
             '(pip install pycocotools)'
         ) from error

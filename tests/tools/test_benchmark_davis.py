@@ -1,6 +1,5 @@
 """The DAVIS benchmark, on small frames; its plain twins."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -17,12 +16,8 @@ from flsl_mm.evaluation.functional.davis import measure_sequence
 
 
 @pytest.fixture(scope='module')
-def tool(project_root):
-    path = project_root / 'tools/analysis_tools/benchmark_davis.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool('analysis_tools/benchmark_davis')
 
 
 def test_the_plain_twin_of_propagation_has_the_same_results(tool):

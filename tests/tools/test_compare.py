@@ -1,6 +1,5 @@
 """One table over frozen tasks on drawn scenes, and over a detector that is fine-tuned."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -22,11 +21,8 @@ NUMBERS = {
 
 
 @pytest.fixture(scope='module')
-def tool(project_root):
-    spec = importlib.util.spec_from_file_location('compare', project_root / 'tools/compare.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool('compare')
 
 
 @pytest.fixture

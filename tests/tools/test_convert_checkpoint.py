@@ -1,9 +1,5 @@
 import argparse
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,15 +10,8 @@ ARCH = dict(embed_dims=24, num_layers=1, num_heads=3, feedforward_channels=8)
 
 
 @pytest.fixture(scope='module')
-def script(project_root):
-    return project_root / 'tools' / 'model_converters' / 'convert_checkpoint.py'
-
-
-@pytest.fixture(scope='module')
-def convert(script):
-    spec = importlib.util.spec_from_file_location('convert_checkpoint', script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def convert(load_tool):
+    module = load_tool('model_converters/convert_checkpoint')
     return lambda *arguments: module.main([str(argument) for argument in arguments])
 
 
@@ -78,14 +67,10 @@ def test_an_unusable_file_ends_in_one_line_and_leaves_nothing(name, convert, tmp
     assert set(tmp_path.iterdir()) == before
 
 
-def test_the_process_fails_with_one_line_and_an_exit_code(script, source, project_root, tmp_path):
+def test_the_process_fails_with_one_line_and_an_exit_code(run_tool, source, tmp_path):
     source.write_bytes(source.read_bytes()[:-99])
-    paths = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
-    process = subprocess.run(
-        [sys.executable, str(script), str(source), str(tmp_path / 'out.pth'), '--to', 'timm'],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=paths),
+    process = run_tool(
+        'model_converters/convert_checkpoint.py', source, tmp_path / 'out.pth', '--to', 'timm'
     )
     assert process.returncode == 1
     assert process.stdout == ''

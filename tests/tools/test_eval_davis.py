@@ -1,6 +1,5 @@
 """tools/eval_davis.py on drawn videos."""
 
-import importlib.util
 import json
 import shutil
 
@@ -12,12 +11,8 @@ from flsl_mm.models import FLSLVisionTransformer
 
 
 @pytest.fixture
-def tool(project_root):
-    path = project_root / 'tools/eval_davis.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool('eval_davis')
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The dense suite from the command line, on drawn scenes."""
 
-import importlib.util
 import json
 import re
 
@@ -14,11 +13,8 @@ NETWORK = 'random:deit-tiny/16'
 
 
 @pytest.fixture
-def main(project_root):
-    spec = importlib.util.spec_from_file_location('tool', project_root / 'tools/eval_frozen.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def main(load_tool):
+    return load_tool('eval_frozen').main
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """k-NN from the command line, as a user runs it."""
 
-import importlib.util
 import json
 import os
 import socket
@@ -17,12 +16,8 @@ SMALL = ['--cfg-options', 'resize=40', 'crop=32', '--num-workers', '0', '--devic
 
 
 @pytest.fixture
-def eval_knn(project_root):
-    path = project_root / 'tools/eval_knn.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def eval_knn(load_tool):
+    return load_tool('eval_knn').main
 
 
 @pytest.fixture

@@ -1,18 +1,13 @@
 """Drawing scenes from the command line."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture
-def make_scenes(project_root):
-    path = project_root / 'tools/dataset_converters/make_scenes.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def make_scenes(load_tool):
+    return load_tool('dataset_converters/make_scenes')
 
 
 def few(out: Path, *more: str) -> list[str]:

@@ -1,6 +1,5 @@
 """The tool that puts images into tar files."""
 
-import importlib.util
 import subprocess
 import tarfile
 
@@ -17,12 +16,8 @@ PIPELINE = [
 
 
 @pytest.fixture
-def tool(project_root):
-    path = project_root / 'tools/dataset_converters/make_shards.py'
-    spec = importlib.util.spec_from_file_location('make_shards', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool('dataset_converters/make_shards')
 
 
 def test_the_tar_files_are_the_folder_in_the_same_order(tool, image_folder, tmp_path, monkeypatch):

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 
 import pytest
@@ -6,13 +5,9 @@ from PIL import Image
 
 
 @pytest.fixture(scope='module')
-def plot_curves(project_root):
+def plot_curves(load_tool):
     """The tool's ``main``."""
-    path = project_root / 'tools/analysis_tools/plot_curves.py'
-    spec = importlib.util.spec_from_file_location('plot_curves', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool('analysis_tools/plot_curves').main
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import hashlib
-import importlib.util
 import json
 
 import pytest
@@ -15,11 +14,8 @@ train_dataloader = dict(batch_size=8, dataset=dict(type='ImageNet', data_root='d
 
 
 @pytest.fixture(scope='module')
-def publish(project_root):
-    path = project_root / 'tools' / 'model_converters' / 'publish_model.py'
-    spec = importlib.util.spec_from_file_location('publish_model', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def publish(load_tool):
+    module = load_tool('model_converters/publish_model')
     return lambda *arguments: module.main([str(argument) for argument in arguments])
 
 

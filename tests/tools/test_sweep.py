@@ -1,6 +1,5 @@
 """Sweeps of small networks on drawn scenes."""
 
-import importlib.util
 import json
 
 import pytest
@@ -31,12 +30,8 @@ KNN = ('ks=[3]', 'resize=48', 'crop=48', 'num_workers=0', 'num_shuffles=1')
 
 
 @pytest.fixture(scope='module')
-def sweep_tool(project_root):
-    path = project_root / 'tools/analysis_tools/sweep.py'
-    spec = importlib.util.spec_from_file_location('sweep', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def sweep_tool(load_tool):
+    return load_tool('analysis_tools/sweep')
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The command line, as a user runs it."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -29,48 +28,25 @@ def arguments(image_folder, tmp_path, project_root) -> list[str]:
     ]
 
 
-def environment(project_root: Path) -> dict[str, str]:
-    python_path = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
-    return {
-        **os.environ,
-        'PYTHONPATH': python_path,
-        'OMP_NUM_THREADS': '1',
-        'PYTHON': sys.executable,
-    }
-
-
-def run(project_root: Path, tool: list[str], arguments: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*tool, *arguments],
-        env=environment(project_root),
-        cwd=project_root.parent,  # any folder but the project's
-        capture_output=True,
-        text=True,
-    )
-
-
 def last_losses(work_dir: Path) -> dict:
     path = max(work_dir.glob('*/vis_data/scalars.json'), key=lambda p: p.stat().st_mtime)
     return json.loads(path.read_text().splitlines()[-1])
 
 
-def test_two_processes_train_on_the_cpu(project_root, arguments, tmp_path):
-    result = run(
-        project_root,
-        ['bash', str(project_root / 'tools/dist_train.sh')],
-        [arguments[0], '2', *arguments[1:], 'train_cfg.max_epochs=1'],
-    )
+def test_two_processes_train_on_the_cpu(run_tool, arguments, tmp_path):
+    result = run_tool('dist_train.sh', arguments[0], '2', *arguments[1:], 'train_cfg.max_epochs=1')
     assert result.returncode == 0, result.stderr[-3000:]
     assert last_losses(tmp_path / 'run')['iter'] == 1  # 12 images, 2 processes, batches of 6
     assert (tmp_path / 'run/epoch_1.pth').is_file()
 
 
-def test_a_killed_run_resumes_to_the_same_weights(project_root, arguments, tmp_path):
-    tool = [sys.executable, str(project_root / 'tools/train.py')]
+def test_a_killed_run_resumes_to_the_same_weights(
+    project_root, tool_environment, run_tool, arguments, tmp_path
+):
     epochs = 'train_cfg.max_epochs=8'
     process = subprocess.Popen(
-        [*tool, *arguments, epochs],
-        env=environment(project_root),
+        [sys.executable, project_root / 'tools/train.py', *arguments, epochs],
+        env=tool_environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -82,11 +58,11 @@ def test_a_killed_run_resumes_to_the_same_weights(project_root, arguments, tmp_p
     process.wait()
     assert not (tmp_path / 'run/epoch_8.pth').exists()
 
-    resumed = run(project_root, [*tool, arguments[0], '--resume'], [*arguments[1:], epochs])
+    resumed = run_tool('train.py', arguments[0], '--resume', *arguments[1:], epochs)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert re.search(r'resumed epoch: [1-7],', resumed.stdout + resumed.stderr)
     arguments[1] = f'--work-dir={tmp_path / "whole"}'
-    whole = run(project_root, tool, [*arguments, epochs])
+    whole = run_tool('train.py', *arguments, epochs)
     assert whole.returncode == 0, whole.stderr[-3000:]
     left, right = (
         torch.load(tmp_path / name / 'epoch_8.pth', weights_only=False) for name in ('run', 'whole')
@@ -99,12 +75,9 @@ def test_a_killed_run_resumes_to_the_same_weights(project_root, arguments, tmp_p
     assert len(list((tmp_path / 'run').glob('*.pth'))) == 2  # older ones were pruned
 
 
-def test_mixed_precision_and_a_fresh_start_with_resume(project_root, arguments, tmp_path):
-    tool = [sys.executable, str(project_root / 'tools/train.py')]
-    result = run(
-        project_root,
-        [*tool, arguments[0], '--amp', '--resume'],
-        [*arguments[1:], 'train_cfg.max_epochs=1'],
+def test_mixed_precision_and_a_fresh_start_with_resume(run_tool, arguments, tmp_path):
+    result = run_tool(
+        'train.py', arguments[0], '--amp', '--resume', *arguments[1:], 'train_cfg.max_epochs=1'
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'No checkpoint to resume from' in result.stdout + result.stderr
@@ -114,12 +87,12 @@ def test_mixed_precision_and_a_fresh_start_with_resume(project_root, arguments, 
 @pytest.mark.parametrize(
     'folder, message', [('none', 'data_root is not a folder: '), ('', 'no images found under ')]
 )
-def test_missing_data_end_in_one_line(project_root, arguments, tmp_path, folder, message):
+def test_missing_data_end_in_one_line(run_tool, arguments, tmp_path, folder, message):
     root = tmp_path / folder
     arguments = [
         f'train_dataloader.dataset.data_root={root}' if 'data_root' in a else a for a in arguments
     ]
-    result = run(project_root, [sys.executable, str(project_root / 'tools/train.py')], arguments)
+    result = run_tool('train.py', *arguments)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert f'{message}{root}' in result.stderr.splitlines()[-1]
 
@@ -131,9 +104,9 @@ def test_missing_data_end_in_one_line(project_root, arguments, tmp_path, folder,
         (['CONFIG', '--resume', 'missing.pth'], 'there is no checkpoint missing.pth'),
     ],
 )
-def test_missing_files_are_named_in_one_line(project_root, arguments, message):
+def test_missing_files_are_named_in_one_line(project_root, run_tool, arguments, message):
     config = str(project_root / 'configs/pretrain/flsl_vit-tiny_demo.py')
     arguments = [config if a == 'CONFIG' else a for a in arguments]
-    result = run(project_root, [sys.executable, str(project_root / 'tools/train.py')], arguments)
+    result = run_tool('train.py', *arguments)
     assert result.returncode == 2
     assert message in result.stderr and 'Traceback' not in result.stderr

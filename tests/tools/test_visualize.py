@@ -1,5 +1,3 @@
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -7,12 +5,9 @@ from PIL import Image
 
 
 @pytest.fixture(scope='module')
-def visualize(project_root):
+def visualize(load_tool):
     """The tool's ``main``."""
-    spec = importlib.util.spec_from_file_location('visualize', project_root / 'tools/visualize.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool('visualize').main
 
 
 @pytest.fixture(scope='module')

@@ -49,7 +49,7 @@ class Prototypes(FrozenTask):
 
     def __call__(self, vit):
         assert not vit.head.training
-        assert vit.head.self_scale == 0.06  # of the config's neck
+        assert vit.head.self_scale == 0.06
         return dict(number=vit.head(torch.randn(2, 32)).shape[1])
 
 
@@ -68,6 +68,7 @@ def config(tiny_config):
     tiny_config.merge_from_dict(
         {
             'train_cfg.max_epochs': 4,
+            'model.neck.self_scale': 0.06,
             'default_hooks.checkpoint': dict(interval=1, max_keep_ckpts=-1),
         }
     )
