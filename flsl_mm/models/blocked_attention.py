@@ -64,6 +64,9 @@ class BlockedAttention(torch.autograd.Function):
             Tensor: (B, heads, N, d), laid out in memory as (B, N, heads, d).
         """
         positions = () if rel_h is None else (rel_h, rel_w)
+        # Each head's (N, d) in one piece of memory: as parts of the rows of one projection, its
+        # rows would lie on a page each. Kept so, as the projection itself then need not be kept.
+        q, k, v = (x.contiguous() for x in (q, k, v))
         ctx.save_for_backward(q, k, v, *positions)
         batch, heads, tokens, dims = q.shape
         out = q.new_empty(batch, tokens, heads, dims).transpose(1, 2)
@@ -88,7 +91,7 @@ class BlockedAttention(torch.autograd.Function):
             grad_bias = [torch.empty_like(x) for x in bias]
         else:
             bias, grad_bias = None, None
-        grads = _backward_in_blocks(q, k, v, bias, grad, grad_bias)
+        grads = _backward_in_blocks(q, k, v, grad.contiguous(), bias, grad_bias)
         if not positions:
             return *grads, None, None
         through_bias = torch.autograd.grad(bias_with_graph, inputs, grad_bias)
@@ -143,15 +146,17 @@ def _backward_in_blocks(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    bias: tuple[Tensor, Tensor] | None,
     grad: Tensor,
+    bias: tuple[Tensor, Tensor] | None,
     grad_bias: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q (not through the bias), k and v; fills ``grad_bias``."""
-    # Sums over several blocks of queries: not in bfloat16.
+    # Sums over several blocks of queries: not in bfloat16. Transposed, as (d, block) times
+    # (block, N) is a faster product than (N, block) times (block, d).
     exact = torch.promote_types(q.dtype, torch.float32)
     grad_q = torch.empty_like(q)
-    grad_k, grad_v = torch.zeros_like(k, dtype=exact), torch.zeros_like(v, dtype=exact)
+    batch, heads, tokens, dims = q.shape
+    grad_k, grad_v = q.new_zeros(2, batch, heads, dims, tokens, dtype=exact)
     for block in _blocks(q.shape):
         b, h, i = block
         queries, keys, values, grads = (
@@ -162,13 +167,22 @@ def _backward_in_blocks(
             grads @ values.transpose(1, 2), weights, -1, q.dtype
         )
         grad_q[block] = (grad_logits @ keys).view(q[block].shape)
-        shape = k[b, h].shape
-        grad_k[b, h].add_((grad_logits.transpose(1, 2) @ queries).view(shape))
-        grad_v[b, h].add_((weights.transpose(1, 2) @ grads).view(shape))
+        _add_product(grad_k[b, h], queries.transpose(1, 2), grad_logits)
+        _add_product(grad_v[b, h], grads.transpose(1, 2), weights)
         if grad_bias is not None:
             by_row, by_column = grad_bias
             grid = grad_logits.view(*by_row[block].shape, by_column.shape[-1])
             by_row[block] = grid.sum(-1)
             by_column[block] = grid.sum(-2)
     scale = q.shape[-1] ** -0.5
-    return grad_q.mul_(scale), grad_k.mul_(scale).to(k.dtype), grad_v.to(v.dtype)
+    grad_k, grad_v = grad_k.mul_(scale).transpose(2, 3), grad_v.transpose(2, 3)
+    return grad_q.mul_(scale), grad_k.to(k.dtype), grad_v.to(v.dtype)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add ``left @ right``, of (images * heads) matrices, to ``total`` (images, heads, ., .)."""
+    total = total.view(-1, *total.shape[2:])
+    if total.dtype == left.dtype:
+        total.baddbmm_(left, right)
+    else:
+        total.add_(left @ right)
