@@ -1,9 +1,6 @@
 """ADE20K on the command line: train, test, pictures; on three images of the data set."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,24 +50,6 @@ def shorten(cfg: Config) -> None:
     cfg.param_scheduler[0].start_factor = 1.0
 
 
-def run(project_root: Path, *command: str) -> subprocess.CompletedProcess:
-    python_path = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
-    env = dict(
-        os.environ,
-        PYTHONPATH=python_path,
-        OMP_NUM_THREADS='1',
-        PYTHON=sys.executable,
-        PORT='29561',
-    )
-    return subprocess.run(command, env=env, cwd=project_root, capture_output=True, text=True)
-
-
-def run_tool(project_root: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess:
-    result = run(project_root, sys.executable, str(project_root / f'tools/{tool}.py'), *arguments)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result
-
-
 @pytest.fixture(scope='module')
 def config(project_root, shared_dir, tmp_path_factory) -> Path:
     cfg = Config.fromfile(project_root / f'configs/ade20k/{SEM_FPN}.py')
@@ -83,27 +62,28 @@ def config(project_root, shared_dir, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def checkpoint(config, project_root) -> Path:
+def checkpoint(config, run_tool) -> Path:
     """What two iterations of training wrote."""
-    result = run_tool(project_root, 'train', str(config))
+    result = run_tool('train.py', config)
+    assert result.returncode == 0, result.stderr[-3000:]
     assert 'training from scratch' in result.stdout + result.stderr
     return config.with_name('run') / 'iter_2.pth'
 
 
 @pytest.fixture(scope='module')
-def evaluated(config, checkpoint, project_root, tmp_path_factory):
+def evaluated(config, checkpoint, run_tool, tmp_path_factory):
     """The evaluation of that checkpoint: process and folder of its files."""
     folder = tmp_path_factory.mktemp('evaluated')
     result = run_tool(
-        project_root,
-        'test',
-        str(config),
-        str(checkpoint),
+        'test.py',
+        config,
+        checkpoint,
         f'--work-dir={folder}',
         f'--show-dir={folder / "pictures"}',
         '--cfg-options',
         f'test_evaluator.output_dir={folder / "masks"}',
     )
+    assert result.returncode == 0, result.stderr[-3000:]
     return result, folder
 
 
@@ -159,15 +139,14 @@ def test_every_image_has_a_coloured_picture(evaluated, shared_dir):
             assert np.abs(half - original).mean() > 10
 
 
-def test_two_processes_find_the_same(evaluated, config, checkpoint, project_root, tmp_path):
-    result = run(
-        project_root,
-        'bash',
-        str(project_root / 'tools/dist_test.sh'),
-        str(config),
-        str(checkpoint),
+def test_two_processes_find_the_same(evaluated, config, checkpoint, run_tool, tmp_path):
+    result = run_tool(
+        'dist_test.sh',
+        config,
+        checkpoint,
         '2',  # for three images: one of them is evaluated twice, and has to count once
         f'--work-dir={tmp_path}',
+        PORT='29561',
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert read_metrics(tmp_path) == read_metrics(evaluated[1])

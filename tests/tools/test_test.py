@@ -1,9 +1,6 @@
 """Training and evaluation of detectors on the command line, as a user runs them."""
 
-import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,18 +8,6 @@ import pytest
 import torch
 
 pytest.importorskip('mmdet')
-
-
-def run(project_root: Path, *command: str) -> subprocess.CompletedProcess:
-    python_path = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
-    env = dict(
-        os.environ,
-        PYTHONPATH=python_path,
-        OMP_NUM_THREADS='1',
-        PYTHON=sys.executable,
-        PORT='29541',
-    )
-    return subprocess.run(command, env=env, cwd=project_root, capture_output=True, text=True)
 
 
 @pytest.fixture(scope='module')
@@ -35,11 +20,9 @@ def config(shrink_coco) -> Path:
 
 
 @pytest.fixture(scope='module')
-def checkpoint(config, project_root) -> Path:
+def checkpoint(config, run_tool) -> Path:
     """What two iterations of training wrote."""
-    train = str(project_root / 'tools/train.py')
-    options = ['--cfg-options', 'pretrained=None']
-    result = run(project_root, sys.executable, train, str(config), *options)
+    result = run_tool('train.py', config, '--cfg-options', 'pretrained=None')
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'ViTFPN: no pretrained weights given, training from scratch' in (
         result.stdout + result.stderr
@@ -48,15 +31,13 @@ def checkpoint(config, project_root) -> Path:
 
 
 @pytest.fixture(scope='module')
-def evaluated(config, checkpoint, project_root, tmp_path_factory):
+def evaluated(config, checkpoint, run_tool, tmp_path_factory):
     """The evaluation of that checkpoint: process and folder of its files."""
     folder = tmp_path_factory.mktemp('evaluated')
-    result = run(
-        project_root,
-        sys.executable,
-        str(project_root / 'tools/test.py'),
-        str(config),
-        str(checkpoint),
+    result = run_tool(
+        'test.py',
+        config,
+        checkpoint,
         f'--work-dir={folder}',
         f'--show-dir={folder / "pictures"}',
         '--cfg-options',
@@ -84,17 +65,16 @@ def test_every_image_has_a_picture(evaluated, shared_dir):
     assert {p.name for p in (evaluated[1] / 'pictures').iterdir()} == images
 
 
-def test_two_processes_find_the_same(evaluated, config, checkpoint, project_root, tmp_path):
-    result = run(
-        project_root,
-        'bash',
-        str(project_root / 'tools/dist_test.sh'),
-        str(config),
-        str(checkpoint),
+def test_two_processes_find_the_same(evaluated, config, checkpoint, run_tool, tmp_path):
+    result = run_tool(
+        'dist_test.sh',
+        config,
+        checkpoint,
         '2',
         f'--work-dir={tmp_path}',
         '--cfg-options',
         f'test_evaluator.outfile_prefix={tmp_path / "detections"}',
+        PORT='29541',
     )
     assert result.returncode == 0, result.stderr[-3000:]
     headers = [line.split() == ['metric', 'bbox', 'segm'] for line in result.stdout.splitlines()]
@@ -113,15 +93,11 @@ def test_two_processes_find_the_same(evaluated, config, checkpoint, project_root
 
 
 @pytest.fixture
-def call(project_root, monkeypatch, capsys):
+def call(load_tool, monkeypatch, capsys):
     """Calls a tool's ``main`` in this process; exit code or message, and the last line printed."""
 
     def call(tool: str, *arguments: str) -> tuple[int | str, str]:
-        spec = importlib.util.spec_from_file_location(
-            f'tool_{tool}', project_root / f'tools/{tool}.py'
-        )
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = load_tool(tool)
         monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *arguments])
         with pytest.raises(SystemExit) as stop:
             module.main()

@@ -1,10 +1,6 @@
 """UAVDT from the command line: train, test, export, evaluate, convert; on drawn frames."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,33 +10,14 @@ from flsl_mm.datasets.scenes import write_uavdt
 GT = 'UAV-benchmark-MOTD_v1.0/GT'
 
 
-def run(project_root: Path, *command: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, 'PYTHONPATH': str(project_root), 'OMP_NUM_THREADS': '1'}
-    return subprocess.run(
-        [sys.executable, *command],
-        env=environment,
-        cwd=project_root.parent,  # any folder but the project's
-        capture_output=True,
-        text=True,
-    )
-
-
-def load_tool(project_root: Path, name: str):
-    path = project_root / f'tools/{name}.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def eval_uavdt(load_tool):
+    return load_tool('eval_uavdt').main
 
 
 @pytest.fixture
-def eval_uavdt(project_root):
-    return load_tool(project_root, 'eval_uavdt').main
-
-
-@pytest.fixture
-def uavdt2coco(project_root):
-    return load_tool(project_root, 'dataset_converters/uavdt2coco').main
+def uavdt2coco(load_tool):
+    return load_tool('dataset_converters/uavdt2coco').main
 
 
 @pytest.fixture
@@ -76,16 +53,16 @@ def options(root: Path) -> list[str]:
     return ['--cfg-options', *values]
 
 
-def test_train_test_export_evaluate(project_root, root, tmp_path, eval_uavdt, capsys):
+def test_train_test_export_evaluate(project_root, run_tool, root, tmp_path, eval_uavdt, capsys):
     pytest.importorskip('mmdet')
     config = str(project_root / 'configs/uavdt/faster-rcnn_flsl-vits16_fpn_1x_uavdt.py')
     work_dir = tmp_path / 'run'
     common = [f'--work-dir={work_dir}', *options(root)]
-    trained = run(project_root, str(project_root / 'tools/train.py'), config, *common)
+    trained = run_tool('train.py', config, *common)
     assert trained.returncode == 0, trained.stderr[-3000:]
     assert '[1][2/2]' in trained.stdout + trained.stderr  # 4 frames, 2 in a batch
     checkpoint = str(work_dir / 'epoch_1.pth')
-    tested = run(project_root, str(project_root / 'tools/test.py'), config, checkpoint, *common)
+    tested = run_tool('test.py', config, checkpoint, *common)
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((work_dir / 'test_metrics.json').read_text())['metrics']
     assert 0 < metrics['uavdt/AP'] < 100
