@@ -68,9 +68,9 @@ def test_the_last_line_is_json(tool, tiny_config, tmp_path, image_folder, capsys
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found['images_per_second'] > 0 and found['plain_images_per_second'] > 0
     assert found['worker_ms'] > 0 and found['device_ms'] > 0 and found['plain_ms'] > 0
-    # 96-pixel crops as bytes, against views of 96, 32 and four times 24 pixels as floats
-    assert 3 * 96**2 < found['bytes_per_image'] < 3 * 96**2 + 1000
-    assert found['plain_bytes_per_image'] == 4 * 3 * (96**2 + 32**2 + 4 * 24**2)
+    # 64-pixel crops as bytes, against views of 64, 64, 32 and 32 pixels as floats
+    assert 3 * 64**2 < found['bytes_per_image'] < 3 * 64**2 + 1000
+    assert found['plain_bytes_per_image'] == 4 * 3 * (2 * 64**2 + 2 * 32**2)
 
 
 def test_missing_data_are_one_clear_line(tool, project_root, tmp_path, capsys):
