@@ -32,10 +32,10 @@ from flsl_mm.engine.frozen_command import (  # noqa: E402
     build_network,
     run_command,
 )
+from flsl_mm.evenly_spaced import evenly_spaced  # noqa: E402
 from flsl_mm.models import FLSLVisionTransformer  # noqa: E402
 from flsl_mm.visualization import figures, token_maps  # noqa: E402
 from flsl_mm.visualization.images import (  # noqa: E402
-    evenly_spaced,
     find_image_files,
     read_image,
     resize_short_side,

@@ -4,10 +4,11 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
+
+from flsl_mm.evenly_spaced import evenly_spaced
 
 from .image_files import IMAGE_EXTENSIONS
 from .unusable_sample import Unusable, UnusableSample
@@ -104,8 +105,10 @@ class ImageNetBoxes(BaseDataset):
             by_class: dict[str, list[dict]] = {}
             for image in images:
                 by_class.setdefault(image['folder'], []).append(image)
-            images = [i for group in by_class.values() for i in _spread(group, self.per_class)]
-        return _spread(images, self.max_images) if self.max_images else images
+            images = [
+                i for group in by_class.values() for i in evenly_spaced(group, self.per_class)
+            ]
+        return evenly_spaced(images, self.max_images) if self.max_images else images
 
     def __getitem__(self, index: int) -> dict:
         """The sample of an image, or why there is none."""
@@ -161,10 +164,3 @@ def _files(folder: str, extensions: tuple[str, ...]) -> Iterator[tuple[str, str]
             for path in sorted(os.listdir(entry.path)):
                 if path.lower().endswith(extensions):
                     yield entry.name, os.path.join(entry.path, path)
-
-
-def _spread(items: list, count: int) -> list:
-    """``count`` items, evenly spaced from the first on; all if there are fewer."""
-    if len(items) <= count:
-        return items
-    return [items[i] for i in (np.arange(count) * len(items)) // count]

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from flsl_mm.data_error import DataError
+from flsl_mm.evenly_spaced import evenly_spaced
 
 from .transforms.load_rgb_image import to_rgb
 
@@ -49,8 +50,7 @@ class LabeledImages(ABC):
         if max_images is not None:
             if max_images < 1:
                 raise DataError(f'max_images must be positive, got {max_images}')
-            count = min(max_images, len(samples))
-            samples = [samples[i * len(samples) // count] for i in range(count)]
+            samples = evenly_spaced(samples, max_images)
         self.samples = list(samples)
         self.num_classes = num_classes
 

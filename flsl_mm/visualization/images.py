@@ -11,9 +11,7 @@ from torch import Tensor
 from flsl_mm.data_error import DataError
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, find_images
 from flsl_mm.datasets.transforms.load_rgb_image import LoadRGBImage
-
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
+from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 
 
 def find_image_files(sources: Sequence[str]) -> list[str]:
@@ -40,12 +38,6 @@ def find_image_files(sources: Sequence[str]) -> list[str]:
     return paths
 
 
-def evenly_spaced(items: Sequence[str], number: int) -> list[str]:
-    """At most ``number`` of the items, evenly spaced from the first."""
-    count = min(number, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
-
-
 def read_image(path: str) -> np.ndarray:
     """Read any image file as upright RGB, uint8 (H, W, 3).
 
@@ -69,4 +61,5 @@ def resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:
 def normalise(image: np.ndarray) -> Tensor:
     """Pixels 0-255 (H, W, 3) to a network's input (1, 3, H, W), by ImageNet's statistics."""
     pixels = torch.tensor(image, dtype=torch.float32)
-    return ((pixels - torch.tensor(MEAN)) / torch.tensor(STD)).permute(2, 0, 1).unsqueeze(0)
+    pixels = (pixels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    return pixels.permute(2, 0, 1).unsqueeze(0)

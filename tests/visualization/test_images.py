@@ -3,7 +3,6 @@ import pytest
 
 from flsl_mm.data_error import DataError
 from flsl_mm.visualization.images import (
-    evenly_spaced,
     find_image_files,
     read_image,
     resize_short_side,
@@ -59,8 +58,3 @@ def test_resizing_a_mask_keeps_its_labels():
     mask = np.array([[1, 7], [7, 1]])
     np.testing.assert_array_equal(resize_mask(mask, (4, 6)), mask.repeat(2, 0).repeat(3, 1))
     np.testing.assert_array_equal(resize_mask(mask.repeat(2, 0).repeat(3, 1), (2, 2)), mask)
-
-
-def test_a_few_of_many_are_spread_evenly():
-    assert evenly_spaced(list('abcdef'), 3) == ['a', 'c', 'e']
-    assert evenly_spaced(list('ab'), 3) == ['a', 'b']

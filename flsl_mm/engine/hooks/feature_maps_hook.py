@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from flsl_mm.evenly_spaced import evenly_spaced
 from flsl_mm.unwrap_model import unwrap_model
 
 
@@ -72,7 +73,7 @@ class FeatureMapsHook(Hook):
             raise ValueError(
                 f'FeatureMapsHook draws what the teacher sees, and {type(model).__name__} has none'
             )
-        paths = images.evenly_spaced(images.find_image_files(self.sources), self.max_images)
+        paths = evenly_spaced(images.find_image_files(self.sources), self.max_images)
         self.images = [
             images.resize_short_side(images.read_image(path), self.short_side) for path in paths
         ]

@@ -19,11 +19,10 @@ from torch.utils.data import DataLoader
 from flsl_mm.data_error import DataError
 from flsl_mm.datasets import ImageNetBoxes, Unusable
 from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 from flsl_mm.progress import progress
 from flsl_mm.whole_file import whole_file
 
-# ImageNet's, for pixels in 0-255.
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 MAX_BROKEN = 0.01
 NUM_EXAMPLES = 5
 
@@ -192,7 +191,10 @@ def tokens_at(vit: FLSLVisionTransformer, images: Tensor, points: Tensor) -> Ten
 
 
 def _normalise(images: Tensor) -> Tensor:
-    mean, std = (images.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = (
+        images.new_tensor(v, dtype=torch.float32).view(3, 1, 1)
+        for v in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return (images - mean) / std
 
 

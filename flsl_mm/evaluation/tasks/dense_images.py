@@ -1,7 +1,5 @@
 """Tokens of whole images of any shape."""
 
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.progress import progress
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -108,7 +107,7 @@ def encode_images(
         num_workers=num_workers,
         generator=torch.Generator(),  # otherwise a seed is drawn from the global one
     )
-    for index, pixels, labels, boxes in _with_progress(loader, title):
+    for index, pixels, labels, boxes in progress(loader, len(loader), title, interval=5.0):
         pixels = pixels[None].to(device)
         tokens = vit.forward_tokens([pixels])[0][0].float()
         yield DenseImage(index, tokens, vit.grid_of(pixels), labels, boxes)
@@ -117,15 +116,3 @@ def encode_images(
 def _as_is(sample: Any) -> Any:
     """In place of torch's conversion, which would make tensors of boxes."""
     return sample
-
-
-def _with_progress(loader: DataLoader, title: str, interval: float = 5.0) -> Iterator:
-    """The loader's samples, with a line on standard error every few seconds."""
-    start = last = time.perf_counter()
-    for done, sample in enumerate(loader, 1):
-        yield sample
-        now = time.perf_counter()
-        if get_rank() == 0 and now - last > interval:
-            left = (now - start) / done * (len(loader) - done)
-            print(f'{title}: {done}/{len(loader)}, {left:.0f} s left', file=sys.stderr, flush=True)
-            last = now

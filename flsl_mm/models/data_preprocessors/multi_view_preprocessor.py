@@ -13,6 +13,7 @@ from flsl_mm.datasets.transforms.crop_boxes import (
     check_crop_range,
     sample_crop_boxes,
 )
+from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 
 from .photometry import Photometry, Step, render
 from .resized_crop import channels_last, resized_crop
@@ -50,8 +51,8 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         student_view: dict = dict(size=224, scale=(0.5, 1.0)),  # noqa: B006
         local_views: dict | None = dict(number=2, size=96, scale=(0.05, 0.4)),  # noqa: B006
         photometry: dict | None = dict(),  # noqa: B006
-        mean: Sequence[float] = (123.675, 116.28, 103.53),
-        std: Sequence[float] = (58.395, 57.12, 57.375),
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
         clean_views: bool = False,
         non_blocking: bool = True,
     ) -> None:
