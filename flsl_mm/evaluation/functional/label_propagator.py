@@ -1,30 +1,14 @@
 """Labels carried along a video by the similarity of frozen features."""
 
-from typing import NamedTuple
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 # Rows of target tokens worked on together: more of them compare more pairs outside the window and
-# take more memory, fewer leave a GPU idle. Results do not depend on it.
-_BAND_ROWS = dict(cpu=8, cuda=32)
-
-
-class _Band(NamedTuple):
-    """Some rows of targets and the sources in their reach.
-
-    Attributes:
-        rows: The b rows of the targets.
-        source_rows: The R rows that their windows cover.
-        outside: (b, 1, R), 0 where a row is within a target's window, -inf where it is not.
-        sources: (w, T, R, D) unit features, for each column those of all frames side by side.
-    """
-
-    rows: slice
-    source_rows: slice
-    outside: Tensor
-    sources: Tensor
+# take more memory, fewer leave the processor idle. Results do not depend on it.
+_BAND_ROWS = dict(cpu=6, cuda=32)
 
 
 class LabelPropagator:
@@ -34,10 +18,10 @@ class LabelPropagator:
     remembered frames at most ``radius`` rows and columns away, weighted by
     exp(cosine similarity / ``temperature``). Of equally similar ones at the border all are taken.
 
-    Only pairs of a window are compared: for each band of target rows, the tokens of one source
-    column, in all remembered frames, meet the target columns in reach in one matrix product. Peak
-    memory beside the remembered features grows with w (2 radius + 1) times the number of frames,
-    not with (h w)^2.
+    Only pairs of a window are compared: for each band of target rows, one batched matrix product
+    in which the tokens of a source column, in all remembered frames, meet the target columns in
+    reach. Peak memory beside the remembered features grows with w (2 radius + 1)^2 times the number
+    of frames, not with (h w)^2.
 
     Args:
         grid: Rows h and columns w of tokens in a frame.
@@ -81,12 +65,19 @@ class LabelPropagator:
         self.temperature = temperature
         self.num_frames = num_frames
         self.num_seen = 0
-        self.bands: list[_Band] = []
+        self.sources: Tensor | None = None  # (w, h, T, D), unit features
+        self.labels: Tensor | None = None  # (T, h, w, C)
+        self.workspace: Tensor | None = None
 
     @property
     def num_remembered(self) -> int:
         """Frames that labels are taken from at present."""
         return min(self.num_seen, self.num_frames)
+
+    @property
+    def dim(self) -> int:
+        """Width D of the remembered features."""
+        return self.sources.shape[-1]
 
     def remember(self, features: Tensor, labels: Tensor) -> None:
         """Take labels from this frame too; the oldest but the first makes room where needed.
@@ -101,19 +92,22 @@ class LabelPropagator:
         columns = self._columns(features)
         if labels.shape[1:] != self.grid:
             raise ValueError(f'labels are {tuple(labels.shape)}, expected (C, h, w) of {self.grid}')
+        labels = labels.permute(1, 2, 0).to(columns.dtype)
         if not self.num_seen:
-            self._allocate(columns, labels)
-        if columns.shape[-1] != self.dim or len(labels) != self.labels.shape[-1]:
+            self.sources, self.labels = columns.unsqueeze(2), labels.unsqueeze(0)
+        elif columns.shape[-1] != self.dim or labels.shape[-1] != self.labels.shape[-1]:
             raise ValueError(
-                f'{columns.shape[-1]} features and {len(labels)} labels follow a frame of '
+                f'{columns.shape[-1]} features and {labels.shape[-1]} labels follow a frame of '
                 f'{self.dim} and {self.labels.shape[-1]}'
             )
-        slot = self._slot()
+        elif self.num_seen < self.num_frames:
+            self.sources = torch.cat([self.sources, columns.unsqueeze(2)], dim=2)
+            self.labels = torch.cat([self.labels, labels.unsqueeze(0)])
+        elif latest := self.num_frames - 1:
+            slot = 1 + (self.num_seen - 1) % latest
+            self.sources[:, :, slot] = columns
+            self.labels[slot] = labels
         self.num_seen += 1
-        if slot is not None:
-            self.labels[slot] = labels.permute(1, 2, 0)
-            for band in self.bands:
-                band.sources[:, slot] = columns[:, band.source_rows]
 
     def propagate(self, features: Tensor) -> Tensor:
         """Labels of a frame, from those remembered.
@@ -132,20 +126,17 @@ class LabelPropagator:
         columns = self._columns(features)
         if columns.shape[-1] != self.dim:
             raise ValueError(f'{columns.shape[-1]} features, the remembered have {self.dim}')
-        result = self.labels.new_empty(*self.grid, self.labels.shape[-1])
-        for band in self.bands:
-            scores = self._compare(columns, band)  # (w, b, W, T, R)
+        height = self.grid[0]
+        size = _BAND_ROWS['cuda' if columns.is_cuda else 'cpu']
+        result = torch.empty_like(self.labels[0])
+        for first in range(0, height, size):
+            rows = range(first, min(first + size, height))
+            low, high = max(rows.start - self.reach[0], 0), min(rows.stop + self.reach[0], height)
+            scores = self._compare(columns, rows, range(low, high))  # (w, b, W, R * T)
             weights, indices = self._vote(scores)  # (w, b, K)
-            votes = self._labels_at(indices, band)  # (w, b, K, C)
-            result[band.rows] = (weights.unsqueeze(-1) * votes).sum(2).transpose(0, 1)
+            votes = self._labels_at(indices, range(low, high))  # (w, b, K, C)
+            result[first : rows.stop] = (weights.unsqueeze(-1) * votes).sum(2).transpose(0, 1)
         return result.permute(2, 0, 1)
-
-    def _slot(self) -> int | None:
-        """Where the next frame goes; None where only the first is kept."""
-        if self.num_seen < self.num_frames:
-            return self.num_seen
-        latest = self.num_frames - 1
-        return 1 + (self.num_seen - 1) % latest if latest else None
 
     def _columns(self, features: Tensor) -> Tensor:
         """Unit features (w, h, D), column by column."""
@@ -158,51 +149,53 @@ class LabelPropagator:
             features = features.float()
         return F.normalize(features, dim=1).view(height, width, -1).transpose(0, 1).contiguous()
 
-    def _allocate(self, columns: Tensor, labels: Tensor) -> None:
-        """Make room for the frames to remember."""
-        (height, width), (reach, _) = self.grid, self.reach
-        self.dim = columns.shape[-1]
-        self.labels = columns.new_zeros(self.num_frames, height, width, len(labels))
-        size = _BAND_ROWS['cuda' if columns.is_cuda else 'cpu']
-        self.bands = []
-        for first in range(0, height, size):
-            last = min(first + size, height)
-            low, high = max(first - reach, 0), min(last + reach, height)
-            row = torch.arange(height, device=columns.device)
-            far = (row[first:last, None] - row[low:high]).abs() > reach
-            outside = columns.new_zeros(far.shape).masked_fill_(far, -torch.inf)
-            sources = columns.new_empty(width, self.num_frames, high - low, self.dim)
-            self.bands.append(
-                _Band(slice(first, last), slice(low, high), outside.unsqueeze(1), sources)
-            )
+    def _compare(self, columns: Tensor, rows: range, source_rows: range) -> Tensor:
+        """Cosine similarities of a band of b target rows to all within reach.
 
-    def _compare(self, columns: Tensor, band: _Band) -> Tensor:
-        """Cosine similarities of a band's targets to all within reach.
+        Args:
+            columns: Unit features of all targets (w, h, D).
+            rows: The b rows of targets.
+            source_rows: The R rows that their windows cover.
 
         Returns:
-            Tensor: (w, b, W, T, R): target column and row, then source column from ``reach``
-            columns before the target's on, frame and row; -inf outside the window or the image.
+            Tensor: (w, b, W, R * T): target column and row, then source column, the first being
+            ``reach`` columns before the target's, row and frame; -inf outside the window or the
+            image. Valid until the next call.
         """
         width, reach = self.grid[1], self.reach[1]
-        targets = columns[:, band.rows].contiguous()  # (w, b, D)
-        rows, frames, source_rows = targets.shape[1], self.num_remembered, band.sources.shape[2]
-        scores = targets.new_empty(width, rows, 2 * reach + 1, frames, source_rows)
-        across, down, along = scores.stride()[:3]
-        for source in range(-reach, width + reach):
-            low, high = max(source - reach, 0), min(source + reach + 1, width)
-            # The next target column has this source column one place earlier in its window.
-            place = scores.as_strided(
-                (high - low, rows, frames, source_rows),
-                (across - along, down, source_rows, 1),
-                low * across + (source - low + reach) * along,
-            )
-            if not 0 <= source < width:
-                place.fill_(-torch.inf)
-                continue
-            keys = band.sources[source, :frames].flatten(0, 1)  # (T*R, D)
-            product = targets[low:high].flatten(0, 1) @ keys.T
-            torch.add(product.view_as(place), band.outside, out=place)
-        return scores
+        height, window = len(rows), 2 * reach + 1
+        sources = self.sources[:, source_rows.start : source_rows.stop].flatten(1, 2)  # (w, R*T, D)
+        depth = sources.shape[1]
+        product, scores = self._room(
+            (width, window * height, depth), (width + 2 * reach, height, window, depth)
+        )
+        # Some of these places have no source column in the image; the others are written below.
+        scores[: 2 * reach, :, :reach] = -torch.inf
+        scores[width:, :, window - reach :] = -torch.inf
+        # The targets around a source column: overlapping pieces of memory, with zeros at the sides.
+        targets = F.pad(columns[:, rows.start : rows.stop], (0, 0, 0, 0, reach, reach))
+        around = targets.as_strided((width, window * height, self.dim), targets.stride())
+        torch.bmm(around, sources.transpose(1, 2), out=product)
+        # One target column further on, a source is one place further back in the window.
+        column, row, place, _ = scores.stride()
+        by_source = scores.as_strided(
+            (width, window, height, depth),
+            (column, column - place, row, 1),
+            scores.storage_offset() + 2 * reach * place,
+        )
+        apart = torch.tensor(rows).unsqueeze(1) - torch.tensor(source_rows)
+        far = torch.where(apart.abs() > self.reach[0], -torch.inf, 0.0).to(sources)  # (b, R)
+        far = far.repeat_interleave(self.num_remembered, 1)
+        torch.add(product.view_as(by_source), far, out=by_source)
+        return scores[reach : reach + width]
+
+    def _room(self, *shapes: tuple[int, ...]) -> list[Tensor]:
+        """Memory for tensors, the same at each call: new pages would take long to get."""
+        sizes = [math.prod(shape) for shape in shapes]
+        if self.workspace is None or len(self.workspace) < sum(sizes):
+            self.workspace = self.sources.new_empty(sum(sizes))
+        pieces = self.workspace[: sum(sizes)].split(sizes)
+        return [piece.view(shape) for piece, shape in zip(pieces, shapes)]
 
     def _vote(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (w, b, K), and indices (w, b, K) into the last three dimensions of ``scores``."""
@@ -220,13 +213,11 @@ class LabelPropagator:
                 values, indices = values[..., : self.topk], indices[..., : self.topk]
         return (values / self.temperature).softmax(-1), indices
 
-    def _labels_at(self, indices: Tensor, band: _Band) -> Tensor:
+    def _labels_at(self, indices: Tensor, source_rows: range) -> Tensor:
         """Labels (w, b, K, C) of the sources that ``indices`` of :meth:`_vote` name."""
-        (_, width), reach, frames = self.grid, self.reach[1], self.num_remembered
-        source_rows = band.sources.shape[2]
+        width, frames = self.grid[1], self.num_remembered
         own = torch.arange(width, device=indices.device).view(-1, 1, 1)
-        column = own + indices // (frames * source_rows) - reach
-        frame = indices // source_rows % frames
-        row = indices % source_rows + band.source_rows.start
+        column = own + indices // (len(source_rows) * frames) - self.reach[1]
+        row = source_rows.start + indices // frames % len(source_rows)
         # Votes of weight 0 may lie outside the image.
-        return self.labels[frame, row, column.clamp(0, width - 1)]
+        return self.labels[indices % frames, row, column.clamp(0, width - 1)]

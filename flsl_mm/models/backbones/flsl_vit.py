@@ -218,5 +218,6 @@ def _add_branch(
     if not any(batch for batch, _ in kept):  # each parameter takes part, as distributed models want
         return x + branch(x, groups) * (mask / keep)
     rows = mask.squeeze(1).nonzero().squeeze(1)
-    out = branch(x[rows], [group for group in kept if group[0]])
+    # Its gradient adds rows; that of `x[rows]` sorts the indices first.
+    out = branch(x.index_select(0, rows), [group for group in kept if group[0]])
     return x.index_add(0, rows, out.to(x.dtype), alpha=1 / keep)
