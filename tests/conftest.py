@@ -12,6 +12,7 @@ settings.load_profile('project')
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 # The tests run in several processes, one for each core.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.logging import MMLogger  # noqa: E402
 

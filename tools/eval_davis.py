@@ -17,6 +17,7 @@ from typing import Any
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets.davis import find_davis, read_masks  # noqa: E402

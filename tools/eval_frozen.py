@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.config import Config  # noqa: E402
 

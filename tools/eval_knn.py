@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_task_arguments,

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402

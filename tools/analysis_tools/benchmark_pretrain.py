@@ -21,6 +21,7 @@ from functools import partial
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402

@@ -21,6 +21,7 @@ from typing import Any
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.config import DictAction  # noqa: E402
 

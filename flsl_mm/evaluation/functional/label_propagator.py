@@ -132,9 +132,9 @@ class LabelPropagator:
         for first in range(0, height, size):
             rows = range(first, min(first + size, height))
             low, high = max(rows.start - self.reach[0], 0), min(rows.stop + self.reach[0], height)
-            scores = self._compare(columns, rows, range(low, high))  # (w, b, W, R * T)
-            weights, indices = self._vote(scores)  # (w, b, K)
-            votes = self._labels_at(indices, range(low, high))  # (w, b, K, C)
+            pairs, best = self._compare(columns, rows, range(low, high))
+            weights, *sources = self._vote(pairs, best)  # each (w, b, K)
+            votes = self._labels_at(*sources, low)  # (w, b, K, C)
             result[first : rows.stop] = (weights.unsqueeze(-1) * votes).sum(2).transpose(0, 1)
         return result.permute(2, 0, 1)
 
@@ -149,7 +149,7 @@ class LabelPropagator:
             features = features.float()
         return F.normalize(features, dim=1).view(height, width, -1).transpose(0, 1).contiguous()
 
-    def _compare(self, columns: Tensor, rows: range, source_rows: range) -> Tensor:
+    def _compare(self, columns: Tensor, rows: range, source_rows: range) -> tuple[Tensor, Tensor]:
         """Cosine similarities of a band of b target rows to all within reach.
 
         Args:
@@ -158,66 +158,85 @@ class LabelPropagator:
             source_rows: The R rows that their windows cover.
 
         Returns:
-            Tensor: (w, b, W, R * T): target column and row, then source column, the first being
-            ``reach`` columns before the target's, row and frame; -inf outside the window or the
-            image. Valid until the next call.
+            tuple[Tensor, Tensor]: Similarities (w * W * b + 1, R * T), valid until the next call:
+            one row for each source column, target column around it and target row, one column for
+            each source row and frame; -inf outside the window, and in the last row. And the best
+            for each target column and row and source column around it (w, b, W), -inf outside the
+            image.
         """
         width, reach = self.grid[1], self.reach[1]
         height, window = len(rows), 2 * reach + 1
         sources = self.sources[:, source_rows.start : source_rows.stop].flatten(1, 2)  # (w, R*T, D)
-        depth = sources.shape[1]
-        product, scores = self._room(
-            (width, window * height, depth), (width + 2 * reach, height, window, depth)
-        )
-        # Some of these places have no source column in the image; the others are written below.
-        scores[: 2 * reach, :, :reach] = -torch.inf
-        scores[width:, :, window - reach :] = -torch.inf
         # The targets around a source column: overlapping pieces of memory, with zeros at the sides.
         targets = F.pad(columns[:, rows.start : rows.stop], (0, 0, 0, 0, reach, reach))
         around = targets.as_strided((width, window * height, self.dim), targets.stride())
+        pairs = self._room(width * window * height + 1, sources.shape[1])
+        pairs[-1] = -torch.inf
+        product = pairs[:-1].view(width, window * height, -1)
         torch.bmm(around, sources.transpose(1, 2), out=product)
-        # One target column further on, a source is one place further back in the window.
-        column, row, place, _ = scores.stride()
-        by_source = scores.as_strided(
-            (width, window, height, depth),
-            (column, column - place, row, 1),
-            scores.storage_offset() + 2 * reach * place,
-        )
         apart = torch.tensor(rows).unsqueeze(1) - torch.tensor(source_rows)
         far = torch.where(apart.abs() > self.reach[0], -torch.inf, 0.0).to(sources)  # (b, R)
-        far = far.repeat_interleave(self.num_remembered, 1)
-        torch.add(product.view_as(by_source), far, out=by_source)
-        return scores[reach : reach + width]
+        product = product.view(width, window, height, -1)
+        product.add_(far.repeat_interleave(self.num_remembered, 1))
+        best = product.new_full((width + 2 * reach, height, window), -torch.inf)
+        # One target column further on, a source is one place further back in the window.
+        column, row, place = best.stride()
+        by_source = best.as_strided(
+            (width, window, height), (column, column - place, row), 2 * reach * place
+        )
+        by_source.copy_(product.amax(-1))
+        return pairs, best[reach : reach + width]
 
-    def _room(self, *shapes: tuple[int, ...]) -> list[Tensor]:
-        """Memory for tensors, the same at each call: new pages would take long to get."""
-        sizes = [math.prod(shape) for shape in shapes]
-        if self.workspace is None or len(self.workspace) < sum(sizes):
-            self.workspace = self.sources.new_empty(sum(sizes))
-        pieces = self.workspace[: sum(sizes)].split(sizes)
-        return [piece.view(shape) for piece, shape in zip(pieces, shapes)]
+    def _room(self, *shape: int) -> Tensor:
+        """Memory for a tensor, the same at each call: new pages would take long to get."""
+        size = math.prod(shape)
+        if self.workspace is None or len(self.workspace) < size:
+            self.workspace = self.sources.new_empty(size)
+        return self.workspace[:size].view(shape)
 
-    def _vote(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (w, b, K), and indices (w, b, K) into the last three dimensions of ``scores``."""
-        flat = scores.flatten(2)
-        # One more than asked for tells whether there is a tie.
-        values, indices = flat.topk(min(self.topk + 1, flat.shape[-1]))
+    def _vote(self, pairs: Tensor, best: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights of the K sources of each target, from what :meth:`_compare` returns.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Weights, place of the source column in the window, and
+            number of the source among those of the column, each (w, b, K).
+        """
+        # One more than asked for tells whether there is a tie. The most similar lie in as many
+        # source columns at most: those with the best.
+        found, places = self._best_columns(pairs, best, self.topk + 1)
+        values, indices = found.topk(min(self.topk + 1, found.shape[-1]))
         if values.shape[-1] > self.topk:
             border = values[..., self.topk - 1 : self.topk]
             tie = border.isfinite() & (values[..., self.topk :] == border)
             if tie.any():
                 least = border.clamp(min=torch.finfo(values.dtype).min)
-                values, indices = flat.topk(int((flat >= least).sum(-1).max()))
+                number = int((best >= least).sum(-1).max())
+                found, places = self._best_columns(pairs, best, number)
+                values, indices = found.topk(int((found >= least).sum(-1).max()))
                 values = values.masked_fill(values < least, -torch.inf)
             else:
                 values, indices = values[..., : self.topk], indices[..., : self.topk]
-        return (values / self.temperature).softmax(-1), indices
+        weights = (values / self.temperature).softmax(-1)
+        return weights, places.gather(-1, indices // pairs.shape[1]), indices % pairs.shape[1]
 
-    def _labels_at(self, indices: Tensor, source_rows: range) -> Tensor:
-        """Labels (w, b, K, C) of the sources that ``indices`` of :meth:`_vote` name."""
+    def _best_columns(self, pairs: Tensor, best: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Similarities (w, b, number * R * T) of each target to the source columns with the best.
+
+        Also the places (w, b, number) of the columns in the window.
+        """
+        (width, height, window), reach = best.shape, self.reach[1]
+        best, places = best.topk(min(number, window))
+        own = torch.arange(width, device=best.device).view(-1, 1, 1)
+        row = torch.arange(height, device=best.device).view(-1, 1)
+        # The rows of `pairs`: source column, then target column, counted from the other side.
+        index = ((own + places - reach) * window + window - 1 - places) * height + row
+        index = index.where(best > -torch.inf, len(pairs) - 1)
+        return pairs.index_select(0, index.flatten()).view(width, height, -1), places
+
+    def _labels_at(self, places: Tensor, numbers: Tensor, first_row: int) -> Tensor:
+        """Labels (w, b, K, C) of the sources that :meth:`_vote` found."""
         width, frames = self.grid[1], self.num_remembered
-        own = torch.arange(width, device=indices.device).view(-1, 1, 1)
-        column = own + indices // (len(source_rows) * frames) - self.reach[1]
-        row = source_rows.start + indices // frames % len(source_rows)
+        own = torch.arange(width, device=places.device).view(-1, 1, 1)
         # Votes of weight 0 may lie outside the image.
-        return self.labels[indices % frames, row, column.clamp(0, width - 1)]
+        column = (own + places - self.reach[1]).clamp(0, width - 1)
+        return self.labels[numbers % frames, first_row + numbers // frames, column]
