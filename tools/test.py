@@ -23,6 +23,7 @@ from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.command_line import (  # noqa: E402
     add_run_arguments,
     build_runner,
+    end_processes,
     read_config,
 )
 from flsl_mm.engine.json_file import write_json  # noqa: E402
@@ -103,6 +104,7 @@ def main() -> None:
     args = parse_args()
     try:
         evaluate(args)
+        end_processes(args)
     except (CheckpointError, DataError, OSError) as error:
         # The last line: a data worker's error comes with its traceback.
         fail(str(error).splitlines()[-1])

@@ -23,6 +23,7 @@ from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.command_line import (  # noqa: E402
     add_run_arguments,
     build_runner,
+    end_processes,
     read_config,
 )
 
@@ -78,6 +79,7 @@ def main() -> None:
     cfg = merge_args(read_config(args), args)
     try:
         build_runner(cfg).train()
+        end_processes(args)
     except (CheckpointError, DataError, FileNotFoundError) as error:
         # The last line: a data worker's error comes with its traceback.
         sys.exit(f'train.py: error: {str(error).splitlines()[-1]}')

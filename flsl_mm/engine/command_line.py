@@ -4,7 +4,9 @@ import argparse
 import os
 import os.path as osp
 
+import torch
 from mmengine.config import Config, DictAction
+from mmengine.dist import barrier, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -53,6 +55,17 @@ def read_config(args: argparse.Namespace) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """The runner of a config, mmengine's where it names none."""
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def end_processes(args: argparse.Namespace) -> None:
+    """Part from the other processes of ``--launcher``, when all have done their work.
+
+    One that ends while others write results may be taken for a failure, and a process that leaves
+    its threads of communication running is sometimes aborted at its end: torchrun then stops all.
+    """
+    if args.launcher != 'none' and is_distributed():
+        barrier()
+        torch.distributed.destroy_process_group()
 
 
 def split_name(text: str) -> tuple[str | None, str]:

@@ -29,7 +29,7 @@ from ..evaluation.functional.comparison_table import comparison_table
 from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FLSLVisionTransformer, build_vit
 from ..registry import FROZEN_TASKS
-from .command_line import add_launcher_arguments
+from .command_line import add_launcher_arguments, end_processes
 from .json_file import write_json
 
 CHECKPOINT_HELP = (
@@ -230,6 +230,7 @@ def run_frozen_command(
         results = run_tasks(tasks, networks, args.device, lambda r: write_results(r, args))
         if is_main_process():
             print(f'{report(results)}\nwritten to {args.out}')
+        end_processes(args)
 
     return run_command(parser.prog, command)
 

@@ -50,7 +50,7 @@ def test_attention_equals_the_plain_one_with_its_gradients(attend, rows, columns
 
 @both_ways
 def test_attention_holds_no_matrix_of_all_token_pairs(attend):
-    rows = columns = 32
+    rows = columns = 48
     pairs = 3 * (rows * columns) ** 2 * 4  # bytes of one matrix of logits
     inputs = tensors(rows, columns, 16, batch=1, dtype=torch.float32)
 
