@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .compiled import is_compiling
+
 # Logits in memory at once. A block passes through the same few operations many times, so it should
 # stay in the cache that cores share, but be large enough to divide among them: 8 MiB in float32.
 BLOCK = 2**21
@@ -26,7 +28,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     Returns:
         Tensor: (B, heads, N, d).
     """
-    blocked = q.is_cpu and q.dtype == torch.bfloat16 and not torch.compiler.is_compiling()
+    blocked = q.is_cpu and q.dtype == torch.bfloat16 and not is_compiling()
     if blocked and not dropout:
         return BlockedAttention.apply(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)

@@ -7,6 +7,13 @@ from mmengine.logging import MMLogger
 from torch import nn
 
 
+def is_compiling() -> bool:
+    """Whether this code is being compiled, rather than run."""
+    if hasattr(torch.compiler, 'is_compiling'):
+        return torch.compiler.is_compiling()
+    return torch._dynamo.is_compiling()  # torch < 2.3
+
+
 class CompiledFunction:
     """A function compiled at its first call; run as it is, after one warning, where that fails.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..blocked_attention import attend
+from ..compiled import is_compiling
 from .position_embedding import interpolate_position_embedding, sincos_position_embedding
 
 Groups = list[tuple[int, int]]  # images, and tokens of each, of views with equally many tokens
@@ -213,7 +214,7 @@ def _add_branch(
     keep = 1 - rate
     masks = [x.new_empty(batch, 1).bernoulli_(keep) for batch, _ in groups]
     mask = torch.cat([m.expand(-1, n).reshape(-1, 1) for m, (_, n) in zip(masks, groups)])  # (T, 1)
-    sparse = x.is_cpu and not torch.compiler.is_compiling()
+    sparse = x.is_cpu and not is_compiling()
     kept = [(int(m.sum()), n) for m, (_, n) in zip(masks, groups)] if sparse else []
     if not any(batch for batch, _ in kept):  # each parameter takes part, as distributed models want
         return x + branch(x, groups) * (mask / keep)
