@@ -54,9 +54,28 @@ def compile_networks(model: nn.Module, **options) -> None:
     Args:
         model: A :class:`StudentTeacher`, in place.
         options: Arguments of :func:`torch.compile`, such as ``mode='max-autotune'``.
+
+    Raises:
+        RuntimeError: This release of torch switches the hooks of optimizers off when it compiles:
+            the teacher, which moves by one, would stand still.
     """
     options = dict(dynamic=False, **options)
     for name, network in dict(student=model.backbone, teacher=model.teacher.backbone).items():
         network.forward_tokens = CompiledFunction(
             network.forward_tokens, f'the {name} backbone', **options
         )
+    if not _hooks_of_optimizers_run():
+        raise RuntimeError(
+            f'torch {torch.__version__} switches the hooks of optimizers off when it compiles, and '
+            'the teacher would not move: set compile=False, or use a later torch (tried: 2.11)'
+        )
+
+
+def _hooks_of_optimizers_run() -> bool:
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    optimizer = torch.optim.AdamW([parameter])
+    calls = []
+    optimizer.register_step_post_hook(lambda *_: calls.append(1))
+    optimizer.step()
+    return bool(calls)

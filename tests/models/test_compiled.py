@@ -2,6 +2,7 @@ import logging
 
 import pytest
 import torch
+from mmengine.utils import digit_version
 
 from flsl_mm.models.compiled import CompiledFunction, compile_networks
 
@@ -15,6 +16,9 @@ def objective(model):
     return sum(v for k, v in model.loss(views()).items() if 'loss' in k)
 
 
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.3'), reason='compiling is refused there'
+)
 def test_a_compiled_model_has_the_same_losses_and_gradients(build_flsl):
     torch.manual_seed(0)
     model = build_flsl()
@@ -34,6 +38,16 @@ def test_a_compiled_model_has_the_same_losses_and_gradients(build_flsl):
     for name, grad in expected.items():
         torch.testing.assert_close(dict(model.named_parameters())[name].grad, grad, msg=name)
     assert set(model.state_dict()) == names
+
+
+def test_a_torch_whose_compiler_would_stop_the_teacher_is_refused(build_flsl, monkeypatch):
+    def step(optimizer):
+        """As torch 2.1 leaves it: without hooks, and marked as having them."""
+
+    step.hooked = True
+    monkeypatch.setattr(torch.optim.AdamW, 'step', step)
+    with pytest.raises(RuntimeError, match='the teacher would not move: set compile=False'):
+        compile_networks(build_flsl(), backend='eager')
 
 
 def test_where_nothing_can_be_compiled_the_function_runs_after_one_warning(caplog):
