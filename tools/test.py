@@ -76,7 +76,8 @@ def save_pictures(cfg: Config, folder: str) -> None:
     hook['draw'] = True
     if hook['type'].endswith('DetVisualizationHook'):
         hook['test_out_dir'] = folder
-    else:  # mmseg's takes the folder of the visualizer
+    else:  # mmseg's takes the folder of the visualizer; upstream's leaves images out
+        hook['interval'] = 1
         cfg.visualizer['save_dir'] = folder
 
 

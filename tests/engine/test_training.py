@@ -327,7 +327,7 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runn
     class Poison(Hook):
         def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
             if runner.epoch == 1:
-                runner.model.neck.self_scale = float('nan')
+                runner.model.head.loss_weights['inter'] = float('nan')
 
     runner = make_runner(tiny_config, **{'default_hooks.checkpoint.interval': 1})
     runner.register_hook(Poison())
