@@ -1,8 +1,10 @@
 """What the command lines of several tools have in common."""
 
 import argparse
+import atexit
 import os
 import os.path as osp
+import sys
 
 import torch
 from mmengine.config import Config, DictAction
@@ -58,14 +60,19 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def end_processes(args: argparse.Namespace) -> None:
-    """Part from the other processes of ``--launcher``, when all have done their work.
+    """End the processes of ``--launcher`` together, when all have done their work.
 
-    One that ends while others write results may be taken for a failure, and a process that leaves
-    its threads of communication running is sometimes aborted at its end: torchrun then stops all.
+    One that ends while others write results may be taken for a failure, and torchrun then stops
+    all. The interpreter's own end is left out: threads of gloo that live on into it sometimes abort
+    the process ("terminate called without an active exception").
     """
     if args.launcher != 'none' and is_distributed():
         barrier()
         torch.distributed.destroy_process_group()
+        atexit._run_exitfuncs()  # what others have left for the end, such as loggers
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def split_name(text: str) -> tuple[str | None, str]:
