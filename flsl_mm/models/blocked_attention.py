@@ -138,11 +138,12 @@ def _weights(q: Tensor, k: Tensor, bias: tuple[Tensor, Tensor] | None, block: Bl
     scale = q.shape[-1] ** -0.5
     queries, keys = q[block].flatten(0, 1), k[b, h].flatten(0, 1).transpose(1, 2)
     if bias is None:
-        logits = q.new_empty(len(queries), queries.shape[1], keys.shape[2])
-        return logits.baddbmm_(queries, keys, beta=0, alpha=scale).softmax(dim=-1)
-    by_row, by_column = (x[block].flatten(0, 1) for x in bias)
-    logits = (by_row.unsqueeze(-1) + by_column.unsqueeze(-2)).flatten(-2)
-    return logits.baddbmm_(queries, keys, alpha=scale).softmax(dim=-1)
+        logits = q.new_empty(len(queries), queries.shape[1], keys.shape[2])  # not read: beta is 0
+    else:
+        by_row, by_column = (x[block].flatten(0, 1) for x in bias)
+        logits = (by_row.unsqueeze(-1) + by_column.unsqueeze(-2)).flatten(-2)
+    beta = 0 if bias is None else 1
+    return logits.baddbmm_(queries, keys, beta=beta, alpha=scale).softmax(dim=-1)
 
 
 def _backward_in_blocks(
