@@ -41,9 +41,11 @@ def config(request, project_root):
 def without_autocast(monkeypatch):
     """The meta device has no autocast, which the code turns off for parts of the step."""
     real = torch.autocast
-    monkeypatch.setattr(
-        torch, 'autocast', lambda kind, *a, **k: nullcontext() if kind == 'meta' else real(kind)
-    )
+
+    def autocast(kind, *args, **options):
+        return nullcontext() if kind == 'meta' else real(kind, *args, **options)
+
+    monkeypatch.setattr(torch, 'autocast', autocast)
 
 
 def batch(size=3, side=64):
