@@ -11,11 +11,10 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..blocked_attention import attend
+from ..blocked_attention import Groups, attend
 from ..compiled import is_compiling
+from ..precision import at_least_float32, in_bfloat16_if_autocast_is
 from .position_embedding import interpolate_position_embedding, sincos_position_embedding
-
-Groups = list[tuple[int, int]]  # images, and tokens of each, of views with equally many tokens
 
 
 @MODELS.register_module()
@@ -144,7 +143,8 @@ class FLSLVisionTransformer(VisionTransformer):
         """Encode views of several sizes in one pass.
 
         The tokens of all views are packed into one (T, D) matrix for every per-token layer; only
-        attention goes size by size. Same results as encoding the views one by one.
+        attention goes size by size. Same results as encoding the views one by one, up to rounding
+        under bfloat16 autocast: the sums over blocks are then bfloat16 too.
 
         Args:
             images: Views, each (B, 3, H, W); B, H and W may differ between views.
@@ -155,8 +155,10 @@ class FLSLVisionTransformer(VisionTransformer):
         embedded = [self.embed(view) for view in images]
         groups = _group_by_length(embedded)
         x = torch.cat([tokens.flatten(0, 1) for tokens in embedded])  # (T, D)
+        x = in_bfloat16_if_autocast_is(x)
         for layer in self.layers:
             x = self.run_layer(partial(_packed_block, layer, groups), x)
+        x = at_least_float32(x)
         if self.final_norm:
             x = self.ln1(x)
         pieces = x.split([tokens.shape[0] * tokens.shape[1] for tokens in embedded])
@@ -190,14 +192,8 @@ def _packed_block(layer: nn.Module, groups: Groups, x: Tensor) -> Tensor:
 
 def _packed_attention(attn: nn.Module, x: Tensor, groups: Groups) -> Tensor:
     """Multi-head self-attention of packed tokens (T, D), each image attending to itself."""
-    dropout = attn.attn_drop if attn.training else 0.0
-    outs = []
-    qkv = attn.qkv(x)
-    for (batch, length), part in zip(groups, qkv.split([b * n for b, n in groups])):
-        q, k, v = part.view(batch, length, 3, attn.num_heads, attn.head_dims).permute(2, 0, 3, 1, 4)
-        out = attend(q, k, v, dropout)
-        outs.append(out.transpose(1, 2).reshape(batch * length, -1))
-    return attn.gamma1(attn.proj_drop(attn.proj(torch.cat(outs))))
+    out = attend(attn.qkv(x), groups, attn.num_heads, attn.attn_drop if attn.training else 0.0)
+    return attn.gamma1(attn.proj_drop(attn.proj(out)))
 
 
 def _add_branch(

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
-from ..blocked_attention import BlockedAttention, position_bias
+from ..blocked_attention import BlockedAttention, position_bias, split_heads
 
 
 class RelativeAttention(MultiheadAttention):
@@ -53,12 +53,10 @@ class RelativeAttention(MultiheadAttention):
     def _attend(self, x: Tensor) -> Tensor:
         """Multi-head attention within each grid of (B, H, W, D), before the projection."""
         batch, rows, columns, _ = x.shape
-        qkv = self.qkv(x).view(batch, rows * columns, 3, self.num_heads, self.head_dims)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, d)
+        qkv = self.qkv(x).flatten(0, 2)
         rel_h = relative_positions(self.rel_pos_h, rows)
         rel_w = relative_positions(self.rel_pos_w, columns)
-        out = attend_relative(q, k, v, rel_h, rel_w)
-        return out.transpose(1, 2).reshape(x.shape)
+        return attend_relative(qkv, batch, self.num_heads, rel_h, rel_w).view(x.shape)
 
 
 def relative_positions(table: Tensor, length: int) -> Tensor:
@@ -77,7 +75,7 @@ def relative_positions(table: Tensor, length: int) -> Tensor:
     return table[position[:, None] - position[None, :] + length - 1]
 
 
-def attend_relative(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+def attend_relative(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
     """Attention with decomposed relative positions and without an N x N matrix.
 
     Exact, not an approximation. On a GPU the bias is folded into the fused kernels' dot product
@@ -85,22 +83,22 @@ def attend_relative(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tenso
     queries are attended one after the other (:class:`BlockedAttention`).
 
     Args:
-        q: Queries (B, heads, N, d) of a grid with N = H * W tokens, row-major.
-        k: Keys (B, heads, N, d).
-        v: Values (B, heads, N, d).
-        rel_h: Row offsets (H, H, d), query first.
-        rel_w: Column offsets (W, W, d), query first.
+        qkv: Queries, keys and values (B * N, 3 * D) of grids with N = H * W tokens, row-major.
+        batch: Grids B.
+        heads: Number of heads, a divisor of D.
+        rel_h: Row offsets (H, H, D / heads), query first.
+        rel_w: Column offsets (W, W, D / heads), query first.
 
     Returns:
-        Tensor: (B, heads, N, d).
+        Tensor: (B * N, D).
     """
-    rel_h, rel_w = rel_h.to(q.dtype), rel_w.to(q.dtype)
-    if q.is_cpu:
-        return BlockedAttention.apply(q, k, v, rel_h, rel_w)
-    return attend_folded(q, k, v, rel_h, rel_w)
+    rel_h, rel_w = rel_h.to(qkv.dtype), rel_w.to(qkv.dtype)
+    if qkv.is_cpu:
+        return BlockedAttention.apply(qkv, [(batch, len(qkv) // batch)], heads, rel_h, rel_w)
+    return attend_folded(qkv, batch, heads, rel_h, rel_w)
 
 
-def attend_folded(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+def attend_folded(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
     """:func:`attend_relative` with the relative positions as channels of queries and keys.
 
     The bias of a query depends on the key's row and on its column only: H + W numbers. They become
@@ -108,8 +106,9 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor)
     dot product ``[q / sqrt(d), q.rel_h, q.rel_w] . [k, onehot(row), onehot(column)]`` is the whole
     logit, and memory-efficient kernels apply. Arguments and result as there.
     """
-    batch, heads, tokens, dims = q.shape
-    rows, columns = rel_h.shape[0], rel_w.shape[0]
+    tokens = len(qkv) // batch
+    [(q, k, v)] = split_heads(qkv, [(batch, tokens)], heads, 3)
+    rows, columns, dims = rel_h.shape[0], rel_w.shape[0], q.shape[-1]
     by_row, by_column = position_bias(q, rel_h, rel_w)
     # Fast kernels want equally many channels in q, k and v, a multiple of 8.
     blank = q.new_zeros(tokens, -(dims + rows + columns) % 8)
@@ -119,7 +118,8 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor)
     q = torch.cat([q * dims**-0.5, by_row, by_column, blank.expand(batch, heads, -1, -1)], dim=-1)
     k = torch.cat([k, codes.expand(batch, heads, -1, -1)], dim=-1)
     v = F.pad(v, (0, codes.shape[1]))
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :dims]
+    out = F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :dims]
+    return out.transpose(1, 2).reshape(len(qkv), -1)
 
 
 def partition_windows(x: Tensor, window: int) -> Tensor:

@@ -158,3 +158,17 @@ def test_no_matrix_of_all_token_pairs_is_kept(dtype):
     with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
         kept = kept_for_backward(lambda: model.forward_tokens([torch.randn(1, 3, 224, 224)]))
     assert max(x.numel() for x in kept) < 784**2
+
+
+def test_under_bfloat16_autocast_the_stream_is_bfloat16_and_the_tokens_float32():
+    model = build().eval()
+    dtypes = []
+    model.layers[1].ln1.register_forward_pre_hook(lambda _, inputs: dtypes.append(inputs[0].dtype))
+    views = [torch.randn(2, 3, s, s) for s in (64, 32)]
+    exact = model.forward_tokens(views)
+    with torch.autocast('cpu', torch.bfloat16):
+        rounded = model.forward_tokens(views)
+    assert dtypes == [torch.float32, torch.bfloat16]
+    for found, wanted in zip(rounded, exact):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0.05)

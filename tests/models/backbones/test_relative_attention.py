@@ -12,23 +12,30 @@ from flsl_mm.models.backbones.relative_attention import (
     relative_positions,
 )
 
+BATCH, HEADS = 2, 3
 
-def attend_plainly(q, k, v, rel_h, rel_w):
+
+def attend_plainly(qkv, batch, heads, rel_h, rel_w):
     """The oracle: N x N logits, with the decomposed bias added entry by entry."""
+    q, k, v = qkv.view(batch, -1, 3, heads, rel_h.shape[-1]).permute(2, 0, 3, 1, 4)
     rows, columns = rel_h.shape[0], rel_w.shape[0]
     row = torch.arange(rows).repeat_interleave(columns)
     column = torch.arange(columns).repeat(rows)
     logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     logits = logits + torch.einsum('bhqd,qkd->bhqk', q, rel_h[row][:, row])
     logits = logits + torch.einsum('bhqd,qkd->bhqk', q, rel_w[column][:, column])
-    return logits.softmax(-1) @ v
+    return (logits.softmax(-1) @ v).transpose(1, 2).reshape(len(qkv), -1)
 
 
-def tensors(rows, columns, dims, batch=2, heads=3, dtype=torch.float64):
+def tensors(rows, columns, dims, batch=BATCH, dtype=torch.float64):
     torch.manual_seed(rows * columns + dims)
-    shapes = 3 * [(batch, heads, rows * columns, dims)]
+    shapes = [(batch * rows * columns, 3 * HEADS * dims)]
     shapes += [(rows, rows, dims), (columns, columns, dims)]
     return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+
+
+def run(attend, qkv, *positions, batch=BATCH):
+    return attend(qkv, batch, HEADS, *positions)
 
 
 # The CPU's way and the GPUs'.
@@ -40,7 +47,7 @@ both_ways = pytest.mark.parametrize('attend', [attend_relative, attend_folded])
 @given(rows=st.integers(1, 7), columns=st.integers(1, 7), dims=st.sampled_from([4, 16, 25]))
 def test_attention_equals_the_plain_one_with_its_gradients(attend, rows, columns, dims):
     inputs = tensors(rows, columns, dims)
-    outs = [function(*inputs) for function in (attend, attend_plainly)]
+    outs = [run(function, *inputs) for function in (attend, attend_plainly)]
     torch.testing.assert_close(*outs, rtol=1e-10, atol=1e-12)
     weights = torch.randn_like(outs[0])
     grads = [torch.autograd.grad((out * weights).sum(), inputs) for out in outs]
@@ -56,7 +63,7 @@ def test_attention_holds_no_matrix_of_all_token_pairs(attend):
 
     def largest_allocation(function):
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            function(*inputs).sum().backward()
+            run(function, *inputs, batch=1).sum().backward()
         return max(event.self_cpu_memory_usage for event in profiler.events())
 
     assert largest_allocation(attend) < pairs / 4
@@ -64,13 +71,14 @@ def test_attention_holds_no_matrix_of_all_token_pairs(attend):
 
 
 def test_attention_runs_in_bfloat16():
-    inputs = tensors(4, 5, 16, dtype=torch.float32)
-    rounded = [x.detach().bfloat16().requires_grad_() for x in inputs[:3]]
+    qkv, *positions = tensors(4, 5, 16, dtype=torch.float32)
+    rounded = qkv.detach().bfloat16().requires_grad_()
     with torch.autocast('cpu', torch.bfloat16):
-        out = attend_relative(*rounded, *inputs[3:])
+        out = run(attend_relative, rounded, *positions)
     out.float().sum().backward()
-    assert inputs[3].grad.dtype == torch.float32 and rounded[0].grad.dtype == torch.bfloat16
-    torch.testing.assert_close(out.float(), attend_plainly(*inputs), rtol=0.1, atol=0.1)
+    assert positions[0].grad.dtype == torch.float32 and rounded.grad.dtype == torch.bfloat16
+    expected = run(attend_plainly, qkv, *positions)
+    torch.testing.assert_close(out.float(), expected, rtol=0.1, atol=0.1)
 
 
 def test_relative_positions_are_looked_up_by_query_minus_key():
