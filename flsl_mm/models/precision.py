@@ -19,5 +19,6 @@ def in_bfloat16_if_autocast_is(x: Tensor) -> Tensor:
     if not hasattr(torch, 'get_autocast_dtype'):
         return x
     device = x.device.type
-    in_bfloat16 = torch.get_autocast_dtype(device) == torch.bfloat16
-    return x.bfloat16() if in_bfloat16 and torch.is_autocast_enabled(device) else x
+    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16:
+        return x.bfloat16()
+    return x
