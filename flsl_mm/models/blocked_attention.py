@@ -193,26 +193,30 @@ def _gradients(
     else:
         bias = None
     slices = _rows(q)
-    # Sums over several slices: not in bfloat16. Transposed, as (d, rows) times (rows, N) is a
-    # faster product than (N, rows) times (rows, d).
-    dtype = _exact(q) if len(slices) > 1 else q.dtype
     grad_q = torch.empty_like(q)
-    grad_k, grad_v = q.new_zeros(2, len(q), q.shape[2], q.shape[1], dtype=dtype)
+    # Sums over several slices: not in bfloat16. As (d, rows) times (rows, N), the long way of a
+    # few large matrices.
+    sums = q.new_zeros(2, len(q), q.shape[2], q.shape[1], dtype=_exact(q)) if slices[1:] else None
     for rows in slices:
         weights = _weights(q, k, bias, rows)
         grad_logits = torch._softmax_backward_data(
             grad[:, rows] @ v.transpose(1, 2), weights, -1, q.dtype
         )
         grad_q[:, rows] = grad_logits @ k
-        _add_product(grad_k, q[:, rows].transpose(1, 2), grad_logits)
-        _add_product(grad_v, grad[:, rows].transpose(1, 2), weights)
+        if sums is None:
+            grad_k, grad_v = grad_logits.transpose(1, 2) @ q, weights.transpose(1, 2) @ grad
+        else:
+            _add_product(sums[0], q[:, rows].transpose(1, 2), grad_logits)
+            _add_product(sums[1], grad[:, rows].transpose(1, 2), weights)
         if positions:
             by_row, by_column = (x[:, rows] for x in grad_bias)
             grid = grad_logits.unflatten(-1, (by_row.shape[-1], by_column.shape[-1]))
             by_row[:] = grid.sum(-1)
             by_column[:] = grid.sum(-2)
+    if sums is not None:
+        grad_k, grad_v = sums.transpose(2, 3)
     scale = q.shape[-1] ** -0.5
-    found = [grad_q.mul_(scale), grad_k.mul_(scale).transpose(1, 2), grad_v.transpose(1, 2)]
+    found = [grad_q.mul_(scale), grad_k.mul_(scale), grad_v]
     if not positions:
         return found
     through_q, *through_positions = torch.autograd.grad(bias_with_graph, inputs, grad_bias)
