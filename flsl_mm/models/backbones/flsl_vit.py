@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..blocked_attention import Groups, attend
 from ..compiled import is_compiling
+from ..layer_norm import normalize
 from ..precision import at_least_float32, in_bfloat16_if_autocast_is
 from .position_embedding import interpolate_position_embedding, sincos_position_embedding
 
@@ -181,10 +182,10 @@ def _packed_block(layer: nn.Module, groups: Groups, x: Tensor) -> Tensor:
     """One transformer block on packed tokens (T, D)."""
 
     def attention(x: Tensor, groups: Groups) -> Tensor:
-        return _packed_attention(layer.attn, layer.ln1(x), groups)
+        return _packed_attention(layer.attn, normalize(layer.ln1, x), groups)
 
     def feed_forward(x: Tensor, groups: Groups) -> Tensor:
-        return layer.ffn.gamma2(layer.ffn.layers(layer.ln2(x)))
+        return layer.ffn.gamma2(layer.ffn.layers(normalize(layer.ln2, x)))
 
     x = _add_branch(x, attention, layer.attn.out_drop, groups)
     return _add_branch(x, feed_forward, layer.ffn.dropout_layer, groups)

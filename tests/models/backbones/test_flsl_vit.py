@@ -163,12 +163,13 @@ def test_no_matrix_of_all_token_pairs_is_kept(dtype):
 def test_under_bfloat16_autocast_the_stream_is_bfloat16_and_the_tokens_float32():
     model = build().eval()
     dtypes = []
-    model.layers[1].ln1.register_forward_pre_hook(lambda _, inputs: dtypes.append(inputs[0].dtype))
+    for layer in (model.layers[1].attn.qkv, model.ln1):
+        layer.register_forward_pre_hook(lambda _, inputs: dtypes.append(inputs[0].dtype))
     views = [torch.randn(2, 3, s, s) for s in (64, 32)]
     exact = model.forward_tokens(views)
     with torch.autocast('cpu', torch.bfloat16):
         rounded = model.forward_tokens(views)
-    assert dtypes == [torch.float32, torch.bfloat16]
+    assert dtypes == [torch.float32] * 2 + [torch.bfloat16, torch.float32]
     for found, wanted in zip(rounded, exact):
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, wanted, rtol=0, atol=0.05)
