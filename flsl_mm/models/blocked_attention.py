@@ -20,8 +20,8 @@ def attend(qkv: Tensor, groups: Groups, heads: int, dropout: float = 0.0) -> Ten
     """``softmax(q k^T / sqrt(d)) v`` by the fastest means that keep no N x N matrix.
 
     Args:
-        qkv: Queries, keys and values of packed tokens (T, 3 * D), each with the channels of one
-            head after those of the other.
+        qkv: Packed tokens (T, 3 * D), their channels being those of queries, keys and values, of
+            each the heads, of each head d.
         groups: What the T tokens are: images, and tokens of each, of one view size after the other.
             Tokens attend to those of their own image.
         heads: Number of heads, a divisor of D.
@@ -43,8 +43,9 @@ def attend(qkv: Tensor, groups: Groups, heads: int, dropout: float = 0.0) -> Ten
 def split_heads(x: Tensor, groups: Groups, heads: int, parts: int) -> list[Tensor]:
     """View packed tokens (T, parts * heads * d) as (parts, images, heads, N, d), group by group."""
     pieces = x.split([images * tokens for images, tokens in groups])
+    dims = x.shape[1] // (parts * heads)
     return [
-        piece.view(*group, parts, heads, -1).permute(2, 0, 3, 1, 4)
+        piece.view(*group, parts, heads, dims).permute(2, 0, 3, 1, 4)
         for piece, group in zip(pieces, groups)
     ]
 
@@ -100,12 +101,13 @@ class BlockedAttention(torch.autograd.Function):
         grad_qkv = torch.empty_like(qkv)
         sums = [torch.zeros_like(x, dtype=_exact(qkv)) for x in positions]
         tensors = (qkv, 3), (grad, 1), (grad_qkv, 3)
-        for source, grads, target in _pieces(ctx.groups, ctx.heads, *tensors):
-            found = _gradients(*_matrices(source), *_matrices(grads), positions)
-            for into, value in zip(target, found):
-                _fill(into, slice(None), value)
-            for total, value in zip(sums, found[3:]):
-                total += value
+        with torch.autocast(qkv.device.type, enabled=False):
+            for source, grads, target in _pieces(ctx.groups, ctx.heads, *tensors):
+                found = _gradients(*_matrices(source), *_matrices(grads), positions)
+                for into, value in zip(target, found):
+                    _fill(into, slice(None), value)
+                for total, value in zip(sums, found[3:]):
+                    total += value
         through_positions = [x.to(qkv.dtype) for x in sums] or [None, None]
         return grad_qkv, None, None, *through_positions
 
@@ -135,7 +137,8 @@ def _exact(x: Tensor) -> torch.dtype:
 def _pieces(groups: Groups, heads: int, *tensors: tuple[Tensor, int]) -> Iterator[list[Tensor]]:
     """Views (parts, images, heads, N, d) of some images and heads of each of ``tensors``.
 
-    With few tokens, as many together as make one block of logits; with many, one head of one image.
+    As many together as make one block of logits: with few tokens several images, with more some
+    heads of one, with many one head.
     ``tensors`` are packed tokens (T, parts * D) with the number of their parts.
     """
     split = (split_heads(x, groups, heads, parts) for x, parts in tensors)
@@ -161,7 +164,7 @@ def _fill(views: Tensor, rows: slice, values: Tensor) -> None:
 
 
 def _rows(q: Tensor) -> list[slice]:
-    """Cut the queries of (images * heads, N, d) so that no cut has more than ``BLOCK`` logits."""
+    """Cut the queries of (images * heads, N, d) so that a cut has ``BLOCK`` logits, or one row."""
     matrices, tokens, _ = q.shape
     length = max(BLOCK // (matrices * tokens), 1)
     return [slice(i, i + length) for i in range(0, tokens, length)]
@@ -183,7 +186,10 @@ def _weights(q: Tensor, k: Tensor, bias: tuple[Tensor, Tensor] | None, rows: sli
 def _gradients(
     q: Tensor, k: Tensor, v: Tensor, grad: Tensor, positions: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Gradients of q, k, v (images * heads, N, d) and ``positions``, of their attention's."""
+    """Gradients of q, k, v and ``positions``, from that of the attention's output.
+
+    All but ``positions`` are (images * heads, N, d).
+    """
     if positions:
         inputs = [x.detach().requires_grad_() for x in (q, *positions)]
         with torch.enable_grad():
@@ -194,8 +200,8 @@ def _gradients(
         bias = None
     slices = _rows(q)
     grad_q = torch.empty_like(q)
-    # Sums over several slices: not in bfloat16. As (d, rows) times (rows, N), the long way of a
-    # few large matrices.
+    # Sums over several slices: not in bfloat16. They are kept as (d, N), for (d, rows) times
+    # (rows, N) is the faster product.
     sums = q.new_zeros(2, len(q), q.shape[2], q.shape[1], dtype=_exact(q)) if slices[1:] else None
     for rows in slices:
         weights = _weights(q, k, bias, rows)

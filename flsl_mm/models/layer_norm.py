@@ -13,10 +13,12 @@ ROWS = 1024  # converted to float32 at a time in the backward pass, so that they
 def normalize(norm: nn.LayerNorm, x: Tensor) -> Tensor:
     """Apply ``norm`` in the number format of ``x`` (..., D), whatever autocast prefers.
 
-    Autocast converts bfloat16 to float32 for it on a GPU, and the result back for the next layer.
-    The kernels compute in float32 inside in any case.
+    On a GPU autocast would convert bfloat16 to float32 for it, and the result back for the next
+    layer; the kernels there compute and sum in float32 inside. The CPU's does not, see
+    :class:`BFloat16LayerNorm`.
     """
-    if x.dtype != torch.bfloat16:
+    parameters = norm.weight, norm.bias
+    if x.dtype != torch.bfloat16 or any(p is None or p.dtype != torch.float32 for p in parameters):
         return norm(x)
     if x.is_cpu and not is_compiling():
         return BFloat16LayerNorm.apply(x, norm.weight, norm.bias, norm.eps)
@@ -43,8 +45,8 @@ class BFloat16LayerNorm(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and bias."""
         x, weight, bias, *statistics = ctx.saved_tensors
-        grad_x = torch.empty_like(x)
-        sums = torch.zeros(2, *weight.shape, dtype=weight.dtype)
+        grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+        sums = weight.new_zeros(2, *weight.shape)
         tensors = (y.reshape(-1, y.shape[-1]).split(ROWS) for y in (grad, x, *statistics))
         for into, (dy, rows, mean, rstd) in zip(
             grad_x.view(-1, x.shape[-1]).split(ROWS), zip(*tensors)

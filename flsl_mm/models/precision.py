@@ -4,21 +4,21 @@ import torch
 from torch import Tensor
 
 
-def at_least_float32(x: Tensor) -> Tensor:
-    """``x`` in float32, or in float64 if it is."""
-    return x if x.dtype == torch.float64 else x.float()
+def residual_stream(x: Tensor) -> Tensor:
+    """Float32 ``x``, in bfloat16 where autocast computes matrix products so.
 
+    Autocast leaves sums such as the residual stream of a transformer in float32. In bfloat16 they
+    move half the memory, and are rounded block after block. ViT-S/16, trained for 400 iterations,
+    relative error against float32 of the losses' gradient: 1.05 % with a float32 stream, 1.18 %
+    with this one (random weights: 0.60 and 0.66 %; a random ViT-Ti's median parameter, for the sum
+    of its tokens: 0.4 and 0.9 %).
 
-def in_bfloat16_if_autocast_is(x: Tensor) -> Tensor:
-    """``x``, in bfloat16 where autocast computes matrix products so.
-
-    For sums that autocast leaves in float32, such as the residual stream of a transformer: every
-    matrix product rounds its input to bfloat16 anyway. Not for float16, whose range is too small
-    for the large activations of trained transformers. Torch before 2.4 gets ``x`` as it is.
+    Not for float16, whose range is too small for the large activations of trained transformers.
+    Torch before 2.4 gets ``x`` as it is.
     """
-    if not hasattr(torch, 'get_autocast_dtype'):
+    if x.dtype != torch.float32 or not hasattr(torch, 'get_autocast_dtype'):
         return x
     device = x.device.type
-    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16:
-        return x.bfloat16()
-    return x
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return x
+    return x.bfloat16() if torch.get_autocast_dtype(device) == torch.bfloat16 else x

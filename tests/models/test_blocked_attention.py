@@ -16,7 +16,7 @@ def packed(groups, heads=2, dims=4, dtype=torch.float64):
 def attend_plainly(qkv, groups, heads):
     """The oracle: one image and one head after the other."""
     dims = qkv.shape[1] // 3 // heads
-    outs, start = [], 0
+    outs, start = [qkv[:0, : heads * dims]], 0
     for images, length in groups:
         for _ in range(images):
             image = qkv[start : start + length]
@@ -27,7 +27,7 @@ def attend_plainly(qkv, groups, heads):
     return torch.cat(outs)
 
 
-groups_of_images = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 9)), min_size=1, max_size=3)
+groups_of_images = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), min_size=1, max_size=3)
 
 
 @settings(max_examples=30)
@@ -48,7 +48,10 @@ def test_every_cut_into_blocks_gives_the_same_attention_and_gradients(block, gro
 @given(groups=groups_of_images, heads=st.integers(1, 3))
 def test_fused_attention_of_packed_tokens_is_that_of_each_image(groups, heads):
     qkv = packed(groups, heads)
-    torch.testing.assert_close(attend(qkv, groups, heads), attend_plainly(qkv, groups, heads))
+    outs = [function(qkv, groups, heads) for function in (attend, attend_plainly)]
+    torch.testing.assert_close(*outs)
+    weights = torch.randn_like(outs[0])
+    torch.testing.assert_close(*(torch.autograd.grad(x, qkv, weights) for x in outs))
 
 
 @pytest.mark.parametrize('block', [20, 10**6])
@@ -98,3 +101,13 @@ def test_heads_are_split_without_copying():
     # The keys of the second head of the second group's tokens.
     assert torch.equal(second[1, 0, 1], qkv[6:, 8 + 4 : 16])
     assert second._base is not None and second.data_ptr() == qkv[6:].data_ptr()
+
+
+def test_the_backward_pass_may_run_under_autocast():
+    groups = [(1, 6)]
+    qkv = packed(groups, dtype=torch.float32)
+    positions = [torch.randn(n, n, 4) for n in (2, 3)]
+    wanted = torch.autograd.grad(BlockedAttention.apply(qkv, groups, 2, *positions).sum(), qkv)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = BlockedAttention.apply(qkv, groups, 2, *positions)
+        torch.testing.assert_close(torch.autograd.grad(out.sum(), qkv), wanted)

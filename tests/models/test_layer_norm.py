@@ -34,18 +34,35 @@ def test_bfloat16_tokens_are_normalised_with_exact_sums_in_the_gradients(monkeyp
     torch.testing.assert_close(found[2:], wanted[2:], rtol=1e-4, atol=1e-3)
 
 
-def test_compilers_and_gpus_get_the_kernel_in_bfloat16(monkeypatch):
-    monkeypatch.setattr(layer_norm, 'is_compiling', lambda: True)
+def test_rows_need_not_lie_one_after_the_other():
     norm = network(48)
-    x = torch.randn(20, 48).bfloat16()
+    x = torch.randn(4, 48, 5).bfloat16().transpose(1, 2)
+    found = gradients(norm, x, torch.ones(4, 5, 48).bfloat16())
+    wanted = gradients(norm, x.contiguous(), torch.ones(4, 5, 48).bfloat16())
+    torch.testing.assert_close(found, wanted)
+
+
+def test_compilers_get_the_kernel_in_bfloat16(monkeypatch):
+    norm = network(48)
+    x, grad = torch.randn(2, 20, 48).bfloat16()
+    wanted = gradients(norm, x, grad)
+    monkeypatch.setattr(layer_norm, 'is_compiling', lambda: True)
     with torch.autocast('cpu', torch.bfloat16):
-        out = normalize(norm, x)
-    assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(out.float(), norm(x.float()), rtol=2**-6, atol=2**-6)
+        found = gradients(norm, x, grad)
+    assert [y.dtype for y in found] == [y.dtype for y in wanted]
+    for value, exact in zip(found, wanted):
+        assert (value - exact).norm() < 0.02 * exact.norm()
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_other_formats_go_to_the_layer(dtype):
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+def test_layers_of_another_format_are_left_to_themselves(dtype):
     norm = network(8).to(dtype)
     x = torch.randn(3, 8, dtype=dtype)
+    assert torch.equal(normalize(norm, x), norm(x))
+
+
+@pytest.mark.parametrize('options', [dict(bias=False), dict(elementwise_affine=False)])
+def test_layers_without_parameters_are_left_to_themselves(options):
+    norm = nn.LayerNorm(8, **options)
+    x = torch.randn(3, 8).bfloat16()
     assert torch.equal(normalize(norm, x), norm(x))

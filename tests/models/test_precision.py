@@ -1,32 +1,44 @@
 import pytest
 import torch
+from mmengine.utils import digit_version
 
-from flsl_mm.models.precision import at_least_float32, in_bfloat16_if_autocast_is
+from flsl_mm.models.precision import residual_stream
 
-
-@pytest.mark.parametrize(
-    'given, wanted',
-    [
-        (torch.bfloat16, torch.float32),
-        (torch.float16, torch.float32),
-        (torch.float32, torch.float32),
-        (torch.float64, torch.float64),
-    ],
+since_2_4 = pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.4'), reason='older torch keeps float32'
 )
-def test_low_precision_is_raised_to_float32(given, wanted):
-    assert at_least_float32(torch.ones(2, dtype=given)).dtype == wanted
 
 
+@since_2_4
 def test_only_bfloat16_autocast_changes_the_format():
     x = torch.ones(2)
-    assert in_bfloat16_if_autocast_is(x) is x
+    assert residual_stream(x) is x
     with torch.autocast('cpu', torch.bfloat16):
-        assert in_bfloat16_if_autocast_is(x).dtype == torch.bfloat16
+        assert residual_stream(x).dtype == torch.bfloat16
         with torch.autocast('cpu', enabled=False):
-            assert in_bfloat16_if_autocast_is(x) is x
+            assert residual_stream(x) is x
 
 
 def test_float16_keeps_float32_for_its_range():
     x = torch.ones(2)
     with torch.autocast('cpu', torch.float16):
-        assert in_bfloat16_if_autocast_is(x) is x
+        assert residual_stream(x) is x
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.bfloat16])
+def test_models_of_another_format_keep_it(dtype):
+    x = torch.ones(2, dtype=dtype)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert residual_stream(x) is x
+
+
+def test_devices_without_autocast_keep_float32():
+    x = torch.ones(2, device='meta')
+    assert residual_stream(x) is x
+
+
+def test_torch_that_cannot_tell_the_format_keeps_float32(monkeypatch):
+    x = torch.ones(2)
+    with torch.autocast('cpu', torch.bfloat16), monkeypatch.context() as patch:
+        patch.delattr(torch, 'get_autocast_dtype', raising=False)
+        assert residual_stream(x) is x

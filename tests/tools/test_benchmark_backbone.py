@@ -23,11 +23,11 @@ def tool(project_root, monkeypatch):
 
 
 def test_the_plain_twin_of_relative_attention_has_the_same_results(tool):
-    q, k, v = torch.randn(3, 2, 3, 12, 8, dtype=torch.float64)
+    qkv = torch.randn(2 * 12, 3 * 3 * 8, dtype=torch.float64)
     rel_h, rel_w = torch.randn(3, 3, 8).double(), torch.randn(4, 4, 8).double()
     torch.testing.assert_close(
-        tool.attend_plainly(q, k, v, rel_h, rel_w),
-        relative_attention.attend_relative(q, k, v, rel_h, rel_w),
+        tool.attend_plainly(qkv, 3, rel_h, rel_w),
+        relative_attention.attend_relative(qkv, 3, rel_h, rel_w),
     )
 
 

@@ -49,9 +49,10 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def attend_plainly(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+def attend_plainly(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
     """:func:`attend_relative` with every N x N matrix in memory; shapes as there."""
-    q, k, v = qkv.view(batch, -1, 3, heads, rel_h.shape[-1]).permute(2, 0, 3, 1, 4)
+    tokens = len(rel_h) * len(rel_w)
+    q, k, v = qkv.view(-1, tokens, 3, heads, rel_h.shape[-1]).permute(2, 0, 3, 1, 4)
     grid = q.unflatten(2, (rel_h.shape[0], rel_w.shape[0]))
     bias_h = torch.einsum('bnhwd,hkd->bnhwk', grid, rel_h.to(q.dtype)).flatten(2, 3)
     bias_w = torch.einsum('bnhwd,wkd->bnhwk', grid, rel_w.to(q.dtype)).flatten(2, 3)

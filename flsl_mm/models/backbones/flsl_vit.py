@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from ..blocked_attention import Groups, attend
 from ..compiled import is_compiling
 from ..layer_norm import normalize
-from ..precision import at_least_float32, in_bfloat16_if_autocast_is
+from ..precision import residual_stream
 from .position_embedding import interpolate_position_embedding, sincos_position_embedding
 
 
@@ -144,8 +144,8 @@ class FLSLVisionTransformer(VisionTransformer):
         """Encode views of several sizes in one pass.
 
         The tokens of all views are packed into one (T, D) matrix for every per-token layer; only
-        attention goes size by size. Same results as encoding the views one by one, up to rounding
-        under bfloat16 autocast: the sums over blocks are then bfloat16 too.
+        attention goes size by size. Same results as :meth:`forward` on each view, up to rounding:
+        under bfloat16 autocast the residual stream is bfloat16 here and float32 there.
 
         Args:
             images: Views, each (B, 3, H, W); B, H and W may differ between views.
@@ -156,19 +156,19 @@ class FLSLVisionTransformer(VisionTransformer):
         embedded = [self.embed(view) for view in images]
         groups = _group_by_length(embedded)
         x = torch.cat([tokens.flatten(0, 1) for tokens in embedded])  # (T, D)
-        x = in_bfloat16_if_autocast_is(x)
+        stream = residual_stream(x)
         for layer in self.layers:
-            x = self.run_layer(partial(_packed_block, layer, groups), x)
-        x = at_least_float32(x)
+            stream = self.run_layer(partial(_packed_block, layer, groups), stream)
+        x = stream.to(x.dtype)
         if self.final_norm:
             x = self.ln1(x)
         pieces = x.split([tokens.shape[0] * tokens.shape[1] for tokens in embedded])
         return [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
 
 
-def _group_by_length(embedded: Sequence[Tensor]) -> Groups:
+def _group_by_length(embedded: Sequence[Tensor]) -> list[tuple[int, int]]:
     """(number of images, tokens per image) of each run of views with equally many tokens."""
-    groups: Groups = []
+    groups: list[tuple[int, int]] = []
     for tokens in embedded:
         batch, length = tokens.shape[:2]
         if groups and groups[-1][1] == length:
@@ -207,15 +207,16 @@ def _add_branch(
     """
     rate = getattr(module, 'drop_prob', 0.0)
     if not module.training or not rate:
-        return x + branch(x, groups)
+        return x + branch(x, groups).to(x.dtype)
     keep = 1 - rate
     masks = [x.new_empty(batch, 1).bernoulli_(keep) for batch, _ in groups]
     mask = torch.cat([m.expand(-1, n).reshape(-1, 1) for m, (_, n) in zip(masks, groups)])  # (T, 1)
     sparse = x.is_cpu and not is_compiling()
     kept = [(int(m.sum()), n) for m, (_, n) in zip(masks, groups)] if sparse else []
     if not any(batch for batch, _ in kept):  # each parameter takes part, as distributed models want
-        return x + branch(x, groups) * (mask / keep)
+        return x + (branch(x, groups) / keep * mask).to(x.dtype)
     rows = mask.squeeze(1).nonzero().squeeze(1)
     # Its gradient adds rows; that of `x[rows]` sorts the indices first.
     out = branch(x.index_select(0, rows), [group for group in kept if group[0]])
-    return x.index_add(0, rows, out.to(x.dtype), alpha=1 / keep)
+    # Not by `alpha`, which bfloat16 would round: 0.2 % off, for all elements alike.
+    return x.index_add(0, rows, (out / keep).to(x.dtype))

@@ -52,11 +52,11 @@ class RelativeAttention(MultiheadAttention):
 
     def _attend(self, x: Tensor) -> Tensor:
         """Multi-head attention within each grid of (B, H, W, D), before the projection."""
-        batch, rows, columns, _ = x.shape
+        rows, columns = x.shape[1:3]
         qkv = self.qkv(x).flatten(0, 2)
         rel_h = relative_positions(self.rel_pos_h, rows)
         rel_w = relative_positions(self.rel_pos_w, columns)
-        return attend_relative(qkv, batch, self.num_heads, rel_h, rel_w).view(x.shape)
+        return attend_relative(qkv, self.num_heads, rel_h, rel_w).view(x.shape)
 
 
 def relative_positions(table: Tensor, length: int) -> Tensor:
@@ -75,7 +75,7 @@ def relative_positions(table: Tensor, length: int) -> Tensor:
     return table[position[:, None] - position[None, :] + length - 1]
 
 
-def attend_relative(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+def attend_relative(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
     """Attention with decomposed relative positions and without an N x N matrix.
 
     Exact, not an approximation. On a GPU the bias is folded into the fused kernels' dot product
@@ -84,7 +84,6 @@ def attend_relative(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: T
 
     Args:
         qkv: Queries, keys and values (B * N, 3 * D) of grids with N = H * W tokens, row-major.
-        batch: Grids B.
         heads: Number of heads, a divisor of D.
         rel_h: Row offsets (H, H, D / heads), query first.
         rel_w: Column offsets (W, W, D / heads), query first.
@@ -93,12 +92,13 @@ def attend_relative(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: T
         Tensor: (B * N, D).
     """
     rel_h, rel_w = rel_h.to(qkv.dtype), rel_w.to(qkv.dtype)
-    if qkv.is_cpu:
-        return BlockedAttention.apply(qkv, [(batch, len(qkv) // batch)], heads, rel_h, rel_w)
-    return attend_folded(qkv, batch, heads, rel_h, rel_w)
+    if not qkv.is_cpu:
+        return attend_folded(qkv, heads, rel_h, rel_w)
+    tokens = len(rel_h) * len(rel_w)
+    return BlockedAttention.apply(qkv, [(len(qkv) // tokens, tokens)], heads, rel_h, rel_w)
 
 
-def attend_folded(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+def attend_folded(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
     """:func:`attend_relative` with the relative positions as channels of queries and keys.
 
     The bias of a query depends on the key's row and on its column only: H + W numbers. They become
@@ -106,9 +106,10 @@ def attend_folded(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: Ten
     dot product ``[q / sqrt(d), q.rel_h, q.rel_w] . [k, onehot(row), onehot(column)]`` is the whole
     logit, and memory-efficient kernels apply. Arguments and result as there.
     """
-    tokens = len(qkv) // batch
+    rows, columns, dims = len(rel_h), len(rel_w), rel_h.shape[-1]
+    tokens = rows * columns
+    batch = len(qkv) // tokens
     [(q, k, v)] = split_heads(qkv, [(batch, tokens)], heads, 3)
-    rows, columns, dims = rel_h.shape[0], rel_w.shape[0], q.shape[-1]
     by_row, by_column = position_bias(q, rel_h, rel_w)
     # Fast kernels want equally many channels in q, k and v, a multiple of 8.
     blank = q.new_zeros(tokens, -(dims + rows + columns) % 8)
@@ -119,7 +120,7 @@ def attend_folded(qkv: Tensor, batch: int, heads: int, rel_h: Tensor, rel_w: Ten
     k = torch.cat([k, codes.expand(batch, heads, -1, -1)], dim=-1)
     v = F.pad(v, (0, codes.shape[1]))
     out = F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :dims]
-    return out.transpose(1, 2).reshape(len(qkv), -1)
+    return out.transpose(1, 2).reshape(len(qkv), heads * dims)
 
 
 def partition_windows(x: Tensor, window: int) -> Tensor:

@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..precision import at_least_float32
-from .prototype_head import PrototypeHead, global_log_mean, health_signs
+from .prototype_head import PrototypeHead, at_least_float32, global_log_mean, health_signs
 
 
 @MODELS.register_module()

@@ -8,8 +8,7 @@ from mmengine.dist import get_world_size
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..precision import at_least_float32
-from .prototype_head import PrototypeHead, global_log_mean, health_signs
+from .prototype_head import PrototypeHead, at_least_float32, global_log_mean, health_signs
 
 LOSSES = ('intra', 'inter', 'volume')
 TEACHER_NORMS = (None, 'sinkhorn', 'centering')

@@ -101,6 +101,11 @@ class PrototypeHead(BaseModule):
         return centered
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` in float32, or in float64 if it is."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def global_log_mean(log_values: Tensor) -> Tensor:
     """Log of the mean of ``exp(log_values)`` over the rows of all processes: (M, K) to (K,).
 

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
+from flsl_mm.models import blocked_attention
 from flsl_mm.models.backbones.relative_attention import (
     attend_folded,
     attend_relative,
@@ -12,13 +13,13 @@ from flsl_mm.models.backbones.relative_attention import (
     relative_positions,
 )
 
-BATCH, HEADS = 2, 3
+HEADS = 3
 
 
-def attend_plainly(qkv, batch, heads, rel_h, rel_w):
+def attend_plainly(qkv, heads, rel_h, rel_w):
     """The oracle: N x N logits, with the decomposed bias added entry by entry."""
-    q, k, v = qkv.view(batch, -1, 3, heads, rel_h.shape[-1]).permute(2, 0, 3, 1, 4)
-    rows, columns = rel_h.shape[0], rel_w.shape[0]
+    rows, columns, dims = len(rel_h), len(rel_w), rel_h.shape[-1]
+    q, k, v = qkv.view(-1, rows * columns, 3, heads, dims).permute(2, 0, 3, 1, 4)
     row = torch.arange(rows).repeat_interleave(columns)
     column = torch.arange(columns).repeat(rows)
     logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
@@ -27,15 +28,15 @@ def attend_plainly(qkv, batch, heads, rel_h, rel_w):
     return (logits.softmax(-1) @ v).transpose(1, 2).reshape(len(qkv), -1)
 
 
-def tensors(rows, columns, dims, batch=BATCH, dtype=torch.float64):
+def tensors(rows, columns, dims, batch=2, dtype=torch.float64):
     torch.manual_seed(rows * columns + dims)
     shapes = [(batch * rows * columns, 3 * HEADS * dims)]
     shapes += [(rows, rows, dims), (columns, columns, dims)]
     return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
-def run(attend, qkv, *positions, batch=BATCH):
-    return attend(qkv, batch, HEADS, *positions)
+def run(attend, qkv, *positions):
+    return attend(qkv, HEADS, *positions)
 
 
 # The CPU's way and the GPUs'.
@@ -63,22 +64,37 @@ def test_attention_holds_no_matrix_of_all_token_pairs(attend):
 
     def largest_allocation(function):
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            run(function, *inputs, batch=1).sum().backward()
+            run(function, *inputs).sum().backward()
         return max(event.self_cpu_memory_usage for event in profiler.events())
 
     assert largest_allocation(attend) < pairs / 4
     assert largest_allocation(attend_plainly) >= pairs
 
 
-def test_attention_runs_in_bfloat16():
-    qkv, *positions = tensors(4, 5, 16, dtype=torch.float32)
-    rounded = qkv.detach().bfloat16().requires_grad_()
+def relative_error(found, wanted):
+    return ((found.float() - wanted).norm() / wanted.norm()).item()
+
+
+@pytest.mark.parametrize('block', [100, 10**6])  # sums over pieces and rows, and none
+def test_attention_in_bfloat16_is_exact_up_to_rounding(monkeypatch, block):
+    monkeypatch.setattr(blocked_attention, 'BLOCK', block)
+    inputs = tensors(4, 5, 16, dtype=torch.float32)
+    rounded = [inputs[0].detach().bfloat16().requires_grad_(), *inputs[1:]]
     with torch.autocast('cpu', torch.bfloat16):
-        out = run(attend_relative, rounded, *positions)
-    out.float().sum().backward()
-    assert positions[0].grad.dtype == torch.float32 and rounded.grad.dtype == torch.bfloat16
-    expected = run(attend_plainly, qkv, *positions)
-    torch.testing.assert_close(out.float(), expected, rtol=0.1, atol=0.1)
+        found = run(attend_relative, *rounded)
+    wanted = run(attend_plainly, *inputs)
+    weights = torch.randn_like(wanted)
+    grads = torch.autograd.grad((found.float() * weights).sum(), rounded)
+    wanted_grads = torch.autograd.grad((wanted * weights).sum(), inputs)
+    assert [x.dtype for x in (found, *grads)] == [torch.bfloat16] * 2 + [torch.float32] * 2
+    for value, exact in zip((found, *grads), (wanted, *wanted_grads)):
+        assert relative_error(value, exact) < 0.05  # products of operands rounded to 8 bits
+
+
+@both_ways
+def test_attention_of_no_image_is_empty(attend):
+    inputs = tensors(2, 3, 4, batch=0)
+    assert run(attend, *inputs).shape == (0, HEADS * 4)
 
 
 def test_relative_positions_are_looked_up_by_query_minus_key():
