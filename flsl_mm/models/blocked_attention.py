@@ -20,8 +20,7 @@ def attend(qkv: Tensor, groups: Groups, heads: int, dropout: float = 0.0) -> Ten
     """``softmax(q k^T / sqrt(d)) v`` by the fastest means that keep no N x N matrix.
 
     Args:
-        qkv: Packed tokens (T, 3 * D), their channels being those of queries, keys and values, of
-            each the heads, of each head d.
+        qkv: Packed tokens (T, 3 * D), channels in the order (query, key, value) x heads x d.
         groups: What the T tokens are: images, and tokens of each, of one view size after the other.
             Tokens attend to those of their own image.
         heads: Number of heads, a divisor of D.
@@ -138,8 +137,7 @@ def _pieces(groups: Groups, heads: int, *tensors: tuple[Tensor, int]) -> Iterato
     """Views (parts, images, heads, N, d) of some images and heads of each of ``tensors``.
 
     As many together as make one block of logits: with few tokens several images, with more some
-    heads of one, with many one head.
-    ``tensors`` are packed tokens (T, parts * D) with the number of their parts.
+    heads of one, with many one head. ``tensors`` are packed tokens (T, parts * D) with the number of their parts.
     """
     split = (split_heads(x, groups, heads, parts) for x, parts in tensors)
     for (images, tokens), *views in zip(groups, *split):
