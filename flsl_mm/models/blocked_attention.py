@@ -137,7 +137,8 @@ def _pieces(groups: Groups, heads: int, *tensors: tuple[Tensor, int]) -> Iterato
     """Views (parts, images, heads, N, d) of some images and heads of each of ``tensors``.
 
     As many together as make one block of logits: with few tokens several images, with more some
-    heads of one, with many one head. ``tensors`` are packed tokens (T, parts * D) with the number of their parts.
+    heads of one, with many one head. ``tensors`` are packed tokens (T, parts * D), each with the
+    number of its parts.
     """
     split = (split_heads(x, groups, heads, parts) for x, parts in tensors)
     for (images, tokens), *views in zip(groups, *split):
