@@ -19,6 +19,5 @@ def residual_stream(x: Tensor) -> Tensor:
     if x.dtype != torch.float32 or not hasattr(torch, 'get_autocast_dtype'):
         return x
     device = x.device.type
-    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
-        return x
-    return x.bfloat16() if torch.get_autocast_dtype(device) == torch.bfloat16 else x
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return x.bfloat16() if enabled and torch.get_autocast_dtype(device) == torch.bfloat16 else x
