@@ -76,12 +76,11 @@ class FLSLHead(PrototypeHead):
             :func:`health_signs`.
         """
         with torch.autocast(queries.device.type, enabled=False):
-            queries, modes, student_logits, teacher_logits = map(
-                at_least_float32, (queries, modes, student_logits, teacher_logits)
-            )
+            queries, modes = map(at_least_float32, (queries, modes))
             cosine = F.cosine_similarity(queries, modes, dim=-1)  # (M,)
-            log_p_s = F.log_softmax(student_logits / self.student_temp, dim=-1)  # (M, K)
-            p_t = self.teacher_predictions(teacher_logits)  # (M, K)
+            # The (M, K) matrices are large: none but these two has a name, and so outlives its use.
+            p_t = self.teacher_predictions(at_least_float32(teacher_logits))
+            log_p_s = F.log_softmax(at_least_float32(student_logits) / self.student_temp, dim=-1)
             log_p_bar = global_log_mean(log_p_s)  # (K,)
             p_bar = log_p_bar.exp()
             volume = (p_bar * (log_p_bar - self.log_prior.to(log_p_bar.dtype))).sum()

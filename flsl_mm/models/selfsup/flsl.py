@@ -92,9 +92,9 @@ class FLSL(StudentTeacher):
             ValueError: Views or un-augmented views are missing.
         """
         count = self.num_teacher_views
-        students, teachers = self.encode(inputs)
         with torch.no_grad():
             previous = self._previous_tokens(clean_inputs)
+        students, teachers = self.encode(inputs)
         boxes = self._boxes(data_samples)
 
         pairs = []

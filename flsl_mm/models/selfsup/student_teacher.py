@@ -126,7 +126,6 @@ class StudentTeacher(BaseSelfSupervisor):
                 f'{len(inputs)} views; `num_teacher_views` of model and data preprocessor must '
                 'agree'
             )
-        students = self.backbone.forward_tokens(inputs[count:])
-        with torch.no_grad():
+        with torch.no_grad():  # first, while no activations of the student take up memory
             teachers = self.teacher.backbone.forward_tokens(inputs[:count])
-        return students, teachers
+        return self.backbone.forward_tokens(inputs[count:]), teachers

@@ -1,0 +1,40 @@
+"""Linear layers that do not keep their input."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .compiled import is_compiling
+
+
+def linear_of(
+    function: Callable[[Tensor], Tensor], x: Tensor, linear: nn.Linear, recompute: bool = True
+) -> Tensor:
+    """``linear(function(x))``, of which the backward pass computes ``function(x)`` again.
+
+    For functions that are cheap next to the layer, and keep ``x`` for their own gradient anyway,
+    as GELU and LayerNorm do: their output is then not kept. Same results.
+
+    Args:
+        function: Without randomness.
+        x: What it takes, such as tokens (T, D).
+        linear: The layer. Compiled, it is left to the compiler what to keep.
+        recompute: False keeps the output as usual.
+
+    Returns:
+        Tensor: Like ``function(x)``, with the layer's channels.
+    """
+    inputs = function(x)
+    if not recompute or is_compiling() or not torch.is_grad_enabled():
+        return linear(inputs)
+    source, output = x.detach(), (inputs.data_ptr(), inputs.shape)
+
+    def pack(saved: Tensor) -> Tensor | None:
+        return None if (saved.data_ptr(), saved.shape) == output else saved
+
+    def unpack(packed: Tensor | None) -> Tensor:
+        return function(source) if packed is None else packed
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        return linear(inputs)

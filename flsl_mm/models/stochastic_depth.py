@@ -1,0 +1,87 @@
+"""Residual branches that are left out for some images."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .blocked_attention import Groups
+from .compiled import is_compiling
+
+
+def add_branch(
+    x: Tensor, branch: Callable[[Tensor, Groups], Tensor], drop_path: nn.Module, groups: Groups
+) -> Tensor:
+    """A residual branch with stochastic depth: an image's tokens are kept or dropped together.
+
+    On a CPU the branch is computed for the kept images only. On a GPU their number would have to
+    be waited for, so there the branch is masked; the result is the same.
+
+    Args:
+        x: Packed tokens (T, D).
+        branch: Takes some images' tokens and their groups, returns as many tokens.
+        drop_path: Has the ``drop_prob``; without it, or not training, nothing is dropped.
+        groups: What the T tokens are: images, and tokens of each, of one view size after the other.
+
+    Returns:
+        Tensor: ``x`` plus the branch, (T, D), in the number format of ``x``.
+    """
+    rate = getattr(drop_path, 'drop_prob', 0.0)
+    if not drop_path.training or not rate:
+        return x + branch(x, groups).to(x.dtype)
+    keep = 1 - rate
+    images = draw_kept(sum(batch for batch, _ in groups), keep, x.device)
+    parts = images.split([batch for batch, _ in groups])
+    mask = torch.cat(
+        [part.unsqueeze(1).expand(-1, n).flatten() for part, (_, n) in zip(parts, groups)]
+    )
+    sparse = x.is_cpu and not is_compiling()
+    kept = [(int(part.sum()), n) for part, (_, n) in zip(parts, groups)] if sparse else []
+    if not any(batch for batch, _ in kept):  # each parameter takes part, as distributed models want
+        return x + (branch(x, groups) / keep * mask.unsqueeze(1).to(x.dtype)).to(x.dtype)
+    rows = mask.nonzero().squeeze(1)
+    # Its gradient adds rows; that of `x[rows]` sorts the indices first.
+    out = branch(x.index_select(0, rows), [group for group in kept if group[0]])
+    return AddToRows.apply(x, rows, out, 1 / keep)
+
+
+def draw_kept(images: int, keep: float, device: torch.device) -> Tensor:
+    """Which images stochastic depth keeps, by systematic sampling.
+
+    Each image is kept with probability ``keep``. The dropped ones are evenly spaced from a random
+    start, so that their number is always the same but for one. Independent draws would have tensors
+    of many sizes computed for the kept images, between which a CPU's memory comes to lie in pieces.
+
+    Args:
+        images: Number of images, in random order.
+        keep: Probability, in [0, 1].
+        device: Where to draw.
+
+    Returns:
+        Tensor: 1 for kept, 0 for dropped, of float32 and shape (images,).
+    """
+    marks = torch.arange(images + 1, device=device) * keep + torch.rand((), device=device)
+    return marks.floor().diff()
+
+
+class AddToRows(torch.autograd.Function):
+    """``x.index_add(0, rows, factor * values)``, which keeps nothing but ``rows``."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, rows: Tensor, values: Tensor, factor: float) -> Tensor:
+        """Add to ``rows`` (R,), no two alike, of ``x`` (T, D) the ``values`` (R, D).
+
+        The factor is not rounded to the number format of ``x``, as by ``alpha`` it would be: in
+        bfloat16 that may be 0.2 % off, for all elements alike.
+        """
+        ctx.save_for_backward(rows)
+        ctx.factor, ctx.dtype = factor, values.dtype
+        return x.index_add(0, rows, (values * factor).to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x and of the values."""
+        (rows,) = ctx.saved_tensors
+        return grad, None, grad.index_select(0, rows).to(ctx.dtype) * ctx.factor, None
