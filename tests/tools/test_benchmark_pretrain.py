@@ -38,10 +38,23 @@ def test_the_plain_twin_of_attention_has_the_same_results(plain_step):
     torch.testing.assert_close(plain_step.plain_attention(q, k, v), expected)
 
 
-def test_four_plain_steps_give_the_weights_of_four_of_ours(plain_step, build_flsl):
+OPTIONS = {
+    'the defaults': {},
+    'two pairs, Sinkhorn, a prior': dict(
+        num_teacher_views=2, head=dict(teacher_norm='sinkhorn', prior=[1.0, 2.0] * 32)
+    ),
+    'positional positives, centering': dict(
+        neck=dict(positional_positives=True), head=dict(teacher_norm='centering')
+    ),
+}
+
+
+@pytest.mark.parametrize('options', OPTIONS.values(), ids=OPTIONS)
+def test_four_plain_steps_give_the_weights_of_four_of_ours(tool, plain_step, build_flsl, options):
     torch.manual_seed(0)
     init_default_scope('mmpretrain')
-    ours = build_flsl(head=dict(loss_weights=dict(volume=50.0)))  # large enough to be clipped
+    head = dict(loss_weights=dict(volume=50.0), **options.get('head', {}))  # clipped
+    ours = build_flsl(**{**options, 'head': head})
     ours.init_weights()
     ours.double().train()
     twin = copy.deepcopy(ours)
@@ -58,10 +71,12 @@ def test_four_plain_steps_give_the_weights_of_four_of_ours(plain_step, build_fls
     wrapper.optimizer.register_step_post_hook(lambda *_: ours.update_teacher())
     step = plain_step.PlainStep(twin, lr=1e-3, weight_decay=0.1, max_norm=0.01)
     for _ in range(4):
-        views = [torch.randn(2, 3, size, size).double() for size in (128, 128, 64, 64)]
-        loss, _ = ours.parse_losses(ours.loss(views))
+        sizes = (128, 128) * ours.num_teacher_views + (64, 64)
+        views = [torch.randn(2, 3, size, size).double() for size in sizes]
+        samples = tool.make_samples(views)
+        loss, _ = ours.parse_losses(ours.loss(views, samples))
         wrapper.update_params(loss)
-        assert step(views) == pytest.approx(loss.item(), rel=1e-10)
+        assert step(views, samples=samples) == pytest.approx(loss.item(), rel=1e-10)
     for name, value in ours.state_dict().items():
         torch.testing.assert_close(value, twin.state_dict()[name], rtol=1e-8, atol=1e-10, msg=name)
     moved = [n for n, v in ours.state_dict().items() if not torch.equal(v, before[n])]
@@ -110,6 +125,27 @@ def test_every_variant_trains(tool, options, monkeypatch):
                 for name, value in before.items()
                 if name.startswith(part)
             ), (variant, part)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'pretrain/flsl_vit-tiny_demo',
+        'pretrain/flsl_vits16_two-pairs_300e',
+        'ablations/options/flsl_vits16_multi-stage_100e',
+        'ablations/options/flsl_vits16_random-queries_100e',
+    ],
+)
+def test_every_variant_steps_with_every_option_of_a_config(tool, project_root, monkeypatch, name):
+    networks = ['backbone', 'previous_teacher'] if 'multi-stage' in name else ['backbone']
+    overrides = {'model.head.in_channels': 192, 'model.data_preprocessor.student_view.size': 64}
+    overrides |= {f'model.{network}.arch': 'deit-tiny' for network in networks}
+    command = ['tool', str(project_root / f'configs/{name}.py'), '--device=cpu', '--batch-size=2']
+    monkeypatch.setattr(sys, 'argv', command)
+    args = tool.parse_args()
+    args.cfg_options = overrides
+    for variant in args.variants:
+        tool.build_step(args, variant)()
 
 
 def test_a_profile_divides_the_step_and_writes_a_trace(

@@ -16,7 +16,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 # Before torch is imported: see tools/train.py.
@@ -29,6 +29,7 @@ from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.optim import OptimWrapper, build_optim_wrapper  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmpretrain.registry import MODELS  # noqa: E402
+from mmpretrain.structures import DataSample  # noqa: E402
 from plain_step import PlainStep  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -78,6 +79,8 @@ def read_config(args: argparse.Namespace) -> Config:
     if cfg.model.get('type') != 'FLSL':
         sys.exit(f'benchmark_pretrain.py: error: {args.config} is not a pretraining with FLSL')
     cfg.model.backbone.pop('init_cfg', None)  # the speed does not depend on the weights
+    if earlier := cfg.model.get('previous_teacher'):
+        earlier.init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
     cfg.optim_wrapper.precision = args.dtype
     return cfg
 
@@ -101,6 +104,12 @@ def make_views(cfg: dict, batch_size: int, device: str) -> list[Tensor]:
     return [torch.randn(shape, generator=generator).to(device) for shape in shapes]
 
 
+def make_samples(views: Sequence[Tensor]) -> list[DataSample]:
+    """Data samples by which every view is of the same part of its image, the crop of the first."""
+    boxes = torch.tensor([[0.0, 0.0, *views[0].shape[:-3:-1]]] * len(views))
+    return [DataSample(view_boxes=boxes) for _ in views[0]]
+
+
 def build_model(model_cfg: dict, device: str) -> nn.Module:
     """A randomly initialised model in training mode."""
     torch.manual_seed(0)
@@ -122,22 +131,27 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     """The step of one variant, to be called again and again."""
     cfg = read_config(args)
     views = make_views(cfg.model.data_preprocessor, args.batch_size, args.device)
+    inputs = dict(data_samples=make_samples(views))
+    if cfg.model.get('previous_teacher'):
+        inputs.update(clean_inputs=views)
     if variant == 'dino':
+        inputs.pop('clean_inputs', None)
         channels = cfg.model.head.in_channels
+        cfg.model.pop('previous_teacher', None)
         cfg.model.update(type='DINO', neck=None)
         cfg.model.head = dict(type='DINOHead', in_channels=channels)
     model = build_model(cfg.model, args.device)
     if variant == 'plain':
         adamw, clip = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.clip_grad
         step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
-        return partial(step, views, getattr(torch, args.dtype))
+        return partial(step, views, getattr(torch, args.dtype), *inputs.values())
     wrapper = build_optimizer(model, cfg.optim_wrapper)
     if options := cfg.get('compile'):
         compile_networks(model, **({} if options is True else options))
 
     def step() -> None:
         with wrapper.optim_context(model):
-            losses = model(views, mode='loss')
+            losses = model(views, **inputs, mode='loss')
         wrapper.update_params(model.parse_losses(losses)[0])
 
     return step

@@ -11,9 +11,11 @@ from itertools import groupby
 
 import torch
 import torch.nn.functional as F
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from flsl_mm.models import FLSL
+from flsl_mm.models.necks import ViewPair
 from flsl_mm.models.necks.queries import gather_tokens, window_queries
 
 
@@ -35,7 +37,7 @@ class PlainStep:
     """One pretraining step of an :class:`FLSL` model, plainly.
 
     Args:
-        model: Trained in place; its default options only.
+        model: Trained in place.
         lr: Learning rate of AdamW.
         weight_decay: That of all parameters but biases and norms.
         max_norm: Bound of the norm of each gradient.
@@ -44,9 +46,10 @@ class PlainStep:
     def __init__(self, model: FLSL, lr: float, weight_decay: float, max_norm: float) -> None:
         self.model = model
         self.max_norm = max_norm
-        for backbone in (model.backbone, model.teacher.backbone):
-            backbone.out_type = 'raw'
-            use_plain_attention(backbone)
+        for backbone in (model.backbone, model.teacher.backbone, model.previous_teacher):
+            if backbone is not None:
+                backbone.out_type = 'raw'
+                use_plain_attention(backbone)
         trained = [p for p in model.parameters() if p.requires_grad]
         groups = [
             dict(params=[p for p in trained if p.ndim > 1]),
@@ -54,16 +57,24 @@ class PlainStep:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr, weight_decay=weight_decay, foreach=False)
 
-    def __call__(self, views: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> float:
+    def __call__(
+        self,
+        views: Sequence[Tensor],
+        dtype: torch.dtype = torch.float32,
+        samples: list[DataSample] | None = None,
+        clean: Sequence[Tensor] | None = None,
+    ) -> float:
         """Train on one batch and return its loss.
 
         Args:
-            views: As for :meth:`FLSL.loss`, one teacher view.
+            views: As for :meth:`FLSL.loss`.
             dtype: bfloat16 runs under autocast.
+            samples: For positional positives, as for :meth:`FLSL.loss`.
+            clean: For the multi-stage option, as for :meth:`FLSL.loss`.
         """
         device = views[0].device.type
         with torch.autocast(device, dtype, enabled=dtype == torch.bfloat16):
-            loss = self.loss(views)
+            loss = self.loss(views, samples, clean)
         if not math.isfinite(loss.item()):
             raise RuntimeError('the loss is not finite')
         self.optimizer.zero_grad()
@@ -73,24 +84,26 @@ class PlainStep:
         self.update_teacher()
         return loss.item()
 
-    def loss(self, views: Sequence[Tensor]) -> Tensor:
+    def loss(
+        self,
+        views: Sequence[Tensor],
+        samples: list[DataSample] | None = None,
+        clean: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """The objective (paper, Eq. 13) of the views."""
-        teacher, *students = views
-        model = self.model
+        model, count = self.model, self.model.num_teacher_views
         with torch.no_grad():
-            [keys] = encode(model.teacher.backbone, [teacher])
+            teachers = encode(model.teacher.backbone, views[:count])
+            earlier = encode(model.previous_teacher, clean) if model.previous_teacher else None
+        students = encode(model.backbone, views[count:])
         queries, modes, positives = [], [], []
-        for i, (view, tokens) in enumerate(zip(students, encode(model.backbone, students))):
-            window = model.neck.window_sizes['local' if i else 'global']
-            indices = window_queries(model.backbone.grid_of(view), window, len(view))
-            z = gather_tokens(tokens, indices.to(tokens.device))
-            queries.append(z.flatten(0, 1))
-            modes.append(retrieve(z, tokens, model.neck.self_scale).flatten(0, 1))
-            with torch.no_grad():
-                positives.append(retrieve(z, keys, model.neck.cross_scale).flatten(0, 1))
+        for pair in model.pair(views, students, teachers, samples, earlier):
+            found = self.cluster(pair)
+            for values, value in zip((queries, modes, positives), found):
+                values.append(value.flatten(0, 1))
         queries, modes, positives = (torch.cat(x) for x in (queries, modes, positives))
         with torch.no_grad():
-            p_t = (upcast(model.teacher.head(positives)) / model.head.teacher_temp).softmax(dim=-1)
+            p_t = model.head.teacher_predictions(upcast(model.teacher.head(positives)))
         p_s = (upcast(model.head(modes)) / model.head.student_temp).softmax(dim=-1)
         difference = F.normalize(upcast(queries), dim=-1) - F.normalize(upcast(modes), dim=-1)
         p_bar = p_s.mean(dim=0)
@@ -98,8 +111,22 @@ class PlainStep:
         return (
             weights['intra'] * difference.pow(2).sum(dim=-1).mean()
             - weights['inter'] * (p_t * p_s.log()).sum(dim=-1).mean()
-            + weights['volume'] * ((p_bar * p_bar.log()).sum() + math.log(len(p_bar)))
+            + weights['volume'] * (p_bar * (p_bar.log() - model.head.log_prior)).sum()
         )
+
+    def cluster(self, pair: ViewPair) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, modes and positives (B, Q, D) of one student view."""
+        neck, tokens = self.model.neck, pair.student
+        window = neck.window_sizes[pair.kind]
+        indices = window_queries(pair.student_grid, window, len(tokens), neck.random_queries)
+        indices = indices.to(tokens.device)
+        z = gather_tokens(tokens, indices)
+        with torch.no_grad():
+            if neck.positional_positives or pair.previous is not None:
+                positives = neck.positives(pair, indices, z)
+            else:
+                positives = retrieve(z, pair.teacher, neck.cross_scale)
+        return z, retrieve(z, tokens, neck.self_scale), positives
 
     @torch.no_grad()
     def clip_gradients(self) -> None:

@@ -140,12 +140,24 @@ class MeanShiftNeck(BaseModule):
         queries = gather_tokens(pair.student, indices)
         modes = mean_shift(queries, pair.student, self.self_scale)
         with torch.no_grad():
-            positives = self._positives(pair, indices, queries)
+            positives = self.positives(pair, indices, queries)
             attended = effective_number(mean_shift_weights(queries, pair.student, self.self_scale))
         return Clusters(*(x.flatten(0, 1) for x in (queries, modes, positives, attended)))
 
-    def _positives(self, pair: ViewPair, indices: Tensor, queries: Tensor) -> Tensor:
-        """Teacher features (B, Q, D) that the queries of one view should agree with."""
+    def positives(self, pair: ViewPair, indices: Tensor, queries: Tensor) -> Tensor:
+        """Teacher features that the queries of one view should agree with.
+
+        Args:
+            pair: The view, and that of the teacher.
+            indices: Which of the student's tokens the queries are (B, Q).
+            queries: (B, Q, D).
+
+        Returns:
+            Tensor: (B, Q, D).
+
+        Raises:
+            ValueError: Positional positives without crop boxes.
+        """
         if self.positional_positives:
             if pair.boxes is None:
                 raise ValueError(

@@ -91,12 +91,41 @@ class FLSL(StudentTeacher):
         Raises:
             ValueError: Views or un-augmented views are missing.
         """
-        count = self.num_teacher_views
         with torch.no_grad():
             previous = self._previous_tokens(clean_inputs)
         students, teachers = self.encode(inputs)
-        boxes = self._boxes(data_samples)
+        pairs = self.pair(inputs, students, teachers, data_samples, previous)
+        clusters = self.neck(pairs)
+        with torch.no_grad():
+            teacher_logits = self.teacher.head(clusters.positives)
+        losses = self.head.loss(
+            clusters.queries, clusters.modes, self.head(clusters.modes), teacher_logits
+        )
+        losses['attended_tokens'] = clusters.attended_tokens
+        return losses
 
+    def pair(
+        self,
+        inputs: list[Tensor],
+        students: list[Tensor],
+        teachers: list[Tensor],
+        data_samples: list[DataSample] | None = None,
+        previous: list[Tensor] | None = None,
+    ) -> list[ViewPair]:
+        """Each student view with the teacher view that its queries look into.
+
+        Args:
+            inputs: Views and their order, as for :meth:`loss`.
+            students: Tokens (B, N, D) of each student view.
+            teachers: Tokens of each teacher view.
+            data_samples: As for :meth:`loss`.
+            previous: Tokens of every view by the earlier teacher (multi-stage option).
+
+        Returns:
+            list[ViewPair]: One for each student view.
+        """
+        count = self.num_teacher_views
+        boxes = self._boxes(data_samples)
         pairs = []
         for i, tokens in enumerate(students):
             view, target = count + i, (i + 1) % count
@@ -111,14 +140,7 @@ class FLSL(StudentTeacher):
                     previous=None if previous is None else (previous[view], previous[target]),
                 )
             )
-        clusters = self.neck(pairs)
-        with torch.no_grad():
-            teacher_logits = self.teacher.head(clusters.positives)
-        losses = self.head.loss(
-            clusters.queries, clusters.modes, self.head(clusters.modes), teacher_logits
-        )
-        losses['attended_tokens'] = clusters.attended_tokens
-        return losses
+        return pairs
 
     def _previous_tokens(self, clean_inputs: list[Tensor] | None) -> list[Tensor] | None:
         if self.previous_teacher is None:
