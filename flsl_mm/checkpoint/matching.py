@@ -122,10 +122,8 @@ def match(entries: Mapping[str, Entry], target: Target, report: LoadReport) -> d
             report.used.update(dict.fromkeys(entries[name].keys, name))
         elif _OPTIONAL.match(name):
             report.missing[name] = 'keeps its initial value'
-    uncovered = [n for n in target.parameters if n not in matched and n not in report.missing]
-    if uncovered:
-        names = ', '.join(uncovered[:3]) + (', ...' if len(uncovered) > 3 else '')
-        raise CheckpointError(f'lacks {len(uncovered)} backbone parameters: {names}')
+    if uncovered := _uncovered(entries, target):
+        raise CheckpointError(f'lacks {len(uncovered)} backbone parameters: {_names(uncovered)}')
     for name, entry in entries.items():
         if name not in matched:
             report.ignored.update(dict.fromkeys(entry.keys, _why_not_needed(name, entry)))
@@ -150,11 +148,22 @@ def num_layers(names: Mapping[str, object]) -> int:
     return len({match[1] for match in found if match})
 
 
+def _uncovered(entries: Mapping[str, Entry], target: Target) -> list[str]:
+    """Parameters that neither the file has nor can do without."""
+    return [n for n in target.parameters if n not in entries and not _OPTIONAL.match(n)]
+
+
+def _names(parameters: list[str]) -> str:
+    return ', '.join(parameters[:3]) + (', ...' if len(parameters) > 3 else '')
+
+
 def _check_architecture(entries: Mapping[str, Entry], target: Target, recorded: int | None) -> None:
     wanted, width = target.num_heads, target.parameters['pos_embed'].shape[-1]
     depths = num_layers(entries), num_layers(target.parameters)
     if depths[0] != depths[1]:
-        raise CheckpointError(f'has {depths[0]} blocks, the backbone has {depths[1]}')
+        uncovered = _names(_uncovered(entries, target))
+        lacks = f'; lacks {uncovered}' if uncovered else ''
+        raise CheckpointError(f'has {depths[0]} blocks, the backbone has {depths[1]}{lacks}')
     kernel = entries.get('patch_embed.projection.weight')
     if kernel is not None and kernel.tensor.ndim and kernel.tensor.shape[0] != width:
         raise CheckpointError(f'is {kernel.tensor.shape[0]} wide, the backbone is {width} wide')

@@ -29,7 +29,8 @@ def find_grid(rows: int, num_tokens: int, target: Grid | None) -> tuple[int, Gri
         CheckpointError: No reading or more than one fits.
     """
     if num_tokens == 0 and target is not None and rows == target[0] * target[1]:
-        return 0, target
+        if target[0] == target[1] or isqrt(rows) ** 2 != rows:
+            return 0, target
     readings = []
     for prefix in sorted({0, 1, num_tokens}):
         side = isqrt(max(rows - prefix, 0))

@@ -141,7 +141,10 @@ UNFIT = {
         'lacks 1 backbone parameters: layers.1.ln2.bias',
     ),
     'half of the keys missing': (drop('mlp'), r'lacks 8 backbone parameters: layers\.0\.ffn'),
-    'fewer blocks': (drop('blocks.1.'), 'has 1 blocks, the backbone has 2'),
+    'fewer blocks': (
+        drop('blocks.1.'),
+        r'has 1 blocks, the backbone has 2; lacks layers\.1\.ln1\.weight, ',
+    ),
     'no final norm': (drop('norm.'), r'lacks 2 backbone parameters: ln1\.weight, ln1\.bias'),
     'NaN': (change('blocks.0.mlp.fc1.weight', poison(float('nan'))), 'mlp.fc1.weight has NaN'),
     'infinite': (change('norm.bias', poison(float('inf'))), 'norm.bias has NaN or infinite'),
@@ -205,6 +208,16 @@ def test_an_ambiguous_position_table_is_refused(build_vit, timm_state):
     }
     with pytest.raises(CheckpointError, match='9 rows: ambiguous'):
         load_pretrained(build_vit(), file)
+
+
+def test_a_square_table_is_not_taken_for_another_grid_of_as_many_patches(build_vit):
+    square = build_vit(img_size=32).state_dict()
+    with pytest.raises(CheckpointError, match='ambiguous, 0 prefix rows and .* patches'):
+        load_pretrained(build_vit(img_size=(16, 64)), square)
+    oblong = build_vit(img_size=(16, 32)).state_dict()
+    vit = build_vit(img_size=(16, 32), seed=1)
+    load_pretrained(vit, oblong)
+    assert torch.equal(vit.pos_embed, oblong['pos_embed'])
 
 
 CONFIG = "model = dict(type='FLSL', backbone=dict(arch={arch}, img_size=32))\nother = print"

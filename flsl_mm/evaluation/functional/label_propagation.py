@@ -1,21 +1,24 @@
 """Labels of one video frame from others, in one call."""
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from .label_propagator import LabelPropagator
 
 
 def propagate_labels(
-    target_features: Tensor,
-    source_features: Tensor,
-    source_labels: Tensor,
+    target_features: Tensor | np.ndarray,
+    source_features: Tensor | np.ndarray,
+    source_labels: Tensor | np.ndarray,
     radius: int | None,
     topk: int,
     temperature: float = 0.1,
 ) -> Tensor:
     """Label propagation of DINO's and FLSL's DAVIS protocol, see :class:`LabelPropagator`.
 
-    Along a video that class is the faster way: it prepares each frame once.
+    Along a video that class is the faster way: it prepares each frame once. Takes tensors or numpy
+    arrays.
 
     Args:
         target_features: (h*w, D) of the frame to label.
@@ -31,6 +34,9 @@ def propagate_labels(
     Raises:
         ValueError: Shapes do not fit each other, or a number is out of range.
     """
+    target_features, source_features, source_labels = map(
+        torch.as_tensor, (target_features, source_features, source_labels)
+    )
     if source_labels.dim() != 4 or not len(source_labels):
         raise ValueError(
             f'source_labels are (T, C, h, w) with T at least 1, got {tuple(source_labels.shape)}'

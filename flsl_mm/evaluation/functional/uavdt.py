@@ -119,7 +119,9 @@ def evaluate_uavdt(
     """
     if not 0 < iou_threshold <= 1:
         raise ValueError(f'iou_threshold must be above 0 and at most 1, got {iou_threshold}')
-    names = list(dict.fromkeys(sequences)) if sequences else find_test_sequences(gt_dir)
+    if isinstance(sequences, str) or (sequences is not None and not len(sequences)):
+        raise ValueError(f'sequences are a list of at least one name, got {sequences!r}')
+    names = find_test_sequences(gt_dir) if sequences is None else list(dict.fromkeys(sequences))
     check_detection_files(detection_dir, names)
     results, counts = {}, []
     for name in names:

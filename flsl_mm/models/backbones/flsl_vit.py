@@ -43,7 +43,8 @@ class FLSLVisionTransformer(VisionTransformer):
         kwargs: Other arguments of :class:`mmpretrain.models.VisionTransformer`.
 
     Raises:
-        ValueError: ``layer_cfgs`` asks for a feed-forward network other than two linear layers.
+        ValueError: ``drop_path_rate`` is out of range, or ``layer_cfgs`` asks for a feed-forward
+            network other than two linear layers.
     """
 
     def __init__(
@@ -57,6 +58,10 @@ class FLSLVisionTransformer(VisionTransformer):
         init_cfg: dict | Sequence[dict] | None = None,
         **kwargs,
     ) -> None:
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(
+                f'{type(self).__name__}: drop_path_rate must be in [0, 1), got {drop_path_rate}'
+            )
         super().__init__(
             arch=arch,
             img_size=img_size,

@@ -62,6 +62,11 @@ class PrototypeHead(BaseModule):
             )
         if not 0 <= center_momentum < 1:
             raise ValueError(f'{name}: center_momentum must be in [0, 1), got {center_momentum}')
+        if min(num_prototypes, num_layers) < 1:
+            raise ValueError(
+                f'{name}: num_prototypes and num_layers must be at least 1, got {num_prototypes} '
+                f'and {num_layers}'
+            )
         self.student_temp = student_temp
         self.teacher_temp = teacher_temp
         self.center_momentum = center_momentum

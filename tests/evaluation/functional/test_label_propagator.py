@@ -139,3 +139,9 @@ def test_frames_that_do_not_follow_each_other_are_refused():
         propagator.remember(torch.ones(4, 3), torch.ones(5, 2, 2))
     with pytest.raises(ValueError, match=r'labels are \(2, 3, 2\)'):
         propagator.remember(torch.ones(4, 3), torch.ones(2, 3, 2))
+
+
+def test_arrays_of_numpy_are_taken_too():
+    args = sample((4, 5))
+    found = propagate_labels(*(x.numpy() for x in args), 2, 5)
+    torch.testing.assert_close(found, propagate_labels(*args, 2, 5))

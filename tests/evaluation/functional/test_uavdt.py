@@ -264,3 +264,9 @@ def test_missing_files_are_named(folders, tmp_path):
 def test_the_result_is_plain_numbers(folders):
     result = evaluate_uavdt(*folders('M0203', GT_LINE, '1,-1,10,10,20,20,.9,1,1\n'))
     assert json.loads(json.dumps(result))['AP'] == 100
+
+
+@pytest.mark.parametrize('sequences', [[], 'M0203'])
+def test_sequences_are_a_list_of_names(folders, sequences):
+    with pytest.raises(ValueError, match='sequences are a list of at least one name'):
+        evaluate_uavdt(*folders('M0203', GT_LINE, ''), sequences)

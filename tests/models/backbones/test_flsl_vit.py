@@ -217,3 +217,9 @@ def test_models_of_another_format_keep_it(dtype, autocast):
     with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
         [tokens] = model.forward_tokens([torch.randn(1, 3, 64, 64, dtype=dtype)])
     assert tokens.dtype == dtype
+
+
+@pytest.mark.parametrize('rate', [-0.1, 1.0, float('nan')])
+def test_a_rate_of_stochastic_depth_out_of_range_is_refused(rate):
+    with pytest.raises(ValueError, match=r'drop_path_rate must be in \[0, 1\)'):
+        build(drop_path_rate=rate)

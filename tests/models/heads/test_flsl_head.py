@@ -133,6 +133,8 @@ def test_weights_left_out_keep_the_papers():
     [
         (dict(loss_weights=dict(infra=1.0)), 'infra'),
         (dict(teacher_temp=0.0), 'temperatures must be positive'),
+        (dict(num_prototypes=0), 'num_prototypes and num_layers must be at least 1'),
+        (dict(num_layers=0), 'num_prototypes and num_layers must be at least 1'),
         (dict(teacher_norm='softmax'), 'teacher_norm'),
         (dict(prior=[0.5, 0.5]), '12 positive finite numbers'),
         (dict(prior=[0.0] * 12), '12 positive finite numbers'),
