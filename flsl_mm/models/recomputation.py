@@ -23,7 +23,7 @@ def linear_of(
         recompute: False keeps the output as usual.
 
     Returns:
-        Tensor: Like ``function(x)``, with the layer's channels.
+        Tensor: Like ``function(x)``, with the layer's channels; first derivatives only.
     """
     inputs = function(x)
     if not recompute or is_compiling() or not torch.is_grad_enabled():
@@ -34,7 +34,11 @@ def linear_of(
         return None if (saved.data_ptr(), saved.shape) == output else saved
 
     def unpack(packed: Tensor | None) -> Tensor:
-        return function(source) if packed is None else packed
+        if packed is not None:
+            return packed
+        if torch.is_grad_enabled():
+            raise RuntimeError('linear_of has first derivatives only')
+        return function(source)
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         return linear(inputs)

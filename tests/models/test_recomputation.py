@@ -58,3 +58,10 @@ def test_without_gradients_it_is_the_plain_layer():
     x, layer = torch.randn(5, 4), torch.nn.Linear(4, 3)
     with torch.no_grad():
         assert torch.equal(linear_of(F.gelu, x, layer), layer(F.gelu(x)))
+
+
+def test_second_derivatives_are_refused():
+    x = torch.randn(5, 4, requires_grad=True)
+    out = linear_of(F.gelu, x, torch.nn.Linear(4, 3)).sin().sum()
+    with pytest.raises(RuntimeError, match='first derivatives only'):
+        torch.autograd.grad(out, x, create_graph=True)[0].sum().backward()
