@@ -5,6 +5,7 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.utils import digit_version
 
 from flsl_mm.models.recomputation import linear_of
 
@@ -29,6 +30,10 @@ def test_under_autocast_neither():
     torch.testing.assert_close(recomputed, kept, rtol=0, atol=0)
 
 
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.4'),
+    reason='weak references to storages crash there',
+)
 @pytest.mark.parametrize('recompute', [False, True])
 def test_the_output_of_the_function_is_let_go(recompute):
     outputs = []
@@ -40,7 +45,7 @@ def test_the_output_of_the_function_is_let_go(recompute):
 
     x = torch.randn(5, 4, requires_grad=True)
     out = linear_of(function, x, torch.nn.Linear(4, 3), recompute)
-    assert (outputs[0]() is None) or not recompute
+    assert (outputs[0]() is None) == recompute
     calls = len(outputs)
     out.sum().backward()
     assert len(outputs) == calls + recompute
