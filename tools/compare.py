@@ -26,7 +26,7 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import DictAction  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
 
 from flsl_mm.datasets import find_labeled_images  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
@@ -38,9 +38,10 @@ from flsl_mm.engine.frozen_command import (  # noqa: E402
 )
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.run_tool import run_tool, train_command  # noqa: E402
-from flsl_mm.engine.training_run import TrainingRun, as_json  # noqa: E402
+from flsl_mm.engine.training_run import TrainingRun, as_json, config_digest  # noqa: E402
 from flsl_mm.evaluation import comparison_table  # noqa: E402
 from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
+from flsl_mm.file_stamp import file_stamp  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'
@@ -123,6 +124,9 @@ def compare(args: argparse.Namespace) -> None:
     args.out = args.out or str(args.work_dir / 'compare.json')
     settings = {name: task_settings(name, args) for name in args.tasks}
     tasks = {name: build_task(name, settings[name]) for name in args.tasks if name != 'coco'}
+    detectors = {}
+    if 'coco' in settings:
+        detectors = {c: detector_run(c, settings['coco'], args) for c in args.checkpoints}
     networks = build_networks(args)
     results = read_results(args.out, settings, list(networks))
     for checkpoint, vit in networks.items():
@@ -130,7 +134,7 @@ def compare(args: argparse.Namespace) -> None:
             if name in results[checkpoint]:
                 continue
             if name == 'coco':
-                numbers = fine_tune(checkpoint, settings[name], args)
+                numbers = fine_tune(checkpoint, detectors[checkpoint], args.gpus)
             else:
                 [found] = run_tasks([tasks[name]], {checkpoint: vit}, args.device).values()
                 [numbers] = found.values()
@@ -147,6 +151,8 @@ def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
         frozen=dict(type='DenseSuite', data=args.dense),
         coco=dict(config=str(args.coco_config)),
     )[name]
+    if name == 'coco':
+        data['config_digest'] = config_digest(Config.fromfile(args.coco_config))
     prefix = f'{name}.'
     options = {
         key.removeprefix(prefix): value
@@ -170,13 +176,13 @@ def build_task(name: str, settings: Mapping[str, Any]) -> FrozenTask:
     return build_from_settings(dict(config, **settings['options']))
 
 
-def fine_tune(
+def detector_run(
     checkpoint: str, settings: Mapping[str, Any], args: argparse.Namespace
-) -> dict[str, float]:
-    """Train a detector from a checkpoint and test it; COCO's numbers in percent.
+) -> TrainingRun:
+    """The detector that starts from a checkpoint.
 
     Raises:
-        DataError: A tool failed.
+        DataError: Its folder holds another one, or an option does not fit its config.
     """
     options = dict(settings['options'], pretrained=checkpoint)
     if checkpoint.startswith('random:'):
@@ -186,13 +192,21 @@ def fine_tune(
     if args.trust:
         options['model.backbone.init_cfg.trust'] = True
     folder = args.work_dir / 'coco' / re.sub(r'[^\w.=-]+', '-', checkpoint).strip('-')
-    run = TrainingRun(Path(settings['config']), folder, options)
+    return TrainingRun(Path(settings['config']), folder, options)
+
+
+def fine_tune(checkpoint: str, run: TrainingRun, gpus: int) -> dict[str, float]:
+    """Train a detector from a checkpoint and test it; COCO's numbers in percent.
+
+    Raises:
+        DataError: A tool failed.
+    """
     if not run.finished:
-        run.train(train_command(TOOLS, run.arguments(), args.gpus), f'coco, {checkpoint}')
-    out = folder / 'test_metrics.json'
+        run.train(train_command(TOOLS, run.arguments(), gpus), f'coco, {checkpoint}')
+    out = run.work_dir / 'test_metrics.json'
     command = [sys.executable, str(TOOLS / 'test.py'), str(run.config), str(run.checkpoint)]
-    command += [f'--work-dir={folder}', f'--out={out}', *run.option_arguments()]
-    run_tool(command, folder / 'test_output.log', f'coco, test of {checkpoint}')
+    command += [f'--work-dir={run.work_dir}', f'--out={out}', *run.option_arguments()]
+    run_tool(command, run.work_dir / 'test_output.log', f'coco, test of {checkpoint}')
     metrics = json.loads(out.read_text())['metrics']
     return {name.removeprefix('coco/'): 100 * value for name, value in metrics.items()}
 
@@ -204,7 +218,7 @@ def read_results(path: str, settings: Mapping[str, Any], checkpoints: Sequence[s
     results: Results = {}
     for checkpoint in checkpoints:
         earlier = found.get('results', {}).get(checkpoint, {})
-        if found.get('modified', {}).get(checkpoint) != modified(checkpoint):
+        if found.get('files', {}).get(checkpoint) != file_stamp(checkpoint):
             earlier = {}
         results[checkpoint] = {name: earlier[name] for name in same if name in earlier}
     return results
@@ -212,14 +226,8 @@ def read_results(path: str, settings: Mapping[str, Any], checkpoints: Sequence[s
 
 def write_results(path: str, results: Results, settings: Mapping[str, Any]) -> None:
     """Write the JSON file."""
-    times = {checkpoint: modified(checkpoint) for checkpoint in results}
-    write_json(path, dict(settings=settings, modified=times, results=results))
-
-
-def modified(checkpoint: str) -> float | None:
-    """When a file was last changed; None for random weights."""
-    path = Path(checkpoint)
-    return path.stat().st_mtime if path.is_file() else None
+    files = {checkpoint: file_stamp(checkpoint) for checkpoint in results}
+    write_json(path, dict(settings=settings, files=files, results=results))
 
 
 def shown(results: Results, tasks: Sequence[str]) -> Results:

@@ -1,6 +1,7 @@
 """One table over frozen tasks on drawn scenes, and over a detector that is fine-tuned."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,36 @@ def test_a_detector_is_fine_tuned_and_tested_by_the_tools(
     assert (folder / 'epoch_1.pth').is_file()
     assert 'Loaded pretrained weights' in (folder / 'train_output.log').read_text()
     assert file in capsys.readouterr().out
+
+
+def test_a_detector_of_another_config_or_file_is_not_taken(
+    tool, vit_file, tmp_path, capsys, monkeypatch
+):
+    def pretend(command, log, title, *_):
+        """Leaves what train.py and test.py do."""
+        folder = log.parent
+        with zipfile.ZipFile(folder / 'epoch_1.pth', 'w') as file:
+            file.writestr('a', 'b')
+        (folder / 'test_metrics.json').write_text('{"metrics": {"coco/bbox_mAP": 0.5}}')
+
+    monkeypatch.setattr(tool, 'run_tool', pretend)
+    monkeypatch.setattr('flsl_mm.engine.training_run.run_tool', pretend)
+    config = tmp_path / 'detector.py'
+    config.write_text('train_cfg = dict(max_epochs=1)\n')
+    file = vit_file('vit.pth')
+    arguments = [
+        *('--tasks', 'coco', '--checkpoints', file, '--device=cpu'),
+        *(f'--coco-config={config}', f'--work-dir={tmp_path / "work"}'),
+    ]
+    assert tool.main(arguments) == 0 and tool.main(arguments) == 0
+    assert '50.00' in capsys.readouterr().out
+    config.write_text('train_cfg = dict(max_epochs=1)\nlr = 2\n')
+    assert tool.main(arguments) == 2
+    assert 'holds a run with other entries of the config' in capsys.readouterr().err
+    config.write_text('train_cfg = dict(max_epochs=1)\n')
+    vit_file('vit.pth', num_layers=2)
+    assert tool.main(arguments) == 2
+    assert 'holds a run with other weights' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
