@@ -29,6 +29,7 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 from mmengine.config import Config, DictAction  # noqa: E402
 
 from flsl_mm.datasets import find_labeled_images  # noqa: E402
+from flsl_mm.engine.command_line import positive  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
     build_from_settings,
@@ -90,7 +91,11 @@ def build_parser() -> argparse.ArgumentParser:
         '(mask-rcnn_flsl-vits16_fpn_1x_coco.py)',
     )
     parser.add_argument(
-        '--gpus', type=int, default=1, metavar='N', help='processes that fine-tune (%(default)s)'
+        '--gpus',
+        type=positive,
+        default=1,
+        metavar='N',
+        help='processes that fine-tune (%(default)s)',
     )
     parser.add_argument(
         '--cfg-options',

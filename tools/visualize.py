@@ -27,7 +27,7 @@ from mmengine.utils import track_iter_progress  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets.mask_folder import read_mask  # noqa: E402
-from flsl_mm.engine.command_line import split_name  # noqa: E402
+from flsl_mm.engine.command_line import positive, split_name  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
     build_network,
@@ -187,14 +187,6 @@ def add_tsne_arguments(parser: argparse.ArgumentParser) -> None:
         default=1500,
         help='tokens drawn at random from all images together (%(default)s)',
     )
-
-
-def positive(text: str) -> int:
-    """A number from 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
-    return number
 
 
 def load_photos(args: argparse.Namespace) -> list[Photo]:

@@ -99,6 +99,12 @@ def test_wrong_data_end_with_one_line(main, scenes, arguments, message, capsys):
     assert 'error: ' in error and message in error
 
 
+def test_a_short_side_of_nothing_is_refused(main, scenes, capsys):
+    with pytest.raises(SystemExit):
+        main([NETWORK, '--data', str(scenes), '--short-side=0'])
+    assert '--short-side: must be at least 1, got 0' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_mask_that_does_not_fit_ends_with_one_line(run, scenes, workers, capsys):
     Image.new('L', (10, 10)).save(scenes / 'annotations/validation/ADE_val_00000001.png')

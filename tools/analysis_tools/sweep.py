@@ -31,6 +31,7 @@ from flsl_mm.engine.ablation_table import (  # noqa: E402
     all_configs,
     read_ablation_tables,
 )
+from flsl_mm.engine.command_line import positive  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_device_argument,
     build_from_settings,
@@ -87,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='override settings of the k-NN (BoxKNN), such as train_per_class=100',
     )
     parser.add_argument(
-        '--gpus', type=int, default=1, metavar='N', help='processes that train (%(default)s)'
+        '--gpus', type=positive, default=1, metavar='N', help='processes that train (%(default)s)'
     )
     parser.add_argument(
         '--slurm',
