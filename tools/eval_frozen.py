@@ -21,7 +21,6 @@ from mmengine.config import Config  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets import find_labeled_images  # noqa: E402
-from flsl_mm.engine.command_line import positive  # noqa: E402
 from flsl_mm.engine.frozen_command import frozen_parser, run_frozen_command  # noqa: E402
 from flsl_mm.evaluation.tasks.dense_suite import TASKS, DenseSuite  # noqa: E402
 
@@ -57,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--short-side',
-        type=positive,
+        type=int,
         default=448,
         metavar='PIXELS',
         help='short side that images are resized to (%(default)s)',
