@@ -28,12 +28,12 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.config import Config, DictAction  # noqa: E402
 
-from flsl_mm.datasets import find_labeled_images  # noqa: E402
 from flsl_mm.engine.command_line import positive  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
     build_from_settings,
     build_networks,
+    read_labeled_images,
     run_command,
     run_tasks,
 )
@@ -43,6 +43,7 @@ from flsl_mm.engine.training_run import TrainingRun, as_json, config_digest  # n
 from flsl_mm.evaluation import comparison_table  # noqa: E402
 from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
 from flsl_mm.file_stamp import file_stamp  # noqa: E402
+from flsl_mm.whole_file import check_writable  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'
@@ -78,10 +79,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--tasks', nargs='+', choices=TASKS, default=TASKS[:3], help='(knn davis frozen)'
     )
-    for name, default in (('imagenet', 'imagenet'), ('davis', 'DAVIS'), ('dense', 'coco')):
+    for name, default in (('imagenet', 'imagenet'), ('davis', 'DAVIS')):
         parser.add_argument(
             f'--{name}', metavar='DIR', default=f'data/{default}', help='data (%(default)s)'
         )
+    parser.add_argument(
+        '--dense',
+        metavar='DIR_OR_CONFIG',
+        default='data/coco',
+        help='data, as for eval_frozen.py --data; of ADE20K configs/frozen/ade20k.py (%(default)s)',
+    )
     parser.add_argument(
         '--coco-config',
         metavar='FILE',
@@ -120,7 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Evaluate what has not been yet, and print one table.
+    """Evaluate what has not been yet, and print one table, also after an error.
 
     Raises:
         CheckpointError: A checkpoint cannot be used.
@@ -128,35 +135,47 @@ def compare(args: argparse.Namespace) -> None:
     """
     args.out = args.out or str(args.work_dir / 'compare.json')
     settings = {name: task_settings(name, args) for name in args.tasks}
-    tasks = {name: build_task(name, settings[name]) for name in args.tasks if name != 'coco'}
+    tasks = {name: build_task(settings[name]) for name in args.tasks if name != 'coco'}
     detectors = {}
     if 'coco' in settings:
         detectors = {c: detector_run(c, settings['coco'], args) for c in args.checkpoints}
     networks = build_networks(args)
+    check_writable(args.out)
     results = read_results(args.out, settings, list(networks))
-    for checkpoint, vit in networks.items():
-        for name in args.tasks:
-            if name in results[checkpoint]:
-                continue
-            if name == 'coco':
-                numbers = fine_tune(checkpoint, detectors[checkpoint], args.gpus)
-            else:
-                [found] = run_tasks([tasks[name]], {checkpoint: vit}, args.device).values()
-                [numbers] = found.values()
-            results[checkpoint][name] = numbers
-            write_results(args.out, results, settings)
-    print(f'{comparison_table(shown(results, args.tasks))}\nwritten to {args.out}')
+    try:
+        for checkpoint, vit in networks.items():
+            for name in args.tasks:
+                if name in results[checkpoint]:
+                    continue
+                if name == 'coco':
+                    numbers = fine_tune(checkpoint, detectors[checkpoint], args.gpus)
+                else:
+                    [found] = run_tasks([tasks[name]], {checkpoint: vit}, args.device).values()
+                    [numbers] = found.values()
+                results[checkpoint][name] = numbers
+                write_results(args.out, results, settings)
+    finally:
+        if any(results.values()):
+            print(comparison_table(shown(results)))
+    print(f'written to {args.out}')
 
 
 def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says about a task."""
+    """What the command line says about a task.
+
+    Raises:
+        DataError: What it names for the data cannot be used.
+        FileNotFoundError: It is not there.
+    """
     data = dict(
         knn=dict(type='BoxKNN', data_root=args.imagenet),
         davis=dict(type='DavisPropagation', data_root=args.davis),
-        frozen=dict(type='DenseSuite', data=args.dense),
+        frozen=dict(type='DenseSuite'),
         coco=dict(config=str(args.coco_config)),
     )[name]
-    if name == 'coco':
+    if name == 'frozen':
+        data['train'], data['val'] = read_labeled_images(args.dense)
+    elif name == 'coco':
         data['config_digest'] = config_digest(Config.fromfile(args.coco_config))
     prefix = f'{name}.'
     options = {
@@ -168,7 +187,7 @@ def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
     return dict(data, options=options, network=network)
 
 
-def build_task(name: str, settings: Mapping[str, Any]) -> FrozenTask:
+def build_task(settings: Mapping[str, Any]) -> FrozenTask:
     """A frozen task.
 
     Raises:
@@ -176,8 +195,6 @@ def build_task(name: str, settings: Mapping[str, Any]) -> FrozenTask:
         FileNotFoundError: Data are missing.
     """
     config = {k: v for k, v in settings.items() if k not in ('options', 'network')}
-    if name == 'frozen':
-        config['train'], config['val'] = find_labeled_images(config.pop('data'))
     return build_from_settings(dict(config, **settings['options']))
 
 
@@ -200,8 +217,10 @@ def detector_run(
     return TrainingRun(Path(settings['config']), folder, options)
 
 
-def fine_tune(checkpoint: str, run: TrainingRun, gpus: int) -> dict[str, float]:
+def fine_tune(checkpoint: str, run: TrainingRun, gpus: int) -> dict[str, float | None]:
     """Train a detector from a checkpoint and test it; COCO's numbers in percent.
+
+    A number that COCO gives as -1, where there was nothing to find, is None.
 
     Raises:
         DataError: A tool failed.
@@ -213,7 +232,10 @@ def fine_tune(checkpoint: str, run: TrainingRun, gpus: int) -> dict[str, float]:
     command += [f'--work-dir={run.work_dir}', f'--out={out}', *run.option_arguments()]
     run_tool(command, run.work_dir / 'test_output.log', f'coco, test of {checkpoint}')
     metrics = json.loads(out.read_text())['metrics']
-    return {name.removeprefix('coco/'): 100 * value for name, value in metrics.items()}
+    return {
+        name.removeprefix('coco/'): None if value == -1 else 100 * value
+        for name, value in metrics.items()
+    }
 
 
 def read_results(path: str, settings: Mapping[str, Any], checkpoints: Sequence[str]) -> Results:
@@ -235,12 +257,12 @@ def write_results(path: str, results: Results, settings: Mapping[str, Any]) -> N
     write_json(path, dict(settings=settings, files=files, results=results))
 
 
-def shown(results: Results, tasks: Sequence[str]) -> Results:
-    """The numbers that the table has."""
+def shown(results: Results) -> Results:
+    """The numbers that the table has, of what has been computed."""
     return {
         checkpoint: {
-            task: {n: v for n, v in found[task].items() if re.fullmatch(COLUMNS[task], n)}
-            for task in tasks
+            task: {n: v for n, v in numbers.items() if re.fullmatch(COLUMNS[task], n)}
+            for task, numbers in found.items()
         }
         for checkpoint, found in results.items()
     }

@@ -46,6 +46,7 @@ from flsl_mm.visualization.masks import find_mask, resize_mask  # noqa: E402
 from flsl_mm.visualization.query_points import Point, parse_point  # noqa: E402
 from flsl_mm.visualization.saving import save_arrays, save_figure  # noqa: E402
 from flsl_mm.visualization.token_embedding import COLOUR_BY, embed_tokens  # noqa: E402
+from flsl_mm.whole_file import check_writable  # noqa: E402
 
 KINDS = {
     'attention': "self-attention of query points inside the last block (paper's Figure 4)",
@@ -318,9 +319,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_args(arguments)
 
     def command() -> None:
-        photos = load_photos(args)
-        figure, arrays = draw(args, photos, load_networks(args))
         out = Path(args.out)
+        photos, vits = load_photos(args), load_networks(args)
+        check_writable(out)
+        figure, arrays = draw(args, photos, vits)
         save_arrays(arrays, out.with_suffix('.npz'))
         save_figure(figure, out, args.dpi)
         print(f'\npicture: {out}\narrays:  {out.with_suffix(".npz")}')

@@ -105,6 +105,12 @@ def test_a_dry_run_prints_commands_and_the_reported_figures(
     assert not (tmp_path / 'runs').exists()
 
 
+def test_the_knn_may_be_on_other_data(sweep_tool, arguments, capsys):
+    others = ['--slurm=gpu', *arguments[1:3], '--knn-options', *KNN, 'data_root=elsewhere']
+    assert sweep_tool.main([arguments[0], *others]) == 2
+    assert 'data_root is not a folder: elsewhere' in capsys.readouterr().err
+
+
 def test_slurm_lines_start_the_same_runs(sweep_tool, arguments, tmp_path, capsys):
     slurm = ['--slurm', 'gpu', '--gpus=8', *arguments[1:]]
     assert sweep_tool.main([arguments[0], *slurm]) == 0

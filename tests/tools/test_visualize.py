@@ -116,6 +116,13 @@ def test_what_is_wrong_is_said_in_one_line(run, capsys, kind, arguments, message
     assert not picture.exists()
 
 
+def test_a_picture_that_cannot_be_written_shows_before_anything_is_drawn(run, capsys, tmp_path):
+    (tmp_path / 'taken').touch()
+    assert run('ass', f'--out={tmp_path / "taken/a.png"}')[0] == 2
+    captured = capsys.readouterr()
+    assert captured.out == '' and 'taken/a.png cannot be written' in captured.err
+
+
 def test_images_that_are_no_images_are_named(run, capsys, tmp_path):
     (tmp_path / 'empty').mkdir()
     assert run('ass', images=str(tmp_path / 'empty'))[0] == 2
