@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .map_figure import LETTER, shorten
+from .map_figure import LETTER, PLAIN_TEXT, shorten
 from .token_embedding import TokenEmbedding
 
 CELL = 2.3  # inches
@@ -16,6 +16,7 @@ MAX_NAME = 24  # characters
 OTHER = (0.75, 0.75, 0.75, 1.0)
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def draw_embeddings(
     embeddings: Mapping[str, TokenEmbedding],
     label_names: Mapping[int, str],
