@@ -130,7 +130,10 @@ def sweep(args: argparse.Namespace) -> None:
     args.out = args.out or str(args.work_dir / 'sweep.json')
     check_writable(args.out)
     failures = []
-    if not args.slurm:
+    if args.slurm:
+        for run in waiting:
+            run.remember()  # what the jobs will train
+    else:
         failures = train_all(waiting, args, lambda run: evaluate(run, task, args))
     for run in runs:
         evaluate(run, task, args)
