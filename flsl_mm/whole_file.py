@@ -28,3 +28,21 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Find out, before hours of work, whether a file can be written; its folder is made.
+
+    Raises:
+        OSError: It cannot.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, 'it is a folder')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise OSError(f'{path} cannot be written: {error.strerror}') from error

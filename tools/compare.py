@@ -26,21 +26,24 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import DictAction  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
 
-from flsl_mm.datasets import find_labeled_images  # noqa: E402
+from flsl_mm.engine.command_line import positive  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
     build_from_settings,
     build_networks,
+    read_labeled_images,
     run_command,
     run_tasks,
 )
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.run_tool import run_tool, train_command  # noqa: E402
-from flsl_mm.engine.training_run import TrainingRun, as_json  # noqa: E402
+from flsl_mm.engine.training_run import TrainingRun, as_json, config_digest  # noqa: E402
 from flsl_mm.evaluation import comparison_table  # noqa: E402
 from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
+from flsl_mm.file_stamp import file_stamp  # noqa: E402
+from flsl_mm.whole_file import check_writable  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'
@@ -76,10 +79,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--tasks', nargs='+', choices=TASKS, default=TASKS[:3], help='(knn davis frozen)'
     )
-    for name, default in (('imagenet', 'imagenet'), ('davis', 'DAVIS'), ('dense', 'coco')):
+    for name, default in (('imagenet', 'imagenet'), ('davis', 'DAVIS')):
         parser.add_argument(
             f'--{name}', metavar='DIR', default=f'data/{default}', help='data (%(default)s)'
         )
+    parser.add_argument(
+        '--dense',
+        metavar='DIR_OR_CONFIG',
+        default='data/coco',
+        help='data, as for eval_frozen.py --data; of ADE20K configs/frozen/ade20k.py (%(default)s)',
+    )
     parser.add_argument(
         '--coco-config',
         metavar='FILE',
@@ -89,7 +98,11 @@ def build_parser() -> argparse.ArgumentParser:
         '(mask-rcnn_flsl-vits16_fpn_1x_coco.py)',
     )
     parser.add_argument(
-        '--gpus', type=int, default=1, metavar='N', help='processes that fine-tune (%(default)s)'
+        '--gpus',
+        type=positive,
+        default=1,
+        metavar='N',
+        help='processes that fine-tune (%(default)s)',
     )
     parser.add_argument(
         '--cfg-options',
@@ -114,7 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Evaluate what has not been yet, and print one table.
+    """Evaluate what has not been yet, and print one table, also after an error.
 
     Raises:
         CheckpointError: A checkpoint cannot be used.
@@ -122,31 +135,48 @@ def compare(args: argparse.Namespace) -> None:
     """
     args.out = args.out or str(args.work_dir / 'compare.json')
     settings = {name: task_settings(name, args) for name in args.tasks}
-    tasks = {name: build_task(name, settings[name]) for name in args.tasks if name != 'coco'}
+    tasks = {name: build_task(settings[name]) for name in args.tasks if name != 'coco'}
+    detectors = {}
+    if 'coco' in settings:
+        detectors = {c: detector_run(c, settings['coco'], args) for c in args.checkpoints}
     networks = build_networks(args)
+    check_writable(args.out)
     results = read_results(args.out, settings, list(networks))
-    for checkpoint, vit in networks.items():
-        for name in args.tasks:
-            if name in results[checkpoint]:
-                continue
-            if name == 'coco':
-                numbers = fine_tune(checkpoint, settings[name], args)
-            else:
-                [found] = run_tasks([tasks[name]], {checkpoint: vit}, args.device).values()
-                [numbers] = found.values()
-            results[checkpoint][name] = numbers
-            write_results(args.out, results, settings)
-    print(f'{comparison_table(shown(results, args.tasks))}\nwritten to {args.out}')
+    try:
+        for checkpoint, vit in networks.items():
+            for name in args.tasks:
+                if name in results[checkpoint]:
+                    continue
+                if name == 'coco':
+                    numbers = fine_tune(checkpoint, detectors[checkpoint], args.gpus)
+                else:
+                    [found] = run_tasks([tasks[name]], {checkpoint: vit}, args.device).values()
+                    [numbers] = found.values()
+                results[checkpoint][name] = numbers
+                write_results(args.out, results, settings)
+    finally:
+        if any(results.values()):
+            print(comparison_table(shown(results)))
+    print(f'written to {args.out}')
 
 
 def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says about a task."""
+    """What the command line says about a task.
+
+    Raises:
+        DataError: What it names for the data cannot be used.
+        FileNotFoundError: It is not there.
+    """
     data = dict(
         knn=dict(type='BoxKNN', data_root=args.imagenet),
         davis=dict(type='DavisPropagation', data_root=args.davis),
-        frozen=dict(type='DenseSuite', data=args.dense),
+        frozen=dict(type='DenseSuite'),
         coco=dict(config=str(args.coco_config)),
     )[name]
+    if name == 'frozen':
+        data['train'], data['val'] = read_labeled_images(args.dense)
+    elif name == 'coco':
+        data['config_digest'] = config_digest(Config.fromfile(args.coco_config))
     prefix = f'{name}.'
     options = {
         key.removeprefix(prefix): value
@@ -157,7 +187,7 @@ def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
     return dict(data, options=options, network=network)
 
 
-def build_task(name: str, settings: Mapping[str, Any]) -> FrozenTask:
+def build_task(settings: Mapping[str, Any]) -> FrozenTask:
     """A frozen task.
 
     Raises:
@@ -165,18 +195,16 @@ def build_task(name: str, settings: Mapping[str, Any]) -> FrozenTask:
         FileNotFoundError: Data are missing.
     """
     config = {k: v for k, v in settings.items() if k not in ('options', 'network')}
-    if name == 'frozen':
-        config['train'], config['val'] = find_labeled_images(config.pop('data'))
     return build_from_settings(dict(config, **settings['options']))
 
 
-def fine_tune(
+def detector_run(
     checkpoint: str, settings: Mapping[str, Any], args: argparse.Namespace
-) -> dict[str, float]:
-    """Train a detector from a checkpoint and test it; COCO's numbers in percent.
+) -> TrainingRun:
+    """The detector that starts from a checkpoint.
 
     Raises:
-        DataError: A tool failed.
+        DataError: Its folder holds another one, or an option does not fit its config.
     """
     options = dict(settings['options'], pretrained=checkpoint)
     if checkpoint.startswith('random:'):
@@ -186,15 +214,28 @@ def fine_tune(
     if args.trust:
         options['model.backbone.init_cfg.trust'] = True
     folder = args.work_dir / 'coco' / re.sub(r'[^\w.=-]+', '-', checkpoint).strip('-')
-    run = TrainingRun(Path(settings['config']), folder, options)
+    return TrainingRun(Path(settings['config']), folder, options)
+
+
+def fine_tune(checkpoint: str, run: TrainingRun, gpus: int) -> dict[str, float | None]:
+    """Train a detector from a checkpoint and test it; COCO's numbers in percent.
+
+    A number that COCO gives as -1, where there was nothing to find, is None.
+
+    Raises:
+        DataError: A tool failed.
+    """
     if not run.finished:
-        run.train(train_command(TOOLS, run.arguments(), args.gpus), f'coco, {checkpoint}')
-    out = folder / 'test_metrics.json'
+        run.train(train_command(TOOLS, run.arguments(), gpus), f'coco, {checkpoint}')
+    out = run.work_dir / 'test_metrics.json'
     command = [sys.executable, str(TOOLS / 'test.py'), str(run.config), str(run.checkpoint)]
-    command += [f'--work-dir={folder}', f'--out={out}', *run.option_arguments()]
-    run_tool(command, folder / 'test_output.log', f'coco, test of {checkpoint}')
+    command += [f'--work-dir={run.work_dir}', f'--out={out}', *run.option_arguments()]
+    run_tool(command, run.work_dir / 'test_output.log', f'coco, test of {checkpoint}')
     metrics = json.loads(out.read_text())['metrics']
-    return {name.removeprefix('coco/'): 100 * value for name, value in metrics.items()}
+    return {
+        name.removeprefix('coco/'): None if value == -1 else 100 * value
+        for name, value in metrics.items()
+    }
 
 
 def read_results(path: str, settings: Mapping[str, Any], checkpoints: Sequence[str]) -> Results:
@@ -204,7 +245,7 @@ def read_results(path: str, settings: Mapping[str, Any], checkpoints: Sequence[s
     results: Results = {}
     for checkpoint in checkpoints:
         earlier = found.get('results', {}).get(checkpoint, {})
-        if found.get('modified', {}).get(checkpoint) != modified(checkpoint):
+        if found.get('files', {}).get(checkpoint) != file_stamp(checkpoint):
             earlier = {}
         results[checkpoint] = {name: earlier[name] for name in same if name in earlier}
     return results
@@ -212,22 +253,16 @@ def read_results(path: str, settings: Mapping[str, Any], checkpoints: Sequence[s
 
 def write_results(path: str, results: Results, settings: Mapping[str, Any]) -> None:
     """Write the JSON file."""
-    times = {checkpoint: modified(checkpoint) for checkpoint in results}
-    write_json(path, dict(settings=settings, modified=times, results=results))
+    files = {checkpoint: file_stamp(checkpoint) for checkpoint in results}
+    write_json(path, dict(settings=settings, files=files, results=results))
 
 
-def modified(checkpoint: str) -> float | None:
-    """When a file was last changed; None for random weights."""
-    path = Path(checkpoint)
-    return path.stat().st_mtime if path.is_file() else None
-
-
-def shown(results: Results, tasks: Sequence[str]) -> Results:
-    """The numbers that the table has."""
+def shown(results: Results) -> Results:
+    """The numbers that the table has, of what has been computed."""
     return {
         checkpoint: {
-            task: {n: v for n, v in found[task].items() if re.fullmatch(COLUMNS[task], n)}
-            for task in tasks
+            task: {n: v for n, v in numbers.items() if re.fullmatch(COLUMNS[task], n)}
+            for task, numbers in found.items()
         }
         for checkpoint, found in results.items()
     }

@@ -22,6 +22,7 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 from mmengine.logging import MMLogger  # noqa: E402
 
 from flsl_mm.demo import Plan, Sizes, StepFailed, StepRunner, make_report  # noqa: E402
+from flsl_mm.engine.command_line import positive  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Sizes(
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns its exit code."""
     args = parse_args(arguments)
     start = time.monotonic()
-    plan = Plan(args.work_dir.resolve(), QUICK if args.quick else Sizes())
+    work_dir = args.work_dir.resolve()
+    plan = Plan(work_dir / 'quick', QUICK) if args.quick else Plan(work_dir, Sizes())
     steps = plan.steps()
     runner = StepRunner(
         ROOT, plan.work_dir / 'logs', args.lanes, lambda line: print(line, flush=True)
@@ -52,12 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         seconds = runner.run(steps)
+        print('writing the report', flush=True)
+        MMLogger.get_instance('demo', log_level='WARNING')  # loading lists every weight
+        print(make_report(plan, steps, seconds))
     except StepFailed as error:
         print(f'demo.py: error: {error}', file=sys.stderr)
         return 2
-    print('writing the report', flush=True)
-    MMLogger.get_instance('demo', log_level='WARNING')  # loading lists every weight
-    print(make_report(plan, steps, seconds))
+    except KeyboardInterrupt:
+        print('\ndemo.py: interrupted; the same command goes on from here', file=sys.stderr)
+        return 130
     print(f'{(time.monotonic() - start) / 60:.1f} minutes; the report: {plan.report}')
     return 0
 
@@ -73,13 +78,14 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='a run of a minute or two on a few images, to see whether everything works; its '
-        'numbers mean nothing',
+        help='a run of a minute or two on a few images, in <work dir>/quick, to see whether '
+        'everything works; its numbers mean nothing',
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     parser.add_argument(
         '--lanes',
-        type=int,
+        type=positive,
+        metavar='N',
         default=min(cores or 1, MAX_LANES),
         help='processes at a time, each on one core (%(default)s)',
     )

@@ -21,7 +21,8 @@ run_distributed() {
 
 # Start a tool as a Slurm job: run_slurm PARTITION JOB_NAME TOOL [arguments]
 run_slurm() {
-    local gpus=${GPUS:-8} gpus_per_node=${GPUS_PER_NODE:-8}
+    local gpus=${GPUS:-8}
+    local gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
     # SRUN_ARGS is a list of options, so it is left unquoted.
     # shellcheck disable=SC2086
     srun --partition="$1" \

@@ -32,6 +32,7 @@ from flsl_mm.engine.frozen_command import (  # noqa: E402
 from flsl_mm.evaluation import comparison_table  # noqa: E402
 from flsl_mm.evaluation.functional.davis import measure_sequence, summarize_davis  # noqa: E402
 from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
+from flsl_mm.whole_file import check_writable  # noqa: E402
 
 TASK = 'DavisPropagation'
 
@@ -78,6 +79,7 @@ def data_settings(args: argparse.Namespace) -> dict[str, Any]:
 def score_masks(args: argparse.Namespace) -> None:
     """J and F of the masks in a folder."""
     sequences = find_davis(**dict(dict(data_root='data/DAVIS'), **data_settings(args)))
+    check_writable(args.out)
     measures = {}
     for number, sequence in enumerate(sequences, 1):
         print(f'{sequence.name} ({number}/{len(sequences)})', file=sys.stderr, flush=True)
@@ -92,8 +94,9 @@ def score_masks(args: argparse.Namespace) -> None:
         except ValueError as error:
             raise DataError(f'{folder}: {error}') from error
     results = {args.masks: {'davis': summarize_davis(measures)}}
+    print(report(results))
     write_results(results, args)
-    print(f'{report(results)}\nwritten to {args.out}')
+    print(f'written to {args.out}')
 
 
 def report(results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import Config  # noqa: E402
-
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.datasets import find_labeled_images  # noqa: E402
-from flsl_mm.engine.frozen_command import frozen_parser, run_frozen_command  # noqa: E402
+from flsl_mm.engine.frozen_command import (  # noqa: E402
+    frozen_parser,
+    read_labeled_images,
+    run_frozen_command,
+)
 from flsl_mm.evaluation.tasks.dense_suite import TASKS, DenseSuite  # noqa: E402
 
 
@@ -79,7 +79,8 @@ def build_tasks(args: argparse.Namespace) -> list[DenseSuite]:
     Raises:
         DataError: The data cannot be used.
     """
-    train, val = read_data(args)
+    options = dict(reduce_zero_label=True) if args.reduce_zero_label else {}
+    train, val = read_labeled_images(args.data, **options)
     for images in (train, val):
         if images is not None and args.max_images is not None:
             images['max_images'] = args.max_images
@@ -91,19 +92,6 @@ def build_tasks(args: argparse.Namespace) -> list[DenseSuite]:
         num_workers=args.num_workers,
     )
     return [suite]
-
-
-def read_data(args: argparse.Namespace) -> tuple[dict | None, dict]:
-    """Configs of the images to retrieve from, if there are any, and of those to evaluate."""
-    if not os.path.isfile(args.data):
-        options = dict(reduce_zero_label=True) if args.reduce_zero_label else {}
-        return find_labeled_images(args.data, **options)
-    if not args.data.endswith('.py'):
-        raise DataError(f'--data {args.data} is neither a folder nor a config (.py)')
-    cfg = Config.fromfile(args.data)
-    if 'val' not in cfg:
-        raise DataError(f'--data {args.data} has no val')
-    return cfg.get('train'), cfg.val
 
 
 if __name__ == '__main__':

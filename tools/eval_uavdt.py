@@ -11,21 +11,24 @@ from collections.abc import Sequence
 from flsl_mm.engine.json_file import write_json
 from flsl_mm.evaluation import evaluate_uavdt
 from flsl_mm.evaluation.functional.uavdt_files import read_frame_list
+from flsl_mm.whole_file import check_writable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
     try:
+        check_writable(args.out)
         frames = read_frame_list(args.frame_list) if args.frame_list else None
         result = evaluate_uavdt(
             args.gt_dir, args.detection_dir, args.sequences, args.iou, frames, report_progress
         )
+        print(format_table(result, args.iou))
         write_json(args.out, result)
     except (OSError, ValueError) as error:
         print(f'eval_uavdt.py: error: {error}', file=sys.stderr)
         return 2
-    print(f'{format_table(result, args.iou)}\nwritten to {args.out}')
+    print(f'written to {args.out}')
     return 0
 
 

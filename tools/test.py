@@ -28,6 +28,7 @@ from flsl_mm.engine.command_line import (  # noqa: E402
 )
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.evaluation import metrics_table  # noqa: E402
+from flsl_mm.whole_file import check_writable  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -92,12 +93,15 @@ def evaluate(args: argparse.Namespace) -> None:
         fail(f'{args.config} has no test_dataloader, so there is nothing to test')
     runner = build_runner(cfg)
     load_model(runner.model, args.checkpoint, args.trust)
+    path = args.out or osp.join(runner.work_dir, 'test_metrics.json')
+    if is_main_process():
+        check_writable(path)
     metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():
         content = dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics)
-        path = args.out or osp.join(runner.work_dir, 'test_metrics.json')
+        print(metrics_table(metrics))
         write_json(path, content)
-        print(f'{metrics_table(metrics)}\nwritten to {path}')
+        print(f'written to {path}')
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 r"""Pictures of what frozen networks see: attention, similarity, modes, components, t-SNE.
 
 Any checkpoints side by side, on images of any size. Writes a PNG and, beside it, an NPZ with the
-arrays. docs/visualization.md shows how to read the pictures.
+arrays and a JSON file with what was drawn. docs/visualization.md shows how to read the pictures.
 
 Example:
     python tools/visualize.py attention photos/ --points 0.5,0.5 0.2,0.8 \
@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -27,12 +27,13 @@ from mmengine.utils import track_iter_progress  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets.mask_folder import read_mask  # noqa: E402
-from flsl_mm.engine.command_line import split_name  # noqa: E402
+from flsl_mm.engine.command_line import positive, split_name  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
     build_network,
     run_command,
 )
+from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.evenly_spaced import evenly_spaced  # noqa: E402
 from flsl_mm.models import FLSLVisionTransformer  # noqa: E402
 from flsl_mm.visualization import figures, token_maps  # noqa: E402
@@ -46,6 +47,7 @@ from flsl_mm.visualization.masks import find_mask, resize_mask  # noqa: E402
 from flsl_mm.visualization.query_points import Point, parse_point  # noqa: E402
 from flsl_mm.visualization.saving import save_arrays, save_figure  # noqa: E402
 from flsl_mm.visualization.token_embedding import COLOUR_BY, embed_tokens  # noqa: E402
+from flsl_mm.whole_file import check_writable  # noqa: E402
 
 KINDS = {
     'attention': "self-attention of query points inside the last block (paper's Figure 4)",
@@ -68,6 +70,14 @@ class Photo(NamedTuple):
     def name(self) -> str:
         """What to call it."""
         return Path(self.path).stem
+
+
+class Drawing(NamedTuple):
+    """A picture, its arrays by name, and what else was found, for the JSON file."""
+
+    figure: Figure
+    arrays: dict[str, np.ndarray]
+    record: dict[str, Any]
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -104,7 +114,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
         '--out',
         metavar='FILE',
         default=f'work_dirs/visualize/{kind}.png',
-        help='picture to write, and .npz beside it (%(default)s)',
+        help='picture to write, and .npz and .json beside it (%(default)s)',
     )
     parser.add_argument(
         '--short-side',
@@ -189,14 +199,6 @@ def add_tsne_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def positive(text: str) -> int:
-    """A number from 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
-    return number
-
-
 def load_photos(args: argparse.Namespace) -> list[Photo]:
     """Read and resize the images to show."""
     paths = find_image_files(args.images)
@@ -246,13 +248,9 @@ def query_points(
     return points
 
 
-def draw(
-    args: argparse.Namespace, photos: Sequence[Photo], vits: Vits
-) -> tuple[Figure, dict[str, np.ndarray]]:
-    """The picture and its arrays."""
+def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
+    """The picture of a kind that shows maps."""
     images, names = [p.pixels for p in photos], [p.name for p in photos]
-    if args.kind == 'tsne':
-        return draw_tsne(args, photos, vits)
     points = query_points(args, photos, vits) if args.kind in ('attention', 'modes') else None
     if args.kind == 'attention':
         colours = figures.ATTENTION_COLOURS
@@ -268,13 +266,35 @@ def draw(
     else:
         colours = figures.PCA_COLOURS
         maps = token_maps.pca_maps(vits, images, args.layers, track_iter_progress)
-    arrays = {'images': np.array([p.path for p in photos])}
-    if points:
-        arrays['points'] = np.array(points)
+    arrays = {'points': stack_points(points)} if points else {}
     for label, found in maps.items():
         arrays[f'{label}/layers'] = np.array(found.layers)
         arrays |= {f'{label}/{i}': values for i, values in enumerate(found.maps)}
-    return draw_maps(images, maps, colours, names, points), arrays
+    record = dict(
+        points=points, networks={label: describe_maps(found) for label, found in maps.items()}
+    )
+    return Drawing(draw_maps(images, maps, colours, names, points), arrays, record)
+
+
+def stack_points(points: Sequence[Sequence[Point]]) -> np.ndarray:
+    """Query points (images, N, 2); NaN where an image has fewer than another."""
+    stacked = np.full((len(points), max(map(len, points)), 2), np.nan)
+    for row, found in zip(stacked, points):
+        row[: len(found)] = found
+    return stacked
+
+
+def describe_maps(found: token_maps.TokenMaps) -> dict[str, Any]:
+    """A network's maps in numbers: those of each image are lists by layer and query."""
+    record = dict(
+        layers=found.layers,
+        patch_size=found.patch_size,
+        grids=[values.shape[2:4] for values in found.maps],
+    )
+    if found.maps[0].ndim == 4:  # not colours
+        record['mean'] = [values.mean((2, 3)).tolist() for values in found.maps]
+        record['max'] = [values.max((2, 3)).tolist() for values in found.maps]
+    return dict(record, notes=found.notes) if found.notes else record
 
 
 def load_mask(photo: Photo, folder: str) -> np.ndarray:
@@ -290,10 +310,8 @@ def load_mask(photo: Photo, folder: str) -> np.ndarray:
     return resize_mask(mask, photo.pixels.shape[:2])
 
 
-def draw_tsne(
-    args: argparse.Namespace, photos: Sequence[Photo], vits: Vits
-) -> tuple[Figure, dict[str, np.ndarray]]:
-    """The scatter plots and their arrays."""
+def draw_tsne(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
+    """The scatter plots."""
     masks = None
     if args.color_by == 'mask':
         masks = [load_mask(photo, args.masks) for photo in photos]
@@ -308,7 +326,7 @@ def draw_tsne(
         args.seed,
         track_iter_progress,
     )
-    arrays = {'images': np.array([p.path for p in photos])}
+    arrays, networks = {}, {}
     for label, found in embeddings.items():
         arrays |= {
             f'{label}/layers': np.array(found.layers),
@@ -317,8 +335,23 @@ def draw_tsne(
             f'{label}/image': found.images,
             f'{label}/token': found.tokens,
         }
-    names = [p.name for p in photos]
-    return figures.draw_tsne(embeddings, args.color_by, names), arrays
+        labels, counts = np.unique(found.labels, return_counts=True)
+        tokens = dict(zip(map(str, labels.tolist()), counts.tolist()))
+        networks[label] = dict(layers=found.layers, tokens_by_label=tokens)
+    figure = figures.draw_tsne(embeddings, args.color_by, [p.name for p in photos])
+    return Drawing(figure, arrays, dict(networks=networks))
+
+
+def save(drawing: Drawing, photos: Sequence[Photo], args: argparse.Namespace) -> None:
+    """Write the picture and, beside it, its arrays and what was drawn."""
+    out, paths = Path(args.out), [photo.path for photo in photos]
+    save_arrays(dict(drawing.arrays, images=np.array(paths)), out.with_suffix('.npz'))
+    settings = dict(vars(args), device=str(args.device))
+    write_json(out.with_suffix('.json'), dict(settings=settings, images=paths, **drawing.record))
+    save_figure(drawing.figure, out, args.dpi)
+    print(
+        f'\npicture: {out}\narrays:  {out.with_suffix(".npz")}\nnumbers: {out.with_suffix(".json")}'
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -326,12 +359,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_args(arguments)
 
     def command() -> None:
-        photos = load_photos(args)
-        figure, arrays = draw(args, photos, load_networks(args))
-        out = Path(args.out)
-        save_arrays(arrays, out.with_suffix('.npz'))
-        save_figure(figure, out, args.dpi)
-        print(f'\npicture: {out}\narrays:  {out.with_suffix(".npz")}')
+        photos, vits = load_photos(args), load_networks(args)
+        check_writable(args.out)
+        draw_kind = draw_tsne if args.kind == 'tsne' else draw
+        save(draw_kind(args, photos, vits), photos, args)
 
     return run_command('visualize.py', command)
 

@@ -13,6 +13,7 @@ from .load_report import LoadReport
 from .loading import choose_network, open_checkpoint, report_rest, take_network
 from .matching import Target, check_values, match
 from .names import Entry, to_timm_name
+from .recorded import recorded_network
 from .writing import check_destination, write_checkpoint
 
 _WEIGHT_NORM = re.compile(r'last_layer\.(weight_(g|v)|parametrizations\.weight\.original(0|1))$')
@@ -78,7 +79,10 @@ def extract_backbone(
     entries, report = take_network(found, choose_network(found, key), source, key)
     tensors = match(entries, Target.own(entries), report)
     report_rest(found, report)
-    return tensors, _settings(tensors['patch_embed.projection.weight'], report), report
+    settings = _settings(tensors['patch_embed.projection.weight'], report)
+    if report.network == 'backbone':  # converted before, perhaps
+        settings['network'] = recorded_network(found.other) or 'backbone'
+    return tensors, settings, report
 
 
 def extract_model(

@@ -15,7 +15,7 @@ from .load_report import LoadReport
 from .matching import Target, match
 from .names import Entry, to_our_names
 from .reading import read_checkpoint
-from .recorded import recorded_heads
+from .recorded import recorded_heads, recorded_network
 
 Source = str | os.PathLike | Mapping[str, Any]
 
@@ -72,9 +72,8 @@ def choose_network(found: Checkpoint, key: str | None) -> str:
     if key not in (None, 'teacher', 'student'):
         raise CheckpointError(f"key must be 'teacher' or 'student', got {key!r}")
     if 'backbone' in networks:
-        meta = found.other.get('meta')
-        origin = meta.get('network') if isinstance(meta, Mapping) else None
-        if key is not None and origin in ('teacher', 'student') and origin != key:
+        origin = recorded_network(found.other)
+        if key is not None and origin not in (None, key):
             raise CheckpointError(f'holds the {origin} only, not the {key}')
     if 'backbone' in networks or key is None:
         return networks[0]

@@ -45,6 +45,20 @@ def recorded_heads(other: Mapping[str, Any], layout: str, width: int) -> int | N
     return None
 
 
+def recorded_network(other: Mapping[str, Any]) -> str | None:
+    """Which network of pretraining a file of one backbone holds, where it was written here.
+
+    Args:
+        other: Entries of the file that are no weights.
+
+    Returns:
+        str: ``'teacher'`` or ``'student'``, or None where the file does not tell.
+    """
+    meta = other.get('meta')
+    network = meta.get('network') if isinstance(meta, Mapping) else None
+    return network if network in ('teacher', 'student') else None
+
+
 def config_value(text: Any, name: str) -> Any:
     """The literal assigned to a top-level name in the text of a config; None where there is none.
 

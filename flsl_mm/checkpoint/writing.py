@@ -23,6 +23,15 @@ def check_destination(path: Path, force: bool) -> None:
         raise CheckpointError(f'{path}: the name must end in .pth or .safetensors')
     if not path.parent.is_dir():
         raise CheckpointError(f'{path}: there is no folder {path.parent}')
+    check_absent(path, force)
+
+
+def check_absent(path: Path, force: bool) -> None:
+    """Refuse to replace a file without ``force``.
+
+    Raises:
+        CheckpointError: It exists.
+    """
     if path.exists() and not force:
         raise CheckpointError(f'{path}: exists; pass --force (force=True) to replace it')
 

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..engine.json_file import write_json
@@ -52,6 +53,7 @@ class StepRunner:
 
         Raises:
             StepFailed: A step failed; those still running are ended.
+            SystemExit: The process was asked to end (SIGTERM); so are they.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for step in steps:
@@ -60,19 +62,23 @@ class StepRunner:
                 self._done[step.name] = seconds
         if self._done:
             self.say(f'{len(self._done)} of {len(steps)} steps were done before')
-        news = time.monotonic() + NEWS
-        try:
-            while len(self._done) < len(steps):
-                self._start_ready(steps)
-                time.sleep(PAUSE)
-                self._collect(steps)
-                if time.monotonic() > news and len(self._done) < len(steps):
-                    self._announce(steps)
-                    news = time.monotonic() + NEWS
-        finally:
-            for _, process, _ in self._running.values():
-                os.killpg(process.pid, signal.SIGKILL)  # with its data workers
+        with _exit_on_sigterm():
+            try:
+                self._run_rest(steps)
+            finally:
+                for _, process, _ in self._running.values():
+                    os.killpg(process.pid, signal.SIGKILL)  # with its data workers
         return dict(self._done)
+
+    def _run_rest(self, steps: Sequence[Step]) -> None:
+        news = time.monotonic() + NEWS
+        while len(self._done) < len(steps):
+            self._start_ready(steps)
+            time.sleep(PAUSE)
+            self._collect(steps)
+            if time.monotonic() > news and len(self._done) < len(steps):
+                self._announce(steps)
+                news = time.monotonic() + NEWS
 
     def time_left(self, steps: Sequence[Step]) -> float:
         """Seconds that the rest takes about, by how the finished steps kept to their plan."""
@@ -150,3 +156,17 @@ class StepRunner:
 
     def _say_at(self, text: str) -> None:
         self.say(f'[{time.monotonic() - self._start:5.0f} s] {text}')
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block by an exception, so that what its ``finally`` says is done."""
+
+    def leave(number: int, _) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

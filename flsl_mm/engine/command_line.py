@@ -75,6 +75,18 @@ def end_processes(args: argparse.Namespace) -> None:
         os._exit(0)
 
 
+def positive(text: str) -> int:
+    """A number from 1, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is less.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
+    return number
+
+
 def split_name(text: str) -> tuple[str | None, str]:
     """Name to show and source of an argument ``NAME=SOURCE``; None for one without a name.
 

@@ -25,10 +25,12 @@ from mmengine.dist import init_dist, is_distributed, is_main_process
 
 from ..checkpoint import CheckpointError
 from ..data_error import DataError
+from ..datasets.find_labeled_images import find_labeled_images
 from ..evaluation.functional.comparison_table import comparison_table
 from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FLSLVisionTransformer, build_vit
 from ..registry import FROZEN_TASKS
+from ..whole_file import check_writable
 from .command_line import add_launcher_arguments, end_processes
 from .json_file import write_json
 
@@ -200,6 +202,30 @@ def build_from_settings(task: Mapping[str, Any]) -> FrozenTask:
         raise DataError(str(error)) from error
 
 
+def read_labeled_images(data: str, **mask_options: Any) -> tuple[dict | None, dict]:
+    """The labelled images that a user names, for :class:`DenseSuite`.
+
+    Args:
+        data: Folder for :func:`find_labeled_images`, or config with ``val`` and perhaps ``train``.
+        mask_options: See there; a config says them itself.
+
+    Returns:
+        tuple: Configs of the images to retrieve from, if there are any, and of those to evaluate.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        DataError: It is in no known layout, or the file is no such config.
+    """
+    if not os.path.isfile(data):
+        return find_labeled_images(data, **mask_options)
+    if not data.endswith('.py'):
+        raise DataError(f'{data} is neither a folder nor a config (.py)')
+    cfg = Config.fromfile(data).to_dict()
+    if 'val' not in cfg:
+        raise DataError(f'{data} has no val')
+    return cfg.get('train'), cfg['val']
+
+
 def run_frozen_command(
     parser: argparse.ArgumentParser,
     build_tasks: Callable[[argparse.Namespace], Sequence[FrozenTask]],
@@ -210,7 +236,8 @@ def run_frozen_command(
 
     Everything that can be wrong with arguments, data and checkpoints is found before anything is
     computed. The JSON file, ``{"settings": ..., "results": {checkpoint: {task: numbers}}}``, is
-    written after every task, so that what was computed is not lost.
+    written after every task, and the table is printed also after an error, so that what was
+    computed is not lost.
 
     Args:
         parser: From :func:`frozen_parser`, and the tool's own arguments.
@@ -227,9 +254,21 @@ def run_frozen_command(
         start_processes(args)
         tasks = build_tasks(args)
         networks = build_networks(args)
-        results = run_tasks(tasks, networks, args.device, lambda r: write_results(r, args))
         if is_main_process():
-            print(f'{report(results)}\nwritten to {args.out}')
+            check_writable(args.out)
+        results: dict[str, dict[str, Any]] = {}
+
+        def keep(found: dict[str, dict[str, Any]]) -> None:
+            results.update({name: numbers for name, numbers in found.items() if numbers})
+            write_results(results, args)
+
+        try:
+            run_tasks(tasks, networks, args.device, keep)
+        finally:
+            if results and is_main_process():
+                print(report(results))
+        if is_main_process():
+            print(f'written to {args.out}')
         end_processes(args)
 
     return run_command(parser.prog, command)

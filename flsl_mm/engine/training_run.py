@@ -1,5 +1,6 @@
 """A training run by a tool, found again in its folder."""
 
+import hashlib
 import json
 import time
 import zipfile
@@ -10,10 +11,15 @@ from typing import Any
 from mmengine.config import Config
 
 from ..data_error import DataError
+from ..file_stamp import file_stamp
 from .json_file import write_json
 from .run_tool import run_tool
 
 STATE = 'run_state.json'
+# What a run is told by, as a refusal calls it.
+IDENTITY = dict(
+    cfg_options='options', config_digest='entries of the config', weights='weights to start from'
+)
 
 
 class TrainingRun:
@@ -21,17 +27,19 @@ class TrainingRun:
 
     Args:
         config: Any config that counts epochs.
-        work_dir: Folder of the run, for one set of overrides only.
+        work_dir: Folder of the run, for one config with one set of overrides only.
         cfg_options: Overrides of the config.
 
     Attributes:
         name: Name of the folder.
         checkpoint: The final one.
-        state: What is remembered in the folder: ``cfg_options``, ``train_seconds`` and what
+        state: What is remembered in the folder: ``cfg_options``, ``config_digest``, ``weights``
+            (the stamps of the files that the config starts from), ``train_seconds`` and what
             subclasses add.
 
     Raises:
-        DataError: The folder holds a run with other overrides, or an override does not fit.
+        DataError: The folder holds a run with other overrides, of another config or from other
+            weights, or an override does not fit.
     """
 
     def __init__(self, config: Path, work_dir: Path, cfg_options: Mapping[str, Any]) -> None:
@@ -45,16 +53,26 @@ class TrainingRun:
         except (TypeError, KeyError, IndexError) as error:
             raise DataError(f'--cfg-options do not fit {config}: {error}') from error
         self.checkpoint = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
-        self.state: dict[str, Any] = dict(cfg_options=as_json(self.cfg_options))
+        self.state: dict[str, Any] = dict(
+            cfg_options=as_json(self.cfg_options),
+            config_digest=config_digest(cfg),
+            weights=[file_stamp(cfg.get(name)) for name in ('pretrained', 'load_from')],
+        )
         file = work_dir / STATE
         if file.is_file():
             found = json.loads(file.read_text())
-            if found['cfg_options'] != self.state['cfg_options']:
-                raise DataError(
-                    f'{work_dir} holds a run with other options ({found["cfg_options"]}): '
-                    'give another --work-dir'
-                )
+            self._check_identity(found)
             self.state = found
+
+    def _check_identity(self, found: Mapping[str, Any]) -> None:
+        """Refuse the state of another run."""
+        for name, what in IDENTITY.items():
+            if found.get(name) != self.state[name]:
+                shown = f' ({found[name]})' if name == 'cfg_options' else ''
+                raise DataError(
+                    f'{self.work_dir} holds a run with other {what}{shown}: give another '
+                    '--work-dir, or remove that folder'
+                )
 
     @property
     def finished(self) -> bool:
@@ -97,6 +115,11 @@ class TrainingRun:
         """Add to the state, and write it."""
         self.state.update(found)
         write_json(self.work_dir / STATE, self.state)
+
+
+def config_digest(cfg: Config) -> str:
+    """A hash of all entries of a config; comments and how it is put together do not count."""
+    return hashlib.sha256(json.dumps(cfg.to_dict(), default=str).encode()).hexdigest()
 
 
 def as_json(value: Any) -> Any:

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flsl_mm.data_error import DataError
 
+from .map_figure import PLAIN_TEXT
 from .training_log import logged_curve
 
 DEFAULT_KEYS = (
@@ -18,6 +20,7 @@ COLUMNS = 3
 CELL = (3.3, 2.3)  # inches
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def curves_figure(
     runs: Mapping[str, Sequence[dict]],
     keys: Sequence[str] | None = None,

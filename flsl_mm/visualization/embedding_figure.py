@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .map_figure import LETTER, shorten
+from .map_figure import LETTER, PLAIN_TEXT, shorten
 from .token_embedding import TokenEmbedding
 
 CELL = 2.3  # inches
@@ -16,6 +17,7 @@ MAX_NAME = 24  # characters
 OTHER = (0.75, 0.75, 0.75, 1.0)
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def draw_embeddings(
     embeddings: Mapping[str, TokenEmbedding],
     label_names: Mapping[int, str],
@@ -23,6 +25,8 @@ def draw_embeddings(
     title: str = '',
 ) -> Figure:
     """Scatter plots of tokens: a row for each network, a column for each layer.
+
+    With one layer the networks stand side by side in one row.
 
     Args:
         embeddings: By the name of the network.
@@ -34,22 +38,26 @@ def draw_embeddings(
         Figure: Of the object-oriented interface.
     """
     colours = _colours(np.concatenate([e.labels for e in embeddings.values()]))
-    columns = max(len(e.layers) for e in embeddings.values())
     names = [_name(label, label_names) for label in colours]
+    rows = [[(name, i) for i in range(len(e.layers))] for name, e in embeddings.items()]
+    side_by_side = all(len(row) == 1 for row in rows)
+    if side_by_side:
+        rows = [[panel for row in rows for panel in row]]
+    columns = max(map(len, rows))
     width = LETTER * max(map(len, [*names, legend, 'other'])) + 0.6  # of the legend
-    size = CELL * columns + width, max(CELL * len(embeddings) + 0.4, 0.19 * len(names) + 0.5)
+    size = CELL * columns + width, max(CELL * len(rows) + 0.4, 0.19 * len(names) + 0.5)
     figure = Figure(figsize=size, layout='constrained')
-    axes = figure.subplots(len(embeddings), columns, squeeze=False)
-    for (label, embedding), line in zip(embeddings.items(), axes):
-        shades = np.array([colours.get(int(n), OTHER) for n in embedding.labels])
-        for axis, layer, points in zip(line, embedding.layers, embedding.points):
-            axis.scatter(*points.T, c=shades, s=5, lw=0)
-            axis.set_title(f'block {layer}', fontsize=9)
-            axis.set(xticks=[], yticks=[], box_aspect=1)
-            axis.margins(0.04)
-        for axis in line[len(embedding.layers) :]:
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, line in zip(rows, axes):
+        for axis, (network, layer) in zip(line, row):
+            _draw_tokens(axis, embeddings[network], layer, colours)
+            name = shorten(network, int(CELL / LETTER))
+            if side_by_side:
+                axis.set_title(f'{name}\n{axis.get_title()}', fontsize=9)
+            elif layer == 0:
+                axis.set_ylabel(name, fontsize=9)
+        for axis in line[len(row) :]:
             axis.set_axis_off()
-        line[0].set_ylabel(shorten(label, int(CELL / LETTER)), fontsize=9)
     handles = [_dot(colour, name) for colour, name in zip(colours.values(), names)]
     if any(int(n) not in colours for e in embeddings.values() for n in e.labels):
         handles.append(_dot(OTHER, 'other'))
@@ -60,6 +68,17 @@ def draw_embeddings(
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _draw_tokens(
+    axis: Axes, embedding: TokenEmbedding, layer: int, colours: Mapping[int, tuple]
+) -> None:
+    """The scatter plot of one layer, called after its block."""
+    shades = np.array([colours.get(int(n), OTHER) for n in embedding.labels])
+    axis.scatter(*embedding.points[layer].T, c=shades, s=5, lw=0)
+    axis.set_title(f'block {embedding.layers[layer]}', fontsize=9)
+    axis.set(xticks=[], yticks=[], box_aspect=1)
+    axis.margins(0.04)
 
 
 def _colours(labels: np.ndarray) -> dict[int, tuple]:

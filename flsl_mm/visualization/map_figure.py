@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -15,6 +16,7 @@ from .token_maps import TokenMaps
 CELL = 1.75  # inches, the width of an image
 ASPECTS = 0.35, 1.35  # height of a cell by its width; taller images get narrower
 LETTER = 0.066  # inches, the width of a letter of 8 points
+PLAIN_TEXT = {'text.parse_math': False}  # names of files may have dollars
 
 
 class Colours(NamedTuple):
@@ -47,6 +49,7 @@ class _Row(NamedTuple):
     title: str
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def draw_maps(
     images: Sequence[np.ndarray],
     maps: Mapping[str, TokenMaps],

@@ -148,6 +148,8 @@ def test_heads_and_network_stay_recorded(to, suffix, build_vit, tmp_path):
     torch.save(file, tmp_path / 'x.pth')
     convert_checkpoint(tmp_path / 'x.pth', tmp_path / f'y{suffix}', to)
     assert load_pretrained(vit, tmp_path / f'y{suffix}').num_heads == 3
+    with pytest.raises(CheckpointError, match='holds the teacher only, not the student'):
+        load_pretrained(vit, tmp_path / f'y{suffix}', key='student')
     with pytest.raises(CheckpointError, match='trained with 3 attention heads, the backbone has 6'):
         load_pretrained(build_vit(num_heads=6), tmp_path / f'y{suffix}')
 

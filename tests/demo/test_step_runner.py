@@ -1,5 +1,10 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +70,41 @@ def test_a_failure_shows_the_log_and_ends_the_others(build, tmp_path):
     assert time.monotonic() - start < 30
     assert not (tmp_path / 'order.txt').exists()
     assert not (tmp_path / 'logs/bad.done.json').exists()
+
+
+def test_a_process_that_is_asked_to_end_takes_its_steps_along(tmp_path, project_root):
+    code = (
+        'from pathlib import Path; from flsl_mm.demo import Step, StepRunner;'
+        "sleep = \"import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)\";"
+        'StepRunner(Path(), Path("logs"), 1).run([Step("a", "a", ("-c", sleep))])'
+    )
+    environment = dict(os.environ, PYTHONPATH=str(project_root))
+    with subprocess.Popen([sys.executable, '-c', code], cwd=tmp_path, env=environment) as runner:
+        pid = int(wait_for(lambda: (tmp_path / 'pid').read_text()))
+        runner.terminate()
+        assert runner.wait(30) == 128 + signal.SIGTERM
+    wait_for(lambda: not is_running(pid))
+
+
+def wait_for(look, seconds: float = 60.0):
+    """What ``look`` finds, as soon as it is there."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if found := look():
+                return found
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError('nothing happened')
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and is more than an entry that nobody has collected."""
+    try:
+        return ') Z ' not in Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return False
 
 
 def test_the_time_left_follows_the_pace(build, tmp_path):

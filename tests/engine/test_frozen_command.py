@@ -68,6 +68,19 @@ def test_what_was_computed_before_an_error_is_kept(files, tmp_path, capsys):
     assert json.loads((tmp_path / 'out.json').read_text())['results'][files[0]]['token']
 
 
+def test_the_table_is_printed_though_the_file_cannot_be_written_in_the_end(
+    files, tmp_path, capsys, monkeypatch
+):
+    def fail(path, content):
+        raise OSError(f'{path}: no space left on device')
+
+    monkeypatch.setattr('flsl_mm.engine.frozen_command.write_json', fail)
+    assert run(tmp_path, files[0]) == 2
+    captured = capsys.readouterr()
+    assert f'{files[0]}  1.00' in captured.out and 'written' not in captured.out
+    assert captured.err.endswith('out.json: no space left on device\n')
+
+
 def test_a_wrong_checkpoint_shows_before_anything_is_computed(files, tmp_path, capsys):
     assert run(tmp_path, files[0], 'missing.pth') == 2
     assert 'error: missing.pth: no such file' in capsys.readouterr().err
@@ -77,8 +90,9 @@ def test_a_wrong_checkpoint_shows_before_anything_is_computed(files, tmp_path, c
 def test_a_file_that_cannot_be_written_is_one_line(files, tmp_path, capsys):
     (tmp_path / 'taken').touch()
     assert run(tmp_path, files[0], f'--out={tmp_path / "taken/out.json"}') == 2
-    [line] = [x for x in capsys.readouterr().err.splitlines() if 'error: ' in x]
-    assert str(tmp_path / 'taken') in line
+    captured = capsys.readouterr()
+    [line] = captured.err.splitlines()  # nothing has been computed
+    assert 'error: ' in line and 'taken/out.json cannot be written' in line
 
 
 def test_a_network_of_random_weights_is_a_checkpoint_too(files, tmp_path):

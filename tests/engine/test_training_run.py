@@ -51,6 +51,28 @@ def test_a_folder_is_used_for_one_set_of_options(config, tmp_path):
         TrainingRun(config, tmp_path / 'run', {})
 
 
+def test_a_folder_is_used_for_one_config(config, tmp_path):
+    run = TrainingRun(config, tmp_path / 'run', {})
+    run.train(finish(run), 'a title')
+    config.write_text('# The same\n' + config.read_text())
+    assert TrainingRun(config, run.work_dir, {}).finished
+    config.write_text(config.read_text() + 'lr = 1\n')
+    with pytest.raises(DataError, match='run holds a run with other entries of the config: give'):
+        TrainingRun(config, run.work_dir, {})
+
+
+def test_a_folder_is_used_for_one_set_of_weights(config, tmp_path):
+    weights = tmp_path / 'vit.pth'
+    weights.write_text('these')
+    options = dict(pretrained=str(weights))
+    run = TrainingRun(config, tmp_path / 'run', options)
+    run.train(finish(run), 'a title')
+    assert TrainingRun(config, run.work_dir, options).finished
+    weights.write_text('others')
+    with pytest.raises(DataError, match='run holds a run with other weights to start from: give'):
+        TrainingRun(config, run.work_dir, options)
+
+
 def test_options_reach_the_tool_as_they_were_given(config, tmp_path):
     options = dict(a=1, b=0.5, c='text', d=[1, 2], e=((1, 2), (3, 4)), f=None, g=True)
     arguments = TrainingRun(config, tmp_path, options).option_arguments()

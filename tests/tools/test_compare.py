@@ -1,6 +1,7 @@
 """One table over frozen tasks on drawn scenes, and over a detector that is fine-tuned."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,55 @@ def test_a_detector_is_fine_tuned_and_tested_by_the_tools(
     assert (folder / 'epoch_1.pth').is_file()
     assert 'Loaded pretrained weights' in (folder / 'train_output.log').read_text()
     assert file in capsys.readouterr().out
+
+
+def test_the_data_of_the_dense_tasks_may_be_a_config(tool, vit_file, data, tmp_path):
+    folders = {
+        name: str(tmp_path / 'ade' / name / 'validation') for name in ('images', 'annotations')
+    }
+    masks = dict(type='MaskFolder', images=folders['images'], masks=folders['annotations'])
+    found = []
+    for reduce in (False, True):
+        config = tmp_path / 'dense.py'
+        config.write_text(f'val = {dict(masks, reduce_zero_label=reduce, num_classes=11)!r}\n')
+        command = ['--tasks', 'frozen', '--checkpoints', vit_file('a.pth'), *data]
+        assert tool.main([*command, f'--dense={config}', '--cfg-options', *OPTIONS[-2:]]) == 0
+        [result] = json.loads((tmp_path / 'work/compare.json').read_text())['results'].values()
+        found.append(result['frozen']['retrieval/aAcc'])
+    assert found[0] != found[1]  # 0 is a class, or is not
+
+
+def test_a_detector_of_another_config_or_file_is_not_taken(
+    tool, vit_file, tmp_path, capsys, monkeypatch
+):
+    def pretend(command, log, title, *_):
+        """Leaves what train.py and test.py do."""
+        folder = log.parent
+        with zipfile.ZipFile(folder / 'epoch_1.pth', 'w') as file:
+            file.writestr('a', 'b')
+        metrics = {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_l': -1.0}
+        (folder / 'test_metrics.json').write_text(json.dumps(dict(metrics=metrics)))
+
+    monkeypatch.setattr(tool, 'run_tool', pretend)
+    monkeypatch.setattr('flsl_mm.engine.training_run.run_tool', pretend)
+    config = tmp_path / 'detector.py'
+    config.write_text('train_cfg = dict(max_epochs=1)\n')
+    file = vit_file('vit.pth')
+    arguments = [
+        *('--tasks', 'coco', '--checkpoints', file, '--device=cpu'),
+        *(f'--coco-config={config}', f'--work-dir={tmp_path / "work"}'),
+    ]
+    assert tool.main(arguments) == 0 and tool.main(arguments) == 0
+    assert '50.00' in capsys.readouterr().out
+    found = json.loads((tmp_path / 'work/compare.json').read_text())['results'][file]['coco']
+    assert found == dict(bbox_mAP=50.0, bbox_mAP_l=None)  # nothing large to be found
+    config.write_text('train_cfg = dict(max_epochs=1)\nlr = 2\n')
+    assert tool.main(arguments) == 2
+    assert 'holds a run with other entries of the config' in capsys.readouterr().err
+    config.write_text('train_cfg = dict(max_epochs=1)\n')
+    vit_file('vit.pth', num_layers=2)
+    assert tool.main(arguments) == 2
+    assert 'holds a run with other weights' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,11 @@ def test_an_existing_or_impossible_destination_is_left_alone(convert, source, tm
         assert convert(source, tmp_path / name, '--to', 'timm') == 1
         assert message in capsys.readouterr().err
     assert (tmp_path / 'out.pth').read_text() == 'precious'
+    (tmp_path / 'notes.json').write_text('precious')
+    assert convert(source, tmp_path / 'notes.pth', '--to', 'timm') == 1
+    assert 'notes.json: exists; pass --force' in capsys.readouterr().err
+    assert (tmp_path / 'notes.json').read_text() == 'precious'
+    assert not (tmp_path / 'notes.pth').exists()
     assert convert(source, tmp_path / 'out.pth', '--to', 'timm', '--force') == 0
     assert 'blocks.0.norm1.weight' in torch.load(tmp_path / 'out.pth', weights_only=True)
 

@@ -31,9 +31,32 @@ def test_layouts_lie_where_configs_look_for_them(make_scenes, tmp_path):
 
 def test_what_is_there_is_left_alone(make_scenes, tmp_path, capsys):
     assert make_scenes.main(few(tmp_path, '--layouts', 'DAVIS')) == 0
-    assert make_scenes.main(few(tmp_path, '--layouts', 'ade', 'DAVIS')) == 2
-    assert 'DAVIS exists: remove it' in capsys.readouterr().err
+    assert make_scenes.main(few(tmp_path, '--layouts', 'ade', 'DAVIS', '--seed=1')) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert 'DAVIS exists, and was not drawn by these arguments: remove it' in line
     assert not (tmp_path / 'ade').exists()
+    (tmp_path / 'ade').mkdir()
+    assert make_scenes.main(few(tmp_path, '--layouts', 'ade')) == 2
+
+
+def test_a_drawing_that_was_cut_off_goes_on(make_scenes, tmp_path, capsys):
+    assert make_scenes.main(few(tmp_path, '--layouts', 'DAVIS')) == 0
+    frame = next(tmp_path.rglob('00000.jpg'))
+    before = frame.stat().st_mtime_ns
+    (tmp_path / '.ade.tmp/ADEChallengeData2016').mkdir(parents=True)  # as a killed one leaves it
+    (tmp_path / '.ade.tmp/half').touch()
+    assert make_scenes.main(few(tmp_path, '--layouts', 'DAVIS', 'ade', '--train=3')) == 0
+    assert 'DAVIS: drawn before' in capsys.readouterr().out  # --train is not for videos
+    assert frame.stat().st_mtime_ns == before
+    assert {path.name for path in tmp_path.iterdir()} == {'DAVIS', 'ade'}
+    assert not (tmp_path / 'ade/half').exists()
+
+
+def test_objects_too_small_to_be_seen_are_refused(make_scenes, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        make_scenes.main([str(tmp_path / 'out'), '--layouts', 'DAVIS', '--side=8'])
+    assert '--side must be at least 16' in capsys.readouterr().err.splitlines()[-1]
+    assert make_scenes.main(few(tmp_path, '--side=16')) == 0
 
 
 def test_a_layout_appears_whole_or_not_at_all(make_scenes, tmp_path, monkeypatch, capsys):

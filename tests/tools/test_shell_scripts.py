@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+VARIABLES = ('GPUS', 'GPUS_PER_NODE', 'NNODES', 'PORT')
+
 
 @pytest.fixture
 def launch(project_root, tmp_path):
@@ -15,7 +17,7 @@ def launch(project_root, tmp_path):
         (tmp_path / name).chmod(0o755)
 
     def run(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
-        environment = {k: v for k, v in os.environ.items() if k not in ('GPUS', 'NNODES', 'PORT')}
+        environment = {k: v for k, v in os.environ.items() if k not in VARIABLES}
         environment |= dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', PYTHON='python', **variables)
         return subprocess.run(
             ['bash', str(project_root / 'tools' / script), *arguments],
@@ -45,6 +47,13 @@ def test_slurm_jobs_get_their_sizes_and_options(launch, project_root, tool, file
     assert {'--partition=partition', '--ntasks=16', '--time=1:00', '--mem=4G'} <= set(asked)
     command = ['python', '-u', str(project_root / f'tools/{tool}.py'), *files]
     assert asked[-len(command) - 2 :] == [*command, '--launcher', 'slurm']
+
+
+@pytest.mark.parametrize('gpus, per_node', [('1', 1), ('4', 4), ('8', 8), ('16', 8)])
+def test_slurm_jobs_take_no_more_of_a_machine_than_they_use(launch, gpus, per_node):
+    asked = launch('slurm_train.sh', 'partition', 'job', 'c.py', GPUS=gpus).stdout.split()
+    expected = {f'--gres=gpu:{per_node}', f'--ntasks={gpus}', f'--ntasks-per-node={per_node}'}
+    assert expected <= set(asked)
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])

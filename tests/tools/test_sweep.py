@@ -105,13 +105,22 @@ def test_a_dry_run_prints_commands_and_the_reported_figures(
     assert not (tmp_path / 'runs').exists()
 
 
+def test_the_knn_may_be_on_other_data(sweep_tool, arguments, capsys):
+    others = ['--slurm=gpu', *arguments[1:3], '--knn-options', *KNN, 'data_root=elsewhere']
+    assert sweep_tool.main([arguments[0], *others]) == 2
+    assert 'data_root is not a folder: elsewhere' in capsys.readouterr().err
+
+
 def test_slurm_lines_start_the_same_runs(sweep_tool, arguments, tmp_path, capsys):
     slurm = ['--slurm', 'gpu', '--gpus=8', *arguments[1:]]
     assert sweep_tool.main([arguments[0], *slurm]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('env ')]
     assert len(lines) == 2
     assert lines[1].startswith('env GPUS=8 ') and 'slurm_train.sh gpu k16 ' in lines[1]
-    assert not (tmp_path / 'runs/k8').exists()
+    assert [path.name for path in (tmp_path / 'runs/k8').iterdir()] == ['run_state.json']
+    # What a job leaves there is that of these options.
+    assert sweep_tool.main([arguments[0], *slurm, 'optim_wrapper.optimizer.lr=1']) == 2
+    assert 'holds a run with other options' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

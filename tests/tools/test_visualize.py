@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,17 @@ def test_every_kind_writes_a_picture_and_its_arrays(run, photos):
             ]
             networks = {key.split('/')[0] for key in found if key.endswith('layers')}
             assert networks == {'ours', 'random small'}
+            record = json.loads(arrays.with_suffix('.json').read_text())
+            assert record['images'] == found['images'].tolist()
+            assert record['settings']['checkpoints'][0].startswith('ours=')
+            assert set(record['networks']) == networks
+            ours = record['networks']['ours']
+            assert ours['layers'] == found['ours/layers'].tolist()
+            assert ours['grids'] == [[11, 6], [6, 10]]
+            if kind != 'pca':
+                assert ours['max'][0] == found['ours/0'].max((2, 3)).tolist()
+            if kind in ('attention', 'modes'):
+                assert record['points'] == found['points'].tolist()
 
 
 def test_tsne_is_coloured_by_masks(run, photos):
@@ -85,6 +98,32 @@ def test_tsne_is_coloured_by_masks(run, photos):
     with np.load(arrays) as found:
         assert found['ours/points'].shape == (1, 66 + 60, 2)
         assert len(np.unique(found['ours/labels'])) > 1
+    record = json.loads(arrays.with_suffix('.json').read_text())['networks']['ours']
+    assert record['layers'] == [3] and sum(record['tokens_by_label'].values()) == 66 + 60
+
+
+def test_images_may_have_unlike_numbers_of_points(run, tmp_path):
+    (tmp_path / 'images').mkdir()
+    for name, width in dict(square=48, wide=96).items():
+        Image.new('RGB', (width, 48)).save(tmp_path / f'images/{name}.png')
+    code, _, arrays = run('modes', '--num-points=40', images=str(tmp_path / 'images'))
+    assert code == 0
+    with np.load(arrays) as found:
+        missing = np.isnan(found['points']).any(axis=2).sum(axis=1)
+        shown = found['points'].shape[1] - missing
+        assert missing.min() == 0 < missing.max()
+        assert [len(found[f'ours/{i}'][0]) for i in range(2)] == shown.tolist()
+    record = json.loads(arrays.with_suffix('.json').read_text())
+    assert [len(points) for points in record['points']] == shown.tolist()
+
+
+def test_names_with_dollars_are_shown_as_they_are(run, checkpoint, tmp_path):
+    for name in ('$a$', r'$\b$'):
+        Image.new('RGB', (80, 60)).save(tmp_path / f'{name}.png')
+    for kind in ('ass', 'tsne'):
+        networks = ['--checkpoints', f'$x_{{y$={checkpoint}']
+        code, picture, _ = run(kind, *networks, images=str(tmp_path))
+        assert code == 0 and picture.is_file()
 
 
 def test_points_in_pixels_are_those_of_the_file(run):
@@ -114,6 +153,13 @@ def test_what_is_wrong_is_said_in_one_line(run, capsys, kind, arguments, message
     code, picture, _ = run(kind, *arguments)
     assert code == 2 and message in refused(capsys)
     assert not picture.exists()
+
+
+def test_a_picture_that_cannot_be_written_shows_before_anything_is_drawn(run, capsys, tmp_path):
+    (tmp_path / 'taken').touch()
+    assert run('ass', f'--out={tmp_path / "taken/a.png"}')[0] == 2
+    captured = capsys.readouterr()
+    assert captured.out == '' and 'taken/a.png cannot be written' in captured.err
 
 
 def test_images_that_are_no_images_are_named(run, capsys, tmp_path):

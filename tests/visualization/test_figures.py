@@ -126,6 +126,18 @@ def test_scatter_plots_have_a_legend(colour_vit, images, two_colours):
     assert [text.get_text() for text in legend.get_texts()] == ['one', 'two']
 
 
+def test_scatter_plots_of_one_layer_stand_side_by_side(colour_vit, small_vit, images):
+    vits = {'ours': colour_vit, 'other': small_vit}
+    for layers, rows, heads in (
+        ([-1], 1, ['ours\nblock 4', 'other\nblock 3']),
+        ([1, -1], 2, ['block 1', 'block 4', 'block 1', 'block 3']),
+    ):
+        figure = tsne_figure(vits, images, layers, max_tokens=40)
+        assert [axis.get_title() for axis in figure.axes] == heads
+        assert figure.axes[0].get_gridspec().nrows == rows
+        assert figure.axes[0].get_ylabel() == ('' if rows == 1 else 'ours')
+
+
 def test_figures_become_pixels_without_any_global_state(colour_vit, images):
     from matplotlib import pyplot
 

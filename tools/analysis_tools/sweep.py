@@ -31,6 +31,7 @@ from flsl_mm.engine.ablation_table import (  # noqa: E402
     all_configs,
     read_ablation_tables,
 )
+from flsl_mm.engine.command_line import positive  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_device_argument,
     build_from_settings,
@@ -40,6 +41,7 @@ from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.run_tool import train_command  # noqa: E402
 from flsl_mm.engine.sweep_run import SweepRun  # noqa: E402
 from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
+from flsl_mm.whole_file import check_writable  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parents[1]
 
@@ -87,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='override settings of the k-NN (BoxKNN), such as train_per_class=100',
     )
     parser.add_argument(
-        '--gpus', type=int, default=1, metavar='N', help='processes that train (%(default)s)'
+        '--gpus', type=positive, default=1, metavar='N', help='processes that train (%(default)s)'
     )
     parser.add_argument(
         '--slurm',
@@ -124,9 +126,14 @@ def sweep(args: argparse.Namespace) -> None:
     if args.dry_run:
         print_tables(tables, runs)
         return
-    task = build_from_settings(dict(type='BoxKNN', data_root=args.data_root, **args.knn_options))
+    task = build_from_settings(dict(knn_settings(args), type='BoxKNN'))
+    args.out = args.out or str(args.work_dir / 'sweep.json')
+    check_writable(args.out)
     failures = []
-    if not args.slurm:
+    if args.slurm:
+        for run in waiting:
+            run.remember()  # what the jobs will train
+    else:
         failures = train_all(waiting, args, lambda run: evaluate(run, task, args))
     for run in runs:
         evaluate(run, task, args)
@@ -176,9 +183,13 @@ def train_all(
 
 def evaluate(run: SweepRun, task: FrozenTask, args: argparse.Namespace) -> None:
     """Evaluate a finished network unless it has been under these settings."""
-    settings = dict(args.knn_options, data_root=args.data_root)
     if run.finished:
-        run.evaluate(task, settings, args.device)
+        run.evaluate(task, knn_settings(args), args.device)
+
+
+def knn_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the k-NN."""
+    return {'data_root': args.data_root, **args.knn_options}
 
 
 def print_tables(tables: Sequence[AblationTable], runs: Sequence[SweepRun]) -> None:
@@ -211,9 +222,8 @@ def write_tables(
         table.name: dict(title=table.title, cells=[content(cell) for cell in table.cells])
         for table in tables
     }
-    path = args.out or args.work_dir / 'sweep.json'
-    write_json(path, dict(settings=settings, tables=result))
-    print(f'written to {path}')
+    write_json(args.out, dict(settings=settings, tables=result))
+    print(f'written to {args.out}')
 
 
 if __name__ == '__main__':

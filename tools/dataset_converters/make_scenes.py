@@ -11,23 +11,28 @@ below data/:
     DAVIS     DAVIS-2017: videos with palette masks
     uavdt     sequences M0101 (training) and M0203 (test)
 
-The same seed draws the same files.
+The same seed draws the same files. A layout that is there is not drawn again by the same arguments,
+and is left alone by others.
 
 Example:
     python tools/dataset_converters/make_scenes.py data/scenes --layouts imagenet DAVIS
 """
 
 import argparse
+import json
+import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from flsl_mm.datasets import scenes
+from flsl_mm.engine.command_line import positive
 
 UAVDT_SEQUENCES = ('M0101', 'M0203')
+MIN_SIDE = 16  # pixels; objects of smaller images have too few to be annotated
+RECORD = 'drawn.json'  # in the folder of a layout: what it was drawn by
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,14 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_args(arguments)
     writers = make_writers(args)
     try:
+        # All of them before any is drawn.
+        missing = [name for name in args.layouts if not is_drawn(writers[name], args.out / name)]
         for layout in args.layouts:
-            folder = args.out / layout
-            if folder.exists():
-                raise FileExistsError(f'{folder} exists: remove it, or draw into another folder')
-        for layout in args.layouts:
-            start = time.time()
-            draw_whole(writers[layout], args.out / layout)
-            print(f'{args.out / layout}: drawn in {time.time() - start:.1f} s', flush=True)
+            folder, start = args.out / layout, time.time()
+            if layout not in missing:
+                print(f'{folder}: drawn before')
+                continue
+            draw_whole(writers[layout], folder)
+            print(f'{folder}: drawn in {time.time() - start:.1f} s', flush=True)
     except OSError as error:
         print(f'make_scenes.py: error: {error}', file=sys.stderr)
         return 2
@@ -65,18 +71,13 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--videos', type=positive, default=6, help='validation videos of DAVIS')
     parser.add_argument('--frames', type=positive, default=12, help='frames of each video')
     parser.add_argument('--side', type=positive, default=96, help='shorter side in pixels')
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.side < MIN_SIDE:
+        parser.error(f'--side must be at least {MIN_SIDE} for objects to be seen, got {args.side}')
+    return args
 
 
-def positive(text: str) -> int:
-    """A number from 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{value} is not positive')
-    return value
-
-
-def make_writers(args: argparse.Namespace) -> dict[str, Callable[[Path], None]]:
+def make_writers(args: argparse.Namespace) -> dict[str, partial]:
     """What fills the folder of each layout."""
     side, wide = (args.side, args.side), (args.side * 4 // 3, args.side)
     images = dict(num_train=args.train, num_val=args.val, seed=args.seed)
@@ -84,18 +85,45 @@ def make_writers(args: argparse.Namespace) -> dict[str, Callable[[Path], None]]:
     return dict(
         imagenet=partial(scenes.write_imagenet, side=args.side, **images),
         coco=partial(scenes.write_coco, size=wide, **images),
-        ade=lambda root: scenes.write_ade20k(root / 'ADEChallengeData2016', size=side, **images),
+        ade=partial(write_ade, size=side, **images),
         DAVIS=partial(scenes.write_davis, num_val=args.videos, **videos),
         uavdt=partial(scenes.write_uavdt, sequences=UAVDT_SEQUENCES, **videos),
     )
 
 
-def draw_whole(write: Callable[[Path], None], folder: Path) -> None:
+def write_ade(root: Path, **settings) -> None:
+    """Fill the folder ``ade`` as the real one is filled."""
+    scenes.write_ade20k(root / 'ADEChallengeData2016', **settings)
+
+
+def is_drawn(write: partial, folder: Path) -> bool:
+    """Whether ``folder`` is what ``write`` draws.
+
+    Raises:
+        FileExistsError: It is something else.
+    """
+    if not folder.exists():
+        return False
+    record = folder / RECORD
+    if record.is_file() and record.read_text() == json.dumps(write.keywords):
+        return True
+    raise FileExistsError(
+        f'{folder} exists, and was not drawn by these arguments: remove it, or draw into another '
+        'folder'
+    )
+
+
+def draw_whole(write: partial, folder: Path) -> None:
     """Fill ``folder``, which appears when it is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f'.{folder.name}-') as draft:
-        write(Path(draft, folder.name))
-        Path(draft, folder.name).rename(folder)
+    draft = folder.with_name(f'.{folder.name}.tmp')
+    shutil.rmtree(draft, ignore_errors=True)  # of a drawing that was killed
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write(draft)
+        (draft / RECORD).write_text(json.dumps(write.keywords))
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 if __name__ == '__main__':

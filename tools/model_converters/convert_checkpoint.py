@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flsl_mm.checkpoint import CheckpointError, convert_checkpoint
-from flsl_mm.checkpoint.writing import write_whole
+from flsl_mm.checkpoint.writing import check_absent, write_whole
 
 _EPILOG = """\
 layouts read: FLSL training checkpoints, the authors' released FLSL, DINO (full and backbone), MAE,
@@ -45,14 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--trust', action='store_true', help='read SRC even if that can execute code inside it'
     )
-    parser.add_argument('--force', action='store_true', help='replace DST if it exists')
+    parser.add_argument('--force', action='store_true', help='replace DST and its report')
     args = parser.parse_args(arguments)
+    record = Path(args.destination).with_suffix('.json')
     try:
+        check_absent(record, args.force)
         report = convert_checkpoint(
             args.source, args.destination, args.to, args.key, args.trust, args.force
         )
         text = json.dumps(asdict(report), indent=1)
-        record = Path(args.destination).with_suffix('.json')
         write_whole(record, lambda part: part.write_text(text))
     except CheckpointError as error:
         print(f'error: {error}', file=sys.stderr)

@@ -22,6 +22,7 @@ from flsl_mm.datasets.davis import (
     read_masks,
     write_masks,
 )
+from flsl_mm.file_stamp import file_stamp
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
 
@@ -53,8 +54,8 @@ class DavisPropagation(FrozenTask):
         topk: Number of source tokens that vote.
         temperature: Of their weights.
         out_dir: If given, masks are kept in ``<out_dir>/<network>/<sequence>/00000.png``, where
-            ``<network>`` differs with weights, settings and data; sequences found there are not
-            computed again.
+            ``<network>`` differs with weights, settings and data (names, sizes and times of change
+            of the files); sequences found there are not computed again.
 
     Raises:
         FileNotFoundError: Data are missing.
@@ -127,8 +128,13 @@ class DavisPropagation(FrozenTask):
             digest.update(name.encode())
             digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
         heads = vit.layers[0].attn.num_heads
-        settings = (self.propagation, self.short_side, heads, str(self.data_root.resolve()))
-        digest.update(json.dumps(settings).encode())
+        files = [
+            (sequence.name, path.name, file_stamp(path))
+            for sequence in self.sequences
+            for path in (*sequence.frames, sequence.masks[0])
+        ]
+        data = (str(self.data_root.resolve()), files)
+        digest.update(json.dumps((self.propagation, self.short_side, heads, data)).encode())
         return f'vit{vit.embed_dims}-{len(vit.layers)}-{vit.patch_size}_{digest.hexdigest()[:8]}'
 
     def _measure(

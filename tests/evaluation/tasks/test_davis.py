@@ -101,6 +101,19 @@ def test_masks_of_other_networks_and_settings_are_not_taken(root, tmp_path):
     assert len(set(folders)) == 3
 
 
+def test_masks_of_videos_that_have_changed_are_not_taken(tmp_path):
+    vit, folders = build_vit(), []
+    for seed in (0, 1):
+        scenes.write_davis(tmp_path / 'davis', 0, 1, num_frames=3, size=(96, 64), seed=seed)
+        result = build_task(tmp_path / 'davis', out_dir=tmp_path / 'masks')(vit)
+        folders.append(result.pop('masks'))
+        assert result == build_task(tmp_path / 'davis')(vit)
+    [frame] = (tmp_path / 'davis').rglob('00001.jpg')
+    frame.touch()
+    folders.append(build_task(tmp_path / 'davis', out_dir=tmp_path / 'masks')(vit)['masks'])
+    assert len(set(folders)) == 3
+
+
 def test_the_global_generator_is_left_alone(root):
     vit, state = build_vit(), torch.get_rng_state()
     build_task(root)(vit)
