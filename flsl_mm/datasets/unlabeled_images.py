@@ -99,7 +99,7 @@ class UnlabeledImages(Dataset):
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(key, int(torch.randint(2**31, ())))
-        broken: list[str] = []
+        broken: list[tuple[str, str]] = []
         for offset in range(min(len(self), MAX_BROKEN_IN_A_ROW)):
             index = (key.index + offset) % len(self)
             try:
@@ -107,7 +107,6 @@ class UnlabeledImages(Dataset):
                 results.update(rng=np.random.default_rng(key.seed), broken=broken)
                 return self.pipeline(results)
             except OSError as error:
-                broken.append(f'{self.source.path(self._position(index))}: {error}')
-        raise RuntimeError(
-            f'{len(broken)} images in a row cannot be read, for example ' + '; '.join(broken[:3])
-        )
+                broken.append((self.source.path(self._position(index)), str(error)))
+        examples = '; '.join(map(': '.join, broken[:3]))
+        raise RuntimeError(f'{len(broken)} images in a row cannot be read, for example {examples}')
