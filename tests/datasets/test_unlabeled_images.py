@@ -8,6 +8,7 @@ from mmpretrain.registry import DATASETS
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from flsl_mm.data_error import DataError
 from flsl_mm.datasets import SampleKey, UnlabeledImages
 
 PIPELINE = [
@@ -165,3 +166,25 @@ def test_a_mistake_in_the_pipeline_is_not_taken_for_a_broken_image(tmp_path):
 def test_a_subset_can_be_chosen_as_in_every_mmengine_dataset(tmp_path):
     write_images(tmp_path, ['a.png', 'b.png', 'c.png'])
     assert paths(build(tmp_path, indices=2)) == ['a.png', 'b.png']
+    assert paths(build(tmp_path, indices=[2, 0])) == ['c.png', 'a.png']
+
+
+def test_a_subset_has_at_most_the_images_there_are(tmp_path):
+    write_images(tmp_path, ['a.png', 'b.png'])
+    assert paths(build(tmp_path, indices=5)) == ['a.png', 'b.png']
+
+
+@pytest.mark.parametrize(
+    'indices, message',
+    [
+        ([0, 2], 'no image at position 2, .* has 2 images'),
+        ((1, -1), 'no image at position -1, .* has 2 images'),
+        ([], 'no image to take'),
+        (0, 'no image to take'),
+        (-3, 'no image to take'),
+    ],
+)
+def test_a_subset_of_images_that_are_not_there_is_one_clear_line(tmp_path, indices, message):
+    write_images(tmp_path, ['a.png', 'b.png'])
+    with pytest.raises(DataError, match=f'indices of the data set: {message}'):
+        build(tmp_path, indices=indices)
