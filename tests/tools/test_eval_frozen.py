@@ -91,6 +91,7 @@ def test_data_may_be_a_config_and_tasks_some(run, scenes, tmp_path):
             'is neither a folder nor a config',
         ),
         (['--data', '{root}', '--max-images', '0'], 'max_images must be positive'),
+        (['--data', '{root}', '--num-workers', '-1'], 'num_workers must be at least 0'),
     ],
 )
 def test_wrong_data_end_with_one_line(main, scenes, arguments, message, capsys):

@@ -29,6 +29,7 @@ class DenseTask(FrozenTask):
     Raises:
         FileNotFoundError: The data are not there.
         DataError: They cannot be used.
+        ValueError: ``num_workers`` is negative.
     """
 
     def __init__(
@@ -39,6 +40,9 @@ class DenseTask(FrozenTask):
         short_side: int = 448,
         num_workers: int = 0,
     ) -> None:
+        if num_workers < 0:
+            name = type(self).__name__
+            raise ValueError(f'{name}: num_workers must be at least 0, got {num_workers}')
         self.val, self.train = build_images(val, train, data_root)
         self.short_side = short_side
         self.num_workers = num_workers
