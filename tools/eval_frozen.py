@@ -18,11 +18,13 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from flsl_mm.engine.frozen_command import (  # noqa: E402
+    build_from_settings,
     frozen_parser,
     read_labeled_images,
     run_frozen_command,
 )
-from flsl_mm.evaluation.tasks.dense_suite import TASKS, DenseSuite  # noqa: E402
+from flsl_mm.evaluation.tasks.dense_suite import TASKS  # noqa: E402
+from flsl_mm.evaluation.tasks.frozen_task import FrozenTask  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,25 +75,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def build_tasks(args: argparse.Namespace) -> list[DenseSuite]:
+def build_tasks(args: argparse.Namespace) -> list[FrozenTask]:
     """The suite on the data of the command line.
 
     Raises:
-        DataError: The data cannot be used.
+        DataError: The data cannot be used, or a number is out of range.
     """
     options = dict(reduce_zero_label=True) if args.reduce_zero_label else {}
     train, val = read_labeled_images(args.data, **options)
     for images in (train, val):
         if images is not None and args.max_images is not None:
             images['max_images'] = args.max_images
-    suite = DenseSuite(
+    suite = dict(
+        type='DenseSuite',
         val=val,
         train=train,
         tasks=[dict(type=name) for name in args.tasks],
         short_side=args.short_side,
         num_workers=args.num_workers,
     )
-    return [suite]
+    return [build_from_settings(suite)]
 
 
 if __name__ == '__main__':

@@ -43,6 +43,11 @@ def parse_args() -> argparse.Namespace:
         help='continue from a checkpoint; without a path from the latest in the work dir, if any',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='also read checkpoints that may execute code; only for files of known origin',
+    )
     args = parser.parse_args()
     if not osp.isfile(args.config):
         parser.error(f'there is no config file {args.config}')
@@ -52,22 +57,34 @@ def parse_args() -> argparse.Namespace:
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
-    """The config with the settings that only training has."""
+    """The config with the settings that only training has.
+
+    Raises:
+        DataError: ``--amp`` does not work here.
+    """
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.trust:
+        cfg.trust = True
     if args.amp:
         use_mixed_precision(cfg.optim_wrapper)
     return cfg
 
 
 def use_mixed_precision(optim_wrapper: dict) -> None:
-    """Switch an optimizer wrapper's config to mixed precision, in place."""
+    """Switch an optimizer wrapper's config to mixed precision, in place.
+
+    Raises:
+        DataError: It needs a GPU, and there is none.
+    """
     import torch
 
     if optim_wrapper.get('type') == 'FLSLOptimWrapper':
         if optim_wrapper.get('precision', 'auto') in ('auto', 'float32'):
             optim_wrapper['precision'] = 'auto' if torch.cuda.is_available() else 'bfloat16'
+    elif not torch.cuda.is_available():
+        raise DataError('--amp needs a GPU in fine-tuning: leave it out on a CPU')
     else:
         optim_wrapper['type'] = 'AmpOptimWrapper'
         optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -76,11 +93,10 @@ def use_mixed_precision(optim_wrapper: dict) -> None:
 def main() -> None:
     """Train."""
     args = parse_args()
-    cfg = merge_args(read_config(args), args)
     try:
-        build_runner(cfg).train()
+        build_runner(merge_args(read_config(args), args)).train()
         end_processes(args)
-    except (CheckpointError, DataError, FileNotFoundError) as error:
+    except (CheckpointError, DataError, OSError) as error:
         # The last line: a data worker's error comes with its traceback.
         sys.exit(f'train.py: error: {str(error).splitlines()[-1]}')
 

@@ -6,9 +6,26 @@ from mmdet.registry import DATASETS
 
 from flsl_mm.data_error import DataError
 
+from .coco_entries import check_entries
+
+NEEDED = dict(
+    images=('id', 'file_name', 'width', 'height'),
+    categories=('id', 'name'),
+    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
+)
+
 
 class CheckedCOCO(COCO):
     """mmdet's COCO API that does not pass over classes it does not find."""
+
+    def createIndex(self) -> None:
+        """Index what was read.
+
+        Raises:
+            DataError: An entry lacks what mmdet takes from it. Annotations may be left out.
+        """
+        check_entries({'annotations': [], **self.dataset}, NEEDED)
+        super().createIndex()
 
     def get_cat_ids(self, cat_names: list = [], sup_names: list = [], cat_ids: list = []) -> list:  # noqa: B006
         """Category ids of classes, in the order of the file.
@@ -42,7 +59,8 @@ class CheckedCocoDataset(CocoDataset):
 
     Raises:
         FileNotFoundError: There is no annotation file.
-        DataError: It is no JSON, its categories are not the classes, or no image is left.
+        DataError: It is no JSON, an entry lacks something, its categories are not the classes, or
+            no image is left.
     """
 
     COCOAPI = CheckedCOCO
@@ -53,7 +71,7 @@ class CheckedCocoDataset(CocoDataset):
             return super().load_data_list()
         except FileNotFoundError:
             raise FileNotFoundError(f'there is no annotation file {self.ann_file}') from None
-        except ValueError as error:
+        except (ValueError, AssertionError) as error:  # mmdet and pycocotools assert
             raise DataError(f'annotation file {self.ann_file}: {error}') from error
 
     def filter_data(self) -> list[dict]:

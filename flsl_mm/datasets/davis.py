@@ -21,7 +21,7 @@ class DavisSequence(NamedTuple):
 
     Attributes:
         name: Such as ``bike-packing``.
-        frames: Images, in order.
+        frames: Images, in the order of their names: of the numbers where all are numbers.
         masks: Palette PNGs, of the frames' names and size.
     """
 
@@ -81,7 +81,7 @@ def _pair(frame_folder: Path, mask_folder: Path) -> tuple[tuple[Path, ...], tupl
             )
     if len(frames) < 3:
         raise DataError(f'{frame_folder}: {len(frames)} frames; the first and last are not scored')
-    order = sorted(frames)
+    order = sorted(frames, key=int if all(map(str.isdecimal, frames)) else None)
     _check_sizes([folder[stem] for stem in order for folder in (masks, frames)])
     return tuple(frames[stem] for stem in order), tuple(masks[stem] for stem in order)
 

@@ -10,7 +10,14 @@ from mmpretrain.registry import DATASETS
 
 from flsl_mm.data_error import DataError
 
+from .coco_entries import check_entries
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
+
+NEEDED = dict(
+    images=('id', 'file_name'),
+    categories=('id',),
+    annotations=('image_id', 'category_id', 'bbox', 'segmentation'),
+)
 
 
 @DATASETS.register_module()
@@ -61,12 +68,9 @@ class InstanceImages(LabeledImages):
         """Refuse what cannot be placed.
 
         Raises:
-            DataError: The annotation lacks something, or belongs to no image or category.
+            DataError: The annotation belongs to no image or category.
         """
         where = f'{self.ann_file}: annotation {annotation.get("id")}'
-        for key in ('image_id', 'category_id', 'bbox', 'segmentation'):
-            if annotation.get(key) is None:
-                raise DataError(f'{where} has no {key}')
         if annotation['category_id'] not in self.classes:
             raise DataError(f'{where} has the unknown category {annotation["category_id"]}')
         if annotation['image_id'] not in self._instances:
@@ -130,7 +134,7 @@ def _read(ann_file: str) -> dict[str, list[Mapping[str, Any]]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        DataError: A list is missing or empty.
+        DataError: A list is missing or empty, or an entry lacks something.
     """
     try:
         with open(ann_file, encoding='utf-8') as file:
@@ -139,17 +143,22 @@ def _read(ann_file: str) -> dict[str, list[Mapping[str, Any]]]:
         raise FileNotFoundError(f'there is no annotation file {ann_file}') from None
     except ValueError as error:
         raise DataError(f'annotation file {ann_file} is no JSON: {error}') from error
-    for key in ('images', 'categories', 'annotations'):
+    for key in NEEDED:
         if not isinstance(content, dict) or not content.get(key):
             raise DataError(f'annotation file {ann_file} has no {key}')
+    try:
+        check_entries(content, NEEDED)
+    except DataError as error:
+        raise DataError(f'annotation file {ann_file}: {error}') from None
     return content
 
 
 def _decode(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Mask, bool (H, W), of polygons or of an RLE."""
+    """Mask, bool (H, W), of polygons or of an RLE; polygons of less than three points have none."""
     api = _mask_api()
     if isinstance(segmentation, list):  # polygons
-        segmentation = api.merge(api.frPyObjects(segmentation, *shape)) if segmentation else None
+        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]  # as in mmdet
+        segmentation = api.merge(api.frPyObjects(polygons, *shape)) if polygons else None
     elif isinstance(segmentation['counts'], list):  # RLE before compression
         segmentation = api.frPyObjects(segmentation, *shape)
     if segmentation is None:

@@ -4,7 +4,7 @@ import os
 import tarfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -107,13 +107,14 @@ class TarShards:
 
 
 def index_shards(
-    folder: str, extensions: tuple[str, ...], report: Callable[[str], None] = print
+    folder: str, extensions: tuple[str, ...] | None, report: Callable[[str], None] = print
 ) -> int:
     """Write the index of the tar files in a folder.
 
     Args:
         folder: Holds the tar files, in whose name order and inner order the images will be.
-        extensions: File name endings of images in lower case.
+        extensions: File name endings of images in lower case; hidden files are left out. None
+            where there is nothing but images: takes all files.
         report: Gets a line of text for each tar file.
 
     Returns:
@@ -135,7 +136,9 @@ def index_shards(
             size.append(member.size)
         report(f'[{number + 1}/{len(paths)}] {len(names) - before} images in {path.name}')
     if not names:
-        raise DataError(f'no images in the tar files of {folder} ({", ".join(extensions)})')
+        raise DataError(
+            f'no images in the tar files of {folder} ({", ".join(extensions or ["any name"])})'
+        )
     shards, packed = PackedStrings(path.name for path in paths), PackedStrings(names)
     with whole_file(Path(folder) / INDEX_NAME) as draft, draft.open('wb') as file:
         np.savez(
@@ -152,8 +155,8 @@ def index_shards(
     return len(names)
 
 
-def find_members(path: Path, extensions: Sequence[str]) -> Iterator[tarfile.TarInfo]:
-    """The images in a tar file, in its order, without hidden files.
+def find_members(path: Path, extensions: tuple[str, ...] | None) -> Iterator[tarfile.TarInfo]:
+    """The images in a tar file, in its order; ``extensions`` as for :func:`index_shards`.
 
     Raises:
         DataError: The file is damaged or compressed.
@@ -162,8 +165,12 @@ def find_members(path: Path, extensions: Sequence[str]) -> Iterator[tarfile.TarI
         with tarfile.open(path, 'r:') as tar:
             for member in tar:
                 tar.members = []  # the library keeps them all
-                base = os.path.basename(member.name)
-                if member.isreg() and base[0] != '.' and base.lower().endswith(tuple(extensions)):
+                if member.isreg() and (extensions is None or _is_image(member.name, extensions)):
                     yield member
     except tarfile.TarError as error:
         raise DataError(f'{path} is no whole uncompressed tar file: {error}') from error
+
+
+def _is_image(name: str, extensions: tuple[str, ...]) -> bool:
+    base = os.path.basename(name)
+    return base[0] != '.' and base.lower().endswith(extensions)

@@ -10,6 +10,8 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset
 
+from flsl_mm.data_error import DataError
+
 from .image_files import IMAGE_EXTENSIONS, ImageFiles
 from .samplers.sample_key import SampleKey
 from .tar_shards import INDEX_NAME, TarShards
@@ -40,11 +42,13 @@ class UnlabeledImages(Dataset):
         pipeline: Transforms from ``img_path``, ``rng`` and ``broken`` (from tar files ``img_bytes``
             too) to a packed sample.
         extensions: File name endings of images, any case.
-        indices: The first so many images only, or the images at these positions.
+        indices: The first so many images only (all where there are fewer), or the images at these
+            positions, counted from 0.
 
     Raises:
         FileNotFoundError: No such folder or list file.
-        DataError: The folder or the list file holds no images, or the tar files have changed.
+        DataError: The folder or the list file holds no images, or the tar files have changed; or
+            there is no image at one of ``indices``.
     """
 
     metainfo: dict = {}  # mmengine's loops ask for it
@@ -62,7 +66,7 @@ class UnlabeledImages(Dataset):
         self.pipeline = Compose(transforms)
         self.data_root = str(data_root)
         self.source = self._find_images(ann_file, tuple(e.lower() for e in extensions))
-        self.indices = np.arange(indices) if isinstance(indices, int) else indices
+        self.indices = self._choose(indices)
         MMLogger.get_current_instance().info(f'{len(self)} images from {self.source}')
 
     def _find_images(self, ann_file: str, extensions: tuple[str, ...]) -> ImageFiles | TarShards:
@@ -74,6 +78,18 @@ class UnlabeledImages(Dataset):
         if os.path.isfile(os.path.join(self.data_root, INDEX_NAME)):
             return TarShards(self.data_root)
         return ImageFiles.in_folder(self.data_root, extensions)
+
+    def _choose(self, indices: int | Sequence[int] | None) -> np.ndarray | None:
+        """Positions in the source of the images to take; None for all."""
+        if indices is None:
+            return None
+        total = len(self.source)
+        chosen = np.arange(min(indices, total)) if isinstance(indices, int) else np.array(indices)
+        outside = chosen[(chosen < 0) | (chosen >= total)]
+        if not len(chosen) or len(outside):
+            what = f'no image at position {outside[0]}' if len(outside) else 'no image to take'
+            raise DataError(f'indices of the data set: {what}, {self.source} has {total} images')
+        return chosen
 
     def __len__(self) -> int:
         """Number of images."""
@@ -99,7 +115,7 @@ class UnlabeledImages(Dataset):
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(key, int(torch.randint(2**31, ())))
-        broken: list[str] = []
+        broken: list[tuple[str, str]] = []
         for offset in range(min(len(self), MAX_BROKEN_IN_A_ROW)):
             index = (key.index + offset) % len(self)
             try:
@@ -107,7 +123,6 @@ class UnlabeledImages(Dataset):
                 results.update(rng=np.random.default_rng(key.seed), broken=broken)
                 return self.pipeline(results)
             except OSError as error:
-                broken.append(f'{self.source.path(self._position(index))}: {error}')
-        raise RuntimeError(
-            f'{len(broken)} images in a row cannot be read, for example ' + '; '.join(broken[:3])
-        )
+                broken.append((self.source.path(self._position(index)), str(error)))
+        examples = '; '.join(map(': '.join, broken[:3]))
+        raise RuntimeError(f'{len(broken)} images in a row cannot be read, for example {examples}')

@@ -5,12 +5,16 @@ import atexit
 import os
 import os.path as osp
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import barrier, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from flsl_mm.data_error import DataError
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,16 +45,34 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config file with the settings of :func:`add_run_arguments`."""
+    """The config file with the settings of :func:`add_run_arguments`.
+
+    Raises:
+        FileNotFoundError: A file that it inherits from is missing.
+        DataError: An override does not fit the config.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config_file(args.config, args.cfg_options or {})
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Config:
+    """A config file with overrides, such as ``{'train_dataloader.batch_size': 8}``.
+
+    Raises:
+        FileNotFoundError: A file that it inherits from is missing.
+        DataError: An override does not fit the config.
+    """
+    cfg = Config.fromfile(path)
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (TypeError, KeyError, IndexError) as error:
+        raise DataError(f'--cfg-options do not fit {path}: {error}') from error
     return cfg
 
 

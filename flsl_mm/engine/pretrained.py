@@ -1,5 +1,8 @@
 """One variable for the weights that a detector or segmentor starts from."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from mmengine.config import Config
 
 from ..checkpoint import CheckpointError, PretrainedViT
@@ -25,6 +28,16 @@ def use_pretrained(cfg: Config) -> None:
         init_cfg['checkpoint'] = cfg.pretrained
 
 
+def trust_files(cfg: Config) -> None:
+    """Let every ``PretrainedViT`` of a model read files that may execute code, in place.
+
+    Args:
+        cfg: Config with ``model``: a backbone, also one inside another part, with its ``init_cfg``.
+    """
+    for init_cfg in _pretrained_vits(cfg.get('model')):
+        init_cfg['trust'] = True
+
+
 def check_pretrained(cfg: Config) -> None:
     """Stop before any data is read when the weights to start from are not there.
 
@@ -47,8 +60,17 @@ def _init_cfg(cfg: Config) -> dict | None:
     """The backbone's ``init_cfg`` where it is a ``PretrainedViT``."""
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     init_cfg = backbone.get('init_cfg')
-    is_ours = isinstance(init_cfg, dict) and init_cfg.get('type') in (
-        'PretrainedViT',
-        PretrainedViT,
-    )
-    return init_cfg if is_ours else None
+    return init_cfg if _is_pretrained_vit(init_cfg) else None
+
+
+def _is_pretrained_vit(part: Any) -> bool:
+    return isinstance(part, dict) and part.get('type') in ('PretrainedViT', PretrainedViT)
+
+
+def _pretrained_vits(part: Any) -> Iterator[dict]:
+    """Every config of a ``PretrainedViT`` in a part of a config."""
+    if _is_pretrained_vit(part):
+        yield part
+    elif isinstance(part, (dict, list, tuple)):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from _pretrained_vits(inner)

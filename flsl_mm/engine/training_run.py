@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from ..data_error import DataError
 from ..file_stamp import file_stamp
+from .command_line import read_config_file
 from .json_file import write_json
 from .run_tool import run_tool
 
@@ -47,11 +48,7 @@ class TrainingRun:
         self.work_dir = work_dir
         self.name = work_dir.name
         self.cfg_options = dict(sorted(cfg_options.items()))
-        cfg = Config.fromfile(config)
-        try:
-            cfg.merge_from_dict(self.cfg_options)
-        except (TypeError, KeyError, IndexError) as error:
-            raise DataError(f'--cfg-options do not fit {config}: {error}') from error
+        cfg = read_config_file(config, self.cfg_options)
         self.checkpoint = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
         self.state: dict[str, Any] = dict(
             cfg_options=as_json(self.cfg_options),

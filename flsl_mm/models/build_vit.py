@@ -19,6 +19,7 @@ from .build_head import build_head
 RANDOM = 'random:'
 # Width of an attention head in every usual ViT; MoCo v3's ViT-S, which differs, is recognised.
 _HEAD_WIDTH = 64
+_IMAGE = 224  # side in pixels of what a network of a named design is for
 
 
 class _Design(NamedTuple):
@@ -79,15 +80,18 @@ def _named_design(text: str) -> _Design | None:
     """The design that ``ARCH/PATCH`` names; None where the text is no such pair.
 
     Raises:
-        CheckpointError: The text looks like one, but the arch is unknown.
+        CheckpointError: The text looks like one, but the arch is unknown or the patch has no size.
     """
     arch, slash, patch = text.rpartition('/')
-    if not slash or not patch.isdigit():
+    if not slash or not patch.isdecimal():
         return None
     if arch not in VisionTransformer.arch_zoo:
         known = ', '.join(sorted(VisionTransformer.arch_zoo))
         raise CheckpointError(f'{RANDOM}{text}: no arch {arch!r}; known: {known}')
-    return _Design(arch, int(patch), 224 // int(patch) * int(patch))
+    size = int(patch)
+    if not 1 <= size <= _IMAGE:
+        raise CheckpointError(f'{RANDOM}{text}: a patch is 1 to {_IMAGE} pixels wide, not {size}')
+    return _Design(arch, size, _IMAGE // size * size)
 
 
 def _read_design(source: Source, key: str | None, num_heads: int | None, trust: bool) -> _Design:
@@ -99,7 +103,11 @@ def _read_design(source: Source, key: str | None, num_heads: int | None, trust: 
         parameters = Target.own(entries).parameters
         side = _grid_side(parameters['pos_embed'])
         width = parameters['pos_embed'].shape[-1]
-        heads = num_heads or report.num_heads or _usual_heads(width, found.layout.name)
+        heads = num_heads
+        if heads is None:
+            heads = report.num_heads or _usual_heads(width, found.layout.name)
+        if heads < 1 or width % heads:
+            raise CheckpointError(f'{heads} attention heads do not divide its width of {width}')
     except CheckpointError as error:
         raise CheckpointError(f'{name}: {error}') from error
     if report.num_heads is None and num_heads is None:

@@ -1,6 +1,7 @@
 """Reading the scalars that a run has logged."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def read_training_log(path: str | Path) -> list[dict]:
 
     Returns:
         list[dict]: One entry for each line, in order; ``iter`` is the number of training iterations
-        done, which validation rows get from the training row before them.
+        done, which rows of evaluations get from the training row before them.
 
     Raises:
         DataError: There is no log, it is empty, or a line is not JSON. (An unfinished last line,
@@ -29,8 +30,12 @@ def read_training_log(path: str | Path) -> list[dict]:
     rows: list[dict] = []
     for file in files:
         part = _read_rows(file)
-        if part:
-            rows = [row for row in rows if row['iter'] < part[0]['iter']] + part
+        first = next((row['iter'] for row in part if 'iter' in row), math.inf)
+        rows = [row for row in rows if row['iter'] < first]
+        iteration = rows[-1]['iter'] if rows else 0
+        for row in part:
+            iteration = row.get('iter', iteration)
+            rows.append({**row, 'iter': iteration})
     if not rows:
         raise DataError(f'the training log {files[-1]} is empty')
     return rows
@@ -45,14 +50,11 @@ def logged_curve(rows: Sequence[dict], key: str) -> tuple[list[int], list[float]
 def _read_rows(file: Path) -> list[dict]:
     lines = file.read_text(encoding='utf-8').splitlines()
     rows: list[dict] = []
-    iteration = 0
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
-            iteration = row.get('iter', iteration)
-        except (ValueError, AttributeError) as error:
+            rows.append(dict(**json.loads(line)))
+        except (ValueError, TypeError) as error:
             if number == len(lines):
                 break
             raise DataError(f'{file}, line {number} is not a JSON object: {error}') from error
-        rows.append({**row, 'iter': iteration})
     return rows

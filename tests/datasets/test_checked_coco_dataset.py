@@ -13,6 +13,7 @@ pytest.importorskip('mmdet')
 
 from mmdet.registry import DATASETS, MODELS  # noqa: E402
 
+from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets.checked_coco_dataset import CheckedCocoDataset  # noqa: E402
 
 PIPELINE = [
@@ -104,6 +105,43 @@ def test_a_missing_annotation_file_is_named(make_dataset):
 def test_a_broken_annotation_file_is_named(make_dataset):
     with pytest.raises(ValueError, match='annotation file .*annotations.json'):
         make_dataset('{"images": [')
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: c.pop('images'), 'has no images'),
+        (lambda c: c.pop('categories'), 'has no categories'),
+        (lambda c: c['annotations'][1].pop('area'), 'annotation 8 has no area'),
+        (lambda c: c['annotations'][1].pop('id'), r'annotations\[1\] has no id'),
+        (lambda c: c['annotations'][1].update(id=3), 'are not unique'),
+        (
+            lambda c: c['annotations'][1].update(bbox=[1, 2, 3]),
+            'annotation 8 has a bbox that is not',
+        ),
+        (lambda c: c['images'][0].pop('width'), 'image 3 has no width'),
+        (lambda c: c['images'][0].pop('file_name'), 'image 3 has no file_name'),
+        (lambda c: c['categories'][0].pop('name'), 'category 7 has no name'),
+    ],
+)
+def test_entries_that_lack_something_are_one_clear_line(make_dataset, change, message):
+    content = copy.deepcopy(GOOD)
+    change(content)
+    with pytest.raises(
+        DataError, match=f'annotation file .*annotations.json: .*{message}'
+    ) as error:
+        make_dataset(content)
+    assert '\n' not in str(error.value)
+
+
+def test_a_file_that_is_a_list_is_refused(make_dataset):
+    with pytest.raises(DataError, match='annotations.json: .* not supported'):
+        make_dataset('[]')
+
+
+def test_images_to_test_on_need_no_annotations(make_dataset):
+    content = {key: value for key, value in GOOD.items() if key != 'annotations'}
+    assert len(make_dataset(content, test_mode=True)) == 2
 
 
 def test_classes_that_the_file_lacks_are_named(make_dataset):

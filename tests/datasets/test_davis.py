@@ -34,6 +34,20 @@ def test_a_sequence_is_frames_with_masks_in_order(root):
     assert [s.name for s in find_davis(root, sequences=['scene-val-002'])] == ['scene-val-002']
 
 
+@pytest.mark.parametrize(
+    'names, expected',
+    [(['10', '9', '1', '02'], ['1', '02', '9', '10']), (['f10', 'f9', '1'], ['1', 'f10', 'f9'])],
+)
+def test_frames_are_in_the_order_of_their_numbers_or_else_names(tmp_path, names, expected):
+    for folder, suffix in (('JPEGImages/480p', '.jpg'), ('Annotations/480p', '.png')):
+        (tmp_path / folder / 'bear').mkdir(parents=True)
+        for name in names:
+            Image.new('L', (8, 8)).save(tmp_path / folder / 'bear' / f'{name}{suffix}')
+    [sequence] = find_davis(tmp_path, sequences=['bear'])
+    for paths in (sequence.frames, sequence.masks):
+        assert [path.stem for path in paths] == expected
+
+
 def test_frames_are_read_as_rgb(root):
     path = root / 'JPEGImages/480p' / NAME / '00000.jpg'
     with Image.open(path) as image:

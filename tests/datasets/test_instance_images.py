@@ -47,6 +47,16 @@ def test_categories_are_classes_by_id_and_the_rest_is_class_0(write):
     assert data[0].boxes.tolist() == [[0, 0, 4, 4], [6, 4, 10, 8]]
 
 
+def test_polygons_of_less_than_three_points_are_left_out(write):
+    annotation = square(0, 0, 4, 30, 1)
+    for line in ([1, 1, 6, 6], [1, 1], []):
+        labels = write([dict(annotation, segmentation=[line, *annotation['segmentation']])])[
+            0
+        ].labels
+        assert (labels[:4, :4] == 2).all() and (labels == 2).sum() == 16
+        assert not write([dict(annotation, segmentation=[line])])[0].labels.any()
+
+
 def test_the_smallest_instance_is_on_top_whatever_the_order(write):
     large, small = square(0, 0, 8, 30, 1), square(2, 2, 3, 7, 2)
     for annotations in ([large, small], [small, large]):
@@ -89,6 +99,14 @@ def test_an_image_without_instances_is_all_class_0(write):
         (lambda c: c.update(annotations=[]), 'instances.json has no annotations'),
         (lambda c: c.pop('categories'), 'instances.json has no categories'),
         (lambda c: c['annotations'][0].pop('segmentation'), 'annotation 1 has no segmentation'),
+        (
+            lambda c: c['annotations'][0].update(bbox=[1, 2, 3]),
+            'annotation 1 has a bbox that is not',
+        ),
+        (lambda c: c['images'][0].pop('id'), r'instances.json: images\[0\] has no id'),
+        (lambda c: c['images'][0].pop('file_name'), 'image 5 has no file_name'),
+        (lambda c: c['categories'][1].pop('id'), r'categories\[1\] has no id'),
+        (lambda c: c['annotations'].append(3), r'annotations\[1\] is no object but 3'),
         (lambda c: c['annotations'][0].update(category_id=8), 'unknown category 8'),
         (lambda c: c['annotations'][0].update(image_id=8), 'unknown image 8'),
     ],

@@ -8,6 +8,7 @@ from mmpretrain.registry import DATASETS
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from flsl_mm.data_error import DataError
 from flsl_mm.datasets import SampleKey, UnlabeledImages
 
 PIPELINE = [
@@ -134,10 +135,8 @@ def test_a_broken_image_is_replaced_by_the_next_and_reported(tmp_path):
     dataset = build(tmp_path)
     sample = dataset[SampleKey(1, 5)]['data_samples']
     assert sample.img_path == str(tmp_path / 'd.png')
-    assert [message.split(': ')[0] for message in sample.broken] == [
-        str(tmp_path / 'b.png'),
-        str(tmp_path / 'c.png'),
-    ]
+    reason = 'UnidentifiedImageError: no image of a known format'
+    assert sample.broken == [(str(tmp_path / name), reason) for name in ('b.png', 'c.png')]
     assert torch.equal(dataset[SampleKey(1, 5)]['inputs'], dataset[SampleKey(3, 5)]['inputs'])
     assert dataset[SampleKey(0, 5)]['data_samples'].broken == []
 
@@ -147,7 +146,7 @@ def test_the_last_image_broken_wraps_to_the_first(tmp_path):
     (tmp_path / 'list.txt').write_text('a.png\ngone.png\n')
     sample = build(tmp_path, ann_file='list.txt')[1]['data_samples']
     assert sample.img_path == str(tmp_path / 'a.png')
-    assert 'gone.png' in sample.broken[0]
+    assert [path for path, _ in sample.broken] == [str(tmp_path / 'gone.png')]
 
 
 def test_only_broken_images_is_an_error_with_examples(tmp_path):
@@ -167,3 +166,25 @@ def test_a_mistake_in_the_pipeline_is_not_taken_for_a_broken_image(tmp_path):
 def test_a_subset_can_be_chosen_as_in_every_mmengine_dataset(tmp_path):
     write_images(tmp_path, ['a.png', 'b.png', 'c.png'])
     assert paths(build(tmp_path, indices=2)) == ['a.png', 'b.png']
+    assert paths(build(tmp_path, indices=[2, 0])) == ['c.png', 'a.png']
+
+
+def test_a_subset_has_at_most_the_images_there_are(tmp_path):
+    write_images(tmp_path, ['a.png', 'b.png'])
+    assert paths(build(tmp_path, indices=5)) == ['a.png', 'b.png']
+
+
+@pytest.mark.parametrize(
+    'indices, message',
+    [
+        ([0, 2], 'no image at position 2, .* has 2 images'),
+        ((1, -1), 'no image at position -1, .* has 2 images'),
+        ([], 'no image to take'),
+        (0, 'no image to take'),
+        (-3, 'no image to take'),
+    ],
+)
+def test_a_subset_of_images_that_are_not_there_is_one_clear_line(tmp_path, indices, message):
+    write_images(tmp_path, ['a.png', 'b.png'])
+    with pytest.raises(DataError, match=f'indices of the data set: {message}'):
+        build(tmp_path, indices=indices)

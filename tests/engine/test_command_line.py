@@ -1,6 +1,7 @@
 import pytest
 
-from flsl_mm.engine.command_line import split_name
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.command_line import read_config_file, split_name
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,15 @@ from flsl_mm.engine.command_line import split_name
 )
 def test_a_name_is_what_is_before_an_equals_sign_of_no_path(text, expected):
     assert split_name(text) == expected
+
+
+@pytest.mark.parametrize('option', ['model.depth.x', 'stages.5.depth', 'stages.last.depth'])
+def test_an_override_that_does_not_fit_is_one_clear_line(tmp_path, option):
+    path = tmp_path / 'config.py'
+    path.write_text('model = dict(depth=2)\nstages = [dict(depth=1)]\n')
+    assert read_config_file(path, {'model.depth': 3}).model.depth == 3
+    with pytest.raises(DataError, match='--cfg-options do not fit .*config.py: '):
+        read_config_file(path, {option: 1})
 
 
 def test_a_file_with_an_equals_sign_in_its_name_has_no_name(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from flsl_mm.checkpoint import CheckpointError, PretrainedViT
 from flsl_mm.engine import use_pretrained
-from flsl_mm.engine.pretrained import check_pretrained
+from flsl_mm.engine.pretrained import check_pretrained, trust_files
 
 
 def config(pretrained, **init_cfg) -> Config:
@@ -45,6 +45,21 @@ def test_configs_without_the_variable_or_the_initialisation_are_left_alone():
         use_pretrained(cfg)
         assert cfg.to_dict() == content
         check_pretrained(cfg)
+
+
+def test_trust_reaches_every_file_of_the_model_and_nothing_else():
+    init_cfg = dict(type='PretrainedViT', checkpoint='x.pth')
+    other = dict(type='Pretrained', checkpoint='x.pth')
+    model = dict(
+        backbone=dict(init_cfg=[dict(init_cfg), dict(other)]),
+        previous_teacher=dict(init_cfg=dict(init_cfg)),
+    )
+    cfg = Config(dict(model=model))
+    trust_files(cfg)
+    assert cfg.model.to_dict() == dict(
+        backbone=dict(init_cfg=[dict(init_cfg, trust=True), other]),
+        previous_teacher=dict(init_cfg=dict(init_cfg, trust=True)),
+    )
 
 
 @pytest.mark.parametrize('write, problem', [(False, 'no such file'), (True, 'the file is empty')])

@@ -282,6 +282,57 @@ def test_checkpoints_never_execute_code(make_runner, tiny_config, tmp_path, resu
     assert not (tmp_path / 'executed').exists()
 
 
+def test_a_config_in_a_checkpoint_is_not_run(make_runner, tiny_config, tmp_path):
+    train(make_runner, tiny_config, **{'train_cfg.max_epochs': 1})
+    checkpoint = torch.load(f'{tiny_config.work_dir}/epoch_1.pth', weights_only=True)
+    checkpoint['meta']['config'] = f'open({str(tmp_path / "executed")!r}, "w")'
+    torch.save(checkpoint, tmp_path / 'evil.pth')
+    train(make_runner, tiny_config, load_from=str(tmp_path / 'evil.pth'), resume=True)
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_other_objects_are_read_from_files_that_are_trusted(make_runner, tiny_config, tmp_path):
+    train(make_runner, tiny_config, **{'train_cfg.max_epochs': 1})
+    checkpoint = torch.load(f'{tiny_config.work_dir}/epoch_1.pth', weights_only=True)
+    torch.save(dict(checkpoint, author=SimpleNamespace()), tmp_path / 'other.pth')
+    named = dict(load_from=str(tmp_path / 'other.pth'), resume=True)
+    with pytest.raises(CheckpointError, match='needs more than weights .*--trust'):
+        train(make_runner, tiny_config, **named)
+    assert len(train(make_runner, tiny_config, **named, trust=True)) == 2
+
+
+def test_weights_alone_cannot_be_resumed(make_runner, tiny_config, tmp_path):
+    torch.save(dict(state_dict=make_runner(tiny_config).model.state_dict()), tmp_path / 'w.pth')
+    named = dict(load_from=str(tmp_path / 'w.pth'))
+    with pytest.raises(CheckpointError, match='w.pth: holds weights only, .*load_from=.*w.pth'):
+        train(make_runner, tiny_config, **named, resume=True)
+    assert len(train(make_runner, tiny_config, **named)) == 4
+
+
+def test_a_resumed_run_needs_no_other_files(make_runner, tiny_config, tmp_path):
+    """Neither the weights it started from nor those of an earlier stage."""
+    vit = make_runner(tiny_config).model.backbone
+    torch.nn.init.constant_(vit.ln1.bias, 0.5)
+    torch.save(vit.state_dict(), tmp_path / 'vit.pth')
+    init_cfg = dict(type='PretrainedViT', checkpoint=str(tmp_path / 'vit.pth'))
+    previous = dict(tiny_config.model.backbone, out_type='raw', init_cfg=init_cfg)
+    overrides = {
+        'default_hooks.checkpoint.interval': 1,
+        'model.backbone.init_cfg': init_cfg,
+        'model.previous_teacher': previous,
+        'model.data_preprocessor.clean_views': True,
+    }
+    train(make_runner, tiny_config, **overrides)
+    (tmp_path / 'vit.pth').unlink()
+    with pytest.raises(CheckpointError, match='vit.pth: no such file'):
+        train(make_runner, tiny_config, **overrides)
+    longer = {**overrides, 'train_cfg.max_epochs': 3}
+    runner = make_runner(tiny_config, **longer, resume=True)
+    runner.train()
+    assert runner.iter == 6
+    assert torch.equal(runner.model.previous_teacher.ln1.bias, vit.ln1.bias)
+
+
 def test_checkpoints_need_no_allow_list_to_be_read(make_runner, tiny_config):
     make_runner(tiny_config, **{'train_cfg.max_epochs': 1}).train()
     checkpoint = torch.load(f'{tiny_config.work_dir}/epoch_1.pth', weights_only=True)
@@ -334,6 +385,14 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runn
     with pytest.raises(RuntimeError, match=r'epoch 2, iteration 3 .*: .*epoch_1\.pth'):
         runner.train()
     assert [p.name for p in Path(tiny_config.work_dir).glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_a_resumed_run_names_the_checkpoint_where_it_lies(make_runner, tiny_config, tmp_path):
+    train(make_runner, tiny_config, **{'train_cfg.max_epochs': 1})
+    moved = Path(tiny_config.work_dir, 'epoch_1.pth').rename(tmp_path / 'moved.pth')
+    diverges = {'model.head.loss_weights.inter': float('nan')}
+    with pytest.raises(RuntimeError, match=f'last good checkpoint: {moved}. Lower'):
+        train(make_runner, tiny_config, **diverges, resume=True, load_from=str(moved))
 
 
 @pytest.mark.parametrize('bad, seen_at', [(2, 4), (4, 5)])

@@ -43,6 +43,14 @@ def test_told_heads_that_contradict_the_file_are_refused(saved):
         build_vit(path, num_heads=2)
 
 
+@pytest.mark.parametrize('source', ['', 'random:'])
+@pytest.mark.parametrize('heads', [5, 0, -2])
+def test_told_heads_that_do_not_divide_the_width_are_refused(saved, source, heads):
+    _, path = saved()
+    with pytest.raises(CheckpointError, match=f'vit.pth: {heads} attention heads do not divide'):
+        build_vit(f'{source}{path}', num_heads=heads)
+
+
 def test_heads_that_cannot_be_told_are_asked_for(tmp_path):
     arch = dict(ARCH, embed_dims=48)
     vit = FLSLVisionTransformer(arch, img_size=48, patch_size=8)
@@ -74,3 +82,9 @@ def test_random_weights_in_the_design_of_a_file(saved):
 def test_an_unknown_design_is_named():
     with pytest.raises(CheckpointError, match="no arch 'vit-small'; known: .*deit-small"):
         build_vit('random:vit-small/16')
+
+
+@pytest.mark.parametrize('patch', [0, 225, 300])
+def test_a_patch_without_size_or_larger_than_the_image_is_refused(patch):
+    with pytest.raises(CheckpointError, match=f'patch is 1 to 224 pixels wide, not {patch}'):
+        build_vit(f'random:deit-tiny/{patch}')

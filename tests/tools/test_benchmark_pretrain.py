@@ -169,3 +169,16 @@ def test_other_models_are_refused(tool, project_root, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['tool', config])
     with pytest.raises(SystemExit, match='is not a pretraining with FLSL'):
         tool.main()
+
+
+def test_an_override_that_does_not_fit_is_one_line(tool, config, monkeypatch):
+    command = [
+        'tool',
+        str(config),
+        '--device=cpu',
+        '--cfg-options',
+        'model.backbone.patch_size.x=1',
+    ]
+    monkeypatch.setattr(sys, 'argv', command)
+    with pytest.raises(SystemExit, match='error: --cfg-options do not fit .*tiny.py'):
+        tool.main()

@@ -92,6 +92,7 @@ def test_data_may_be_a_config_and_tasks_some(run, scenes, tmp_path):
         ),
         (['--data', '{root}', '--max-images', '0'], 'max_images must be positive'),
         (['--data', '{root}', '--short-side', '0'], 'short_side must be at least 1, got 0'),
+        (['--data', '{root}', '--num-workers', '-1'], 'num_workers must be at least 0'),
     ],
 )
 def test_wrong_data_end_with_one_line(main, scenes, arguments, message, capsys):

@@ -65,6 +65,8 @@ def test_the_config_gives_settings_and_the_command_line_overrides_them(
         (['--cfg-options', 'size=3'], "unexpected keyword argument 'size'"),
         (['--config', '/nowhere.py'], '/nowhere.py'),
         (['--max-memory', '1000'], 'max_memory must be at least'),
+        (['--num-workers', '-1'], 'num_workers must be at least 0'),
+        (['--num-heads', '5'], '5 attention heads do not divide its width of 32'),
     ],
 )
 def test_errors_are_one_line(eval_knn, checkpoint, imagenet_boxes, arguments, message, capsys):

@@ -52,6 +52,25 @@ def test_a_list_chooses_and_orders(tool, image_folder, tmp_path):
         assert tar.getnames() == ['class1/3.png', 'class0/0.png']
 
 
+def test_every_file_of_a_list_is_taken_whatever_its_name(tool, image_folder, tmp_path, capsys):
+    names = ['a.png', 'b.image', 'no-ending', '.hidden.png']
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(
+            (image_folder / f'class{number % 2}/{number}.png').read_bytes()
+        )
+    (tmp_path / 'list.txt').write_text('\n'.join(names))
+    assert tool.main([str(tmp_path), str(tmp_path / 'shards'), '--ann-file=list.txt']) == 0
+    assert '4 images; their index is' in capsys.readouterr().out
+    inside = UnlabeledImages(str(tmp_path / 'shards'), pipeline=PIPELINE)
+    assert list(inside.source.names) == names
+
+
+def test_images_that_were_lost_are_noticed(tool, image_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, 'index_shards', lambda folder, extensions: 11)
+    assert tool.main([str(image_folder), str(tmp_path / 'shards')]) == 2
+    assert '11 of 12 images are in' in capsys.readouterr().err
+
+
 def test_mistakes_are_one_clear_line(tool, image_folder, tmp_path, capsys):
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full/file').touch()

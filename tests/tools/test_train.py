@@ -1,5 +1,6 @@
 """The command line, as a user runs it."""
 
+import argparse
 import json
 import re
 import signal
@@ -26,6 +27,20 @@ def arguments(image_folder, tmp_path, project_root) -> list[str]:
         'default_hooks.logger.interval=1',
         'default_hooks.checkpoint.interval=1',
     ]
+
+
+@pytest.fixture
+def error_of(load_tool, monkeypatch):
+    """Runs the tool in this process, to an error; returns its line."""
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
+        with pytest.raises(SystemExit) as stop:
+            load_tool('train').main()
+        assert stop.value.code.startswith('train.py: error: ') and '\n' not in stop.value.code
+        return stop.value.code
+
+    return run
 
 
 def last_losses(work_dir: Path) -> dict:
@@ -110,3 +125,40 @@ def test_missing_files_are_named_in_one_line(project_root, run_tool, arguments, 
     result = run_tool('train.py', *arguments)
     assert result.returncode == 2
     assert message in result.stderr and 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('train_dataloader.batch_size=13', '12 images on 1 processes do not fill a batch'),
+        ('train_dataloader.batch_size.x=1', '--cfg-options do not fit .*demo.py: '),
+        ('work_dir=FILE', 'File exists: .*file'),
+    ],
+)
+def test_options_that_cannot_work_are_one_line(error_of, arguments, tmp_path, option, message):
+    (tmp_path / 'file').touch()
+    option = option.replace('FILE', str(tmp_path / 'file'))
+    arguments = [a for a in arguments if not a.startswith('--work-dir')]
+    default = f'work_dir={tmp_path / "run"}'
+    assert re.search(message, error_of(*arguments, default, option))
+
+
+def test_a_config_that_inherits_from_no_file_is_one_line(error_of, tmp_path):
+    (tmp_path / 'config.py').write_text("_base_ = 'absent.py'")
+    assert f'No such file or directory: {str(tmp_path / "absent.py")!r}' in error_of(
+        str(tmp_path / 'config.py')
+    )
+
+
+def test_mixed_precision_of_a_detector_needs_a_gpu(error_of, project_root, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    config = project_root / 'configs/coco/mask-rcnn_flsl-vits16_fpn_1x_coco.py'
+    assert '--amp needs a GPU in fine-tuning' in error_of(str(config), '--amp')
+
+
+def test_a_resumed_file_with_other_objects_needs_trust(error_of, arguments, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict={}, author=argparse.ArgumentParser), path)
+    arguments = [arguments[0], f'--resume={path}', *arguments[1:]]
+    assert 'needs more than weights' in error_of(*arguments)
+    assert 'does not fit the config' in error_of(arguments[0], '--trust', *arguments[1:])

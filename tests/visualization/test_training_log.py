@@ -32,6 +32,16 @@ def test_a_resumed_run_replaces_what_it_repeats(write_log):
     assert [row['loss'] for row in rows] == [2.0] * 3 + [1.0] * 3
 
 
+def test_a_resumed_run_that_begins_with_an_evaluation_keeps_what_was_before(write_log):
+    write_log('1', [dict(score=0.1, step=0), *losses(1, 5, 2.0)])
+    run = write_log('2', [dict(score=0.5, step=4), *losses(5, 6, 1.0)])
+    rows = read_training_log(run)
+    assert [row['iter'] for row in rows] == [0, 1, 2, 3, 4, 4, 5, 6]
+    assert [row['score'] for row in rows if 'score' in row] == [0.1, 0.5]
+    run = write_log('3', [dict(score=0.7, step=6)])
+    assert read_training_log(run) == [*rows, dict(score=0.7, step=6, iter=6)]
+
+
 def test_validation_is_placed_at_the_iteration_of_its_time(write_log):
     run = write_log('1', [*losses(1, 3, 1.0), {'coco/bbox_mAP': 0.4, 'step': 1}])
     assert read_training_log(run)[-1] == {'coco/bbox_mAP': 0.4, 'step': 1, 'iter': 3}

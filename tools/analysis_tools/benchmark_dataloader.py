@@ -280,9 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     torch.manual_seed(0)
-    cfg = Config.fromfile(args.config)
     init_default_scope('mmpretrain')
     try:
+        cfg = Config.fromfile(args.config)
         with tempfile.TemporaryDirectory() as folder:
             data_root = args.data_root
             if args.short_side:

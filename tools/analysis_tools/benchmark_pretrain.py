@@ -35,6 +35,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
+from flsl_mm.engine.command_line import read_config_file  # noqa: E402
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.profiling import print_parts, profile_training  # noqa: E402
 from flsl_mm.models.compiled import compile_networks  # noqa: E402
@@ -74,8 +75,7 @@ def parse_args() -> argparse.Namespace:
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config, made ready for any device and without pretrained weights."""
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config_file(args.config, args.cfg_options or {})
     if cfg.model.get('type') != 'FLSL':
         sys.exit(f'benchmark_pretrain.py: error: {args.config} is not a pretraining with FLSL')
     cfg.model.backbone.pop('init_cfg', None)  # the speed does not depend on the weights
@@ -204,10 +204,10 @@ def profile(args: argparse.Namespace) -> dict:
 def main() -> None:
     """Measure, print, and write."""
     args = parse_args()
-    read_config(args)
     try:
+        read_config(args)
         result = profile(args) if args.profile else compare(args)
-    except (RuntimeError, DataError) as error:
+    except (RuntimeError, OSError, DataError) as error:
         sys.exit(f'benchmark_pretrain.py: error: {error}')
     on_gpu = args.device.startswith('cuda')
     result.update(

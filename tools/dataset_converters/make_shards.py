@@ -92,20 +92,31 @@ def read_in_order(images: ImageFiles) -> Iterator[bytes]:
             yield from pool.map(lambda i: Path(images.path(i)).read_bytes(), numbers)
 
 
+def find(src: str, ann_file: str | None) -> ImageFiles:
+    """The images to write.
+
+    Raises:
+        FileNotFoundError: There is no such list.
+        DataError: There are no images.
+    """
+    if ann_file:
+        return ImageFiles.in_list(src, os.path.join(src, ann_file))
+    return ImageFiles.in_folder(src, IMAGE_EXTENSIONS)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
     try:
-        folder = args.index
-        if folder is None:
-            folder = args.dst
-            if args.ann_file:
-                list_file = os.path.join(args.src, args.ann_file)
-                images = ImageFiles.in_list(args.src, list_file)
-            else:
-                images = ImageFiles.in_folder(args.src, IMAGE_EXTENSIONS)
+        if args.index is None:
+            folder, images = args.dst, find(args.src, args.ann_file)
             write_shards(images, Path(folder), args.shard_mib << 20)
-        count = index_shards(folder, IMAGE_EXTENSIONS)
+            count = index_shards(folder, extensions=None)  # a list may name files of any ending
+            if count != len(images):
+                raise DataError(f'{count} of {len(images)} images are in {folder}: make it anew')
+        else:
+            folder = args.index
+            count = index_shards(folder, IMAGE_EXTENSIONS)
     except (OSError, DataError) as error:
         print(f'make_shards.py: error: {error}', file=sys.stderr)
         return 2

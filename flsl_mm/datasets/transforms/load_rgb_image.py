@@ -7,7 +7,7 @@ import numpy as np
 import simplejpeg
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations with rows and columns exchanged."""
@@ -51,6 +51,9 @@ class LoadRGBImage(BaseTransform):
                 if image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
                     height, width = width, height
                 pixels = decode(image, content, reduction)
+        except UnidentifiedImageError as error:
+            # PIL's own message names the buffer by its address, another one at each read.
+            raise OSError('UnidentifiedImageError: no image of a known format') from error
         except Exception as error:
             # Decoders raise nearly every exception type on damaged files.
             raise OSError(f'{type(error).__name__}: {error}') from error

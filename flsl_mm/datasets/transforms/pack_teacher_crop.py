@@ -19,7 +19,7 @@ class PackTeacherCrop(BaseTransform):
     - ``img_path``: The file.
     - ``ori_shape``: Height and width in pixels of the upright original.
     - ``teacher_box``: x1, y1, x2, y2 of the crop in pixels of the upright original.
-    - ``broken``: ``'path: reason'`` of every unreadable image this one stands in for.
+    - ``broken``: Path and reason of every unreadable image this one stands in for.
     """
 
     META_KEYS = ('img_path', 'ori_shape', 'teacher_box', 'broken')

@@ -1,6 +1,7 @@
 """Stop a run whose images are bad."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from itertools import islice
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
@@ -16,8 +17,9 @@ class BrokenImagesHook(Hook):
     """Count and log images that could not be read, and stop when they are too many.
 
     The data set replaces such images and reports them in the ``broken`` meta information of the
-    replacement (:class:`UnlabeledImages`). Every image counts once, over all processes together.
-    The first 20 are logged with the reason, later ones as a number.
+    replacement (:class:`UnlabeledImages`). Every image counts once, by its path, over all processes
+    together. The first 20 are logged with the reason, later ones as a number. A resumed run counts
+    anew: it comes upon all images again.
 
     Args:
         max_ratio: Largest tolerated share of the data set, in [0, 1].
@@ -35,8 +37,8 @@ class BrokenImagesHook(Hook):
             raise ValueError(f'BrokenImagesHook: max_ratio must be within [0, 1], got {max_ratio}')
         self.max_ratio = max_ratio
         self.interval = interval
-        self.new: list[str] = []  # seen by this process since the last check
-        self.broken: dict[str, None] = {}  # an ordered set: those of all processes
+        self.new: list[tuple[str, str]] = []  # seen by this process since the last check
+        self.broken: dict[str, str] = {}  # path and first reason: those of all processes
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs=None
@@ -61,22 +63,24 @@ class BrokenImagesHook(Hook):
         """Merge the findings of all processes, log new ones, stop if there are too many."""
         before = len(self.broken)
         for found in all_gather_object(self.new):
-            self.broken.update(dict.fromkeys(found))
+            for path, reason in found:
+                self.broken.setdefault(path, reason)
         self.new = []
         count, total = len(self.broken), len(runner.train_dataloader.dataset)
         if count == before:
             return
-        for message in list(self.broken)[before:NUM_LOGGED]:
-            runner.logger.warning(f'image skipped, cannot be read: {message}')
+        for path, reason in list(self.broken.items())[before:NUM_LOGGED]:
+            runner.logger.warning(f'image skipped, cannot be read: {path}: {reason}')
         runner.logger.warning(f'{count} of {total} images could not be read so far')
         if count > self.max_ratio * total:
-            raise RuntimeError(_too_many(list(self.broken), total, self.max_ratio))
+            raise RuntimeError(_too_many(self.broken, total, self.max_ratio))
 
 
-def _too_many(broken: Sequence[str], total: int, max_ratio: float) -> str:
+def _too_many(broken: Mapping[str, str], total: int, max_ratio: float) -> str:
     """Why the run stops, with examples."""
+    examples = '; '.join(map(': '.join, islice(broken.items(), NUM_EXAMPLES)))
     return (
         f'{len(broken)} of {total} images cannot be read, more than the tolerated '
         f'{max_ratio:.2%}; repair or remove them, or raise max_ratio of BrokenImagesHook. '
-        'Examples: ' + '; '.join(broken[:NUM_EXAMPLES])
+        f'Examples: {examples}'
     )

@@ -37,7 +37,9 @@ class FrozenEvaluationHook(Hook):
       ``frozen_evaluation.json`` in the work dir, written whole.
     - The best network's whole checkpoint is ``best_frozen.pth``, written whole. Best is the
       headline of the first task for the first network. A resumed run goes on from the record in
-      its work dir, and makes up for an evaluation that was cut off.
+      its work dir up to where it resumes, and makes up for an evaluation that was cut off. If the
+      best of that record is not in ``best_frozen.pth`` (``saved`` is false), because the file is
+      from further on, the next evaluation that is as good writes it.
     - Training is not disturbed: random states are restored, so a run with this hook equals one
       without, bit for bit, resumed or not. Checkpoints are saved before it starts.
 
@@ -77,11 +79,12 @@ class FrozenEvaluationHook(Hook):
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f'FrozenEvaluationHook: tasks of the same name: {names}')
-        if runner.iter:  # else a new run: a record in the work dir is another's
-            self.record = _read_record(runner)
+        if runner.iter and self.tasks:  # else a new run: a record in the work dir is another's
+            record = _read_record(runner)
             # Of a run that was resumed from before its last evaluations: they come again.
-            history = [e for e in self.record['history'] if e['epoch'] <= runner.epoch]
-            self.record['history'] = history
+            history = [e for e in record['history'] if e['epoch'] <= runner.epoch]
+            self.record = dict(best=self._best_of(history, record['best']), history=history)
+            self._write_record(runner)
         if self._due(runner.epoch, runner):
             self._evaluate(runner, runner.epoch)
 
@@ -104,11 +107,10 @@ class FrozenEvaluationHook(Hook):
                 with _frozen(model, network) as vit:
                     numbers[network] = {task.name: dict(task(vit)) for task in self.tasks}
         self._log(runner, epoch, numbers)
-        self.record['history'].append(dict(epoch=epoch, iter=runner.iter, **numbers))
-        first = self.tasks[0]
-        score = numbers[self.networks[0]][first.name][first.headline]
-        best = self.record['best']
-        if epoch and (best is None or score > best['score']):
+        entry = dict(epoch=epoch, iter=runner.iter, **numbers)
+        self.record['history'].append(entry)
+        score = self._score(entry)
+        if epoch and self._is_to_keep(score):
             meta = dict(epoch=epoch, iter=runner.iter)
             runner.save_checkpoint(
                 runner.work_dir,
@@ -116,9 +118,40 @@ class FrozenEvaluationHook(Hook):
                 meta=dict(meta),  # it adds to it
                 backend_args=dict(backend='atomic'),
             )
-            name = f'{self.networks[0]}/{first.name}/{first.headline}'
-            self.record['best'] = dict(meta, number=name, score=score)
-            runner.logger.info(f'best so far: {name} {score:.2f}, kept as best_frozen.pth')
+            self.record['best'] = dict(meta, number=self._number, score=score)
+            runner.logger.info(f'best so far: {self._number} {score:.2f}, kept as best_frozen.pth')
+        self._write_record(runner)
+
+    @property
+    def _number(self) -> str:
+        """Name of the number that decides what is best."""
+        return f'{self.networks[0]}/{self.tasks[0].name}/{self.tasks[0].headline}'
+
+    def _score(self, entry: Mapping[str, Any]) -> float | None:
+        """That number; None in an entry of a run with other tasks."""
+        first = self.tasks[0]
+        return entry.get(self.networks[0], {}).get(first.name, {}).get(first.headline)
+
+    def _is_to_keep(self, score: float) -> bool:
+        best = self.record['best']
+        if best is None or score > best['score']:
+            return True
+        return score == best['score'] and not best.get('saved', True)
+
+    def _best_of(
+        self, history: Sequence[Mapping[str, Any]], saved: dict[str, Any] | None
+    ) -> dict[str, Any] | None:
+        """The best of a history as in the record; ``saved`` is what ``best_frozen.pth`` is."""
+        scored = [e for e in history if e['epoch'] and self._score(e) is not None]
+        if not scored:
+            return None
+        best = max(scored, key=self._score)
+        if saved and (saved['epoch'], saved['number']) == (best['epoch'], self._number):
+            return saved
+        where = dict(epoch=best['epoch'], iter=best['iter'])
+        return dict(where, number=self._number, score=self._score(best), saved=False)
+
+    def _write_record(self, runner: Runner) -> None:
         if is_main_process():
             write_json(Path(runner.work_dir, RECORD), self.record)
 

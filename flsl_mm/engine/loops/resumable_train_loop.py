@@ -6,6 +6,8 @@ from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
 
+from flsl_mm.data_error import DataError
+
 
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
@@ -20,13 +22,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         kwargs: As for :class:`mmengine.runner.EpochBasedTrainLoop`.
 
     Raises:
-        ValueError: There are too few images for one batch, or the sampler cannot skip.
+        DataError: There are too few images for one batch.
+        ValueError: The sampler cannot skip.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if len(self.dataloader) == 0:
-            raise ValueError(
+            raise DataError(
                 f'{len(self.dataloader.dataset)} images on {get_world_size()} processes do not '
                 f'fill a batch: batch size {self.dataloader.batch_size} is too large'
             )

@@ -13,12 +13,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
-from ...checkpoint import load_model
+from ...checkpoint import CheckpointError, load_model
 from ...models.compiled import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...unwrap_model import unwrap_model
 from ..loops import ResumableTrainLoop
-from ..pretrained import check_pretrained, use_pretrained
+from ..pretrained import check_pretrained, trust_files, use_pretrained
 from ..schedulers import WarmupCosineLR
 from .keyword_safe_config import KeywordSafeConfig
 
@@ -30,14 +30,17 @@ OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler
 class FLSLRunner(Runner):
     """Runner that also trains in several processes on a CPU and resumes from what is readable.
 
-    - Checkpoints are read without executing what is in them, and must fit the model exactly.
+    - Checkpoints are read without executing what is in them, and must fit the model exactly. Only
+      with a top-level ``trust=True`` files are read that may execute code.
+    - Where all weights come from a checkpoint (``load_from``, a resumed run), the model is not
+      initialised: the weights that it once started from need not be there any more.
     - Without a GPU, a distributed run uses gloo, and BN for SyncBN, instead of failing.
     - Scaling the learning rate by the batch size counts gradient accumulation.
     - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
       none.
     - Configs may have dict keys that are Python keywords, such as ``global``.
     - Every one of ``default_hooks`` is switched off by None, not only mmengine's own.
-    - ``num_workers=0`` just works, though configs ask for persistent workers.
+    - ``num_workers=0`` just works, though configs ask for persistent or prefetching workers.
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
@@ -53,6 +56,8 @@ class FLSLRunner(Runner):
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
         use_pretrained(cfg)
+        if cfg.get('trust'):
+            trust_files(cfg)
         return super().from_cfg(cfg)
 
     def train(self) -> nn.Module:
@@ -61,8 +66,15 @@ class FLSLRunner(Runner):
         Raises:
             CheckpointError: The pretrained weights are not there.
         """
-        check_pretrained(self.cfg)
+        self._find_checkpoint()
+        if self._load_from is None:
+            check_pretrained(self.cfg)
         return super().train()
+
+    def _init_model_weights(self) -> None:
+        """Initialise the model, unless a checkpoint has all of its weights."""
+        if self._load_from is None:
+            super()._init_model_weights()
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start distributed training."""
@@ -141,9 +153,13 @@ class FLSLRunner(Runner):
             dict: What the file holds; of the log's history nothing.
 
         Raises:
-            CheckpointError: The file cannot be read or does not fit the model.
+            CheckpointError: The file cannot be read or does not fit the model, or it shall be
+                resumed and holds no state of a run.
         """
-        checkpoint = load_model(self.model, filename)
+        checkpoint = load_model(self.model, filename, self.cfg.get('trust', False))
+        if self._resume:
+            _check_resumable(checkpoint, filename)
+            checkpoint['meta'].pop('config', None)  # mmengine would run it to see the GPUs
         if 'message_hub' in checkpoint:
             checkpoint['message_hub'].update(log_scalars={}, resumed_keys={})
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -157,8 +173,10 @@ class FLSLRunner(Runner):
         A run whose epochs now have another length (batch size, data, number of processes)
         continues at the beginning of the checkpoint's epoch.
         """
+        self._resume = True
         super().resume(filename, *args, **kwargs)
         info = self.message_hub.runtime_info
+        info['last_ckpt'] = str(filename)  # a file does not know where it was moved
         length = len(self.train_dataloader)
         if info.get('max_iters', 0) != length * info.get('max_epochs', 0) and isinstance(
             self.train_loop, ResumableTrainLoop
@@ -174,6 +192,11 @@ class FLSLRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load weights, or resume from a named or from the latest readable checkpoint."""
+        self._find_checkpoint()
+        super().load_or_resume()
+
+    def _find_checkpoint(self) -> None:
+        """Look for the checkpoint to resume from, where none is named; without any, start anew."""
         if self._resume and self._load_from is None and not self._has_loaded:
             latest = [latest_checkpoint(self.work_dir)]
             broadcast_object_list(latest)  # all processes resume the same one, or none does
@@ -181,14 +204,28 @@ class FLSLRunner(Runner):
             if self._load_from is None:
                 self.logger.info(f'No checkpoint to resume from in {self.work_dir}: starting anew.')
                 self._resume = False
-        super().load_or_resume()
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs):
-        """Build a data loader; without workers there are none to keep alive."""
+        """Build a data loader; without workers there are none to keep alive or to prefetch."""
         if isinstance(dataloader, dict) and dataloader.get('num_workers') == 0:
             dataloader = {**copy.deepcopy(dataloader), 'persistent_workers': False}
+            dataloader.pop('prefetch_factor', None)
         return Runner.build_dataloader(dataloader, *args, **kwargs)
+
+
+def _check_resumable(checkpoint: dict, filename: str) -> None:
+    """Refuse a file of weights alone, such as a converted one.
+
+    Raises:
+        CheckpointError: It does not say where the run was.
+    """
+    meta = checkpoint.get('meta') or {}
+    if not {'epoch', 'iter'} <= set(meta) or 'message_hub' not in checkpoint:
+        raise CheckpointError(
+            f'{filename}: holds weights only, no run to resume; start from them with '
+            f'--cfg-options load_from={filename}, without --resume'
+        )
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:

@@ -75,6 +75,8 @@ class BoxKNN(FrozenTask):
             raise ValueError(f'BoxKNN: crop ({crop}) must not be larger than resize ({resize})')
         if batch_size < 1 or num_shuffles < 1:
             raise ValueError('BoxKNN: batch_size and num_shuffles must be at least 1')
+        if num_workers < 0:
+            raise ValueError(f'BoxKNN: num_workers must be at least 0, got {num_workers}')
         self.ks = tuple(ks)
         self.headline = _column(ks[0])
         self.temperature = temperature

@@ -6,7 +6,6 @@ from typing import Any
 
 from mmpretrain.registry import DATASETS
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets.find_labeled_images import find_labeled_images
 from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
@@ -29,7 +28,8 @@ class DenseTask(FrozenTask):
 
     Raises:
         FileNotFoundError: The data are not there.
-        DataError: They cannot be used, or ``short_side`` is out of range.
+        DataError: They cannot be used.
+        ValueError: ``short_side`` or ``num_workers`` is out of range.
     """
 
     def __init__(
@@ -40,8 +40,11 @@ class DenseTask(FrozenTask):
         short_side: int = 448,
         num_workers: int = 0,
     ) -> None:
+        name = type(self).__name__
         if short_side < 1:
-            raise DataError(f'short_side must be at least 1, got {short_side}')
+            raise ValueError(f'{name}: short_side must be at least 1, got {short_side}')
+        if num_workers < 0:
+            raise ValueError(f'{name}: num_workers must be at least 0, got {num_workers}')
         self.val, self.train = build_images(val, train, data_root)
         self.short_side = short_side
         self.num_workers = num_workers

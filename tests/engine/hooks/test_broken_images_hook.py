@@ -3,7 +3,9 @@ from types import SimpleNamespace
 import pytest
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
+from PIL import Image
 
+from flsl_mm.datasets import UnlabeledImages
 from flsl_mm.engine.hooks import BrokenImagesHook, broken_images_hook
 
 
@@ -30,7 +32,7 @@ def train(hook, runner, batches):
 
 
 def messages(*numbers):
-    return [f'{i}.jpg: OSError: truncated' for i in numbers]
+    return [(f'{i}.jpg', 'OSError: truncated') for i in numbers]
 
 
 def test_it_is_registered_for_mmpretrain_configs():
@@ -63,6 +65,29 @@ def test_an_image_counts_once_however_often_it_comes():
     assert len(hook.broken) == 1
 
 
+def test_an_image_counts_once_for_whatever_reasons():
+    hook, runner = BrokenImagesHook(interval=1), make_runner(100)
+    train(hook, runner, [[('1.jpg', f'error {i}')] for i in range(10)])
+    assert hook.broken == {'1.jpg': 'error 0'}
+
+
+def test_an_image_that_is_read_again_counts_once(tmp_path):
+    """Files of text, which PIL names by the address of a buffer, in a real data set."""
+    for i in range(3):
+        Image.new('RGB', (20, 20)).save(tmp_path / f'{i}.png')
+    (tmp_path / 'text.png').write_text('<html>')
+    pipeline = [
+        dict(type='LoadRGBImage'),
+        dict(type='RandomTeacherCrop', size=16),
+        dict(type='PackTeacherCrop'),
+    ]
+    dataset = UnlabeledImages(str(tmp_path), pipeline=pipeline)
+    hook, runner = BrokenImagesHook(interval=1, max_ratio=0.25), make_runner(4)
+    samples = [dataset[3]['data_samples'] for _ in range(5)]  # all alive: no address comes twice
+    train(hook, runner, [sample.broken for sample in samples])
+    assert list(hook.broken) == [str(tmp_path / 'text.png')]
+
+
 def test_findings_wait_for_the_interval_and_the_end_of_the_epoch():
     hook, runner = BrokenImagesHook(), make_runner(100)
     train(hook, runner, [messages(1, 2)] * 10)
@@ -82,7 +107,7 @@ def test_the_findings_of_all_processes_count_together(monkeypatch):
     monkeypatch.setattr(broken_images_hook, 'all_gather_object', lambda found: [found, others])
     hook, runner = BrokenImagesHook(interval=1), make_runner(300)
     train(hook, runner, [messages(1, 2)])
-    assert list(hook.broken) == messages(1, 2, 7)
+    assert list(hook.broken.items()) == messages(1, 2, 7)
 
 
 def test_no_broken_images_leave_the_log_alone():

@@ -192,6 +192,38 @@ def test_the_best_survives_a_resume(make_runner, config, restless, tmp_path):
     assert torch.load(run / 'best_frozen.pth', weights_only=False)['meta']['epoch'] == 2
 
 
+@pytest.mark.parametrize('again, kept', [(2.9, 4), (3.0, 6), (3.1, 6)])
+def test_the_best_of_an_abandoned_branch_gives_way(
+    make_runner, config, restless, tmp_path, again, kept
+):
+    """Evaluated after 2, 4 and, resumed from before 4, after 4 and 6 epochs."""
+    run = tmp_path / 'run'
+    overrides = hook(dict(type='Restless'), networks=['teacher'])
+    restless.scores = {1: 3.0, 2: 9.0, 3: 1.0, 4: again}
+    train(make_runner, config, run, overrides)
+    assert read_record(run)['best']['epoch'] == 4
+    cut = dict(resume=True, load_from=str(run / 'epoch_3.pth'))
+    train(make_runner, config, run, overrides, **cut)
+    best = dict(epoch=2, iter=4, number='teacher/restless/score', score=3.0, saved=False)
+    assert read_record(run)['best'] == best
+    cut['load_from'] = str(run / 'epoch_4.pth')
+    train(make_runner, config, run, {**overrides, 'train_cfg.max_epochs': 6}, **cut)
+    assert [e['epoch'] for e in read_record(run)['history']] == [0, 2, 4, 6]
+    if kept == 6:
+        best = dict(epoch=6, iter=12, number='teacher/restless/score', score=again)
+    assert read_record(run)['best'] == best
+    assert torch.load(run / 'best_frozen.pth', weights_only=False)['meta']['epoch'] == kept
+
+
+def test_a_resumed_run_with_another_task_has_no_best_yet(make_runner, config, restless, tmp_path):
+    run = tmp_path / 'run'
+    train(make_runner, config, run, hook(dict(type='Restless')))
+    other = {**hook(dict(type='Prototypes')), 'train_cfg.max_epochs': 6}
+    train(make_runner, config, run, other, resume=True, load_from=str(run / 'epoch_4.pth'))
+    best = dict(epoch=6, iter=12, number='teacher/prototypes/number', score=16)
+    assert read_record(run)['best'] == best
+
+
 def test_an_evaluation_that_was_cut_off_is_made_up_for(make_runner, config, restless, tmp_path):
     """Killed while evaluating after epoch 2: its checkpoint is there, its numbers are not."""
     run = tmp_path / 'run'

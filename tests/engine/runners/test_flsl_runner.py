@@ -53,6 +53,12 @@ def test_compile_in_the_config_compiles_both_backbones(make_runner, tiny_config)
         assert isinstance(network.forward_tokens, CompiledFunction)
 
 
+def test_without_workers_nothing_is_prefetched(make_runner, tiny_config):
+    tiny_config.train_dataloader.update(num_workers=0, prefetch_factor=4, persistent_workers=True)
+    loader = make_runner(tiny_config).build_dataloader(tiny_config.train_dataloader)
+    assert loader.num_workers == 0 and len(loader) == 2
+
+
 def test_any_default_hook_is_switched_off_by_none(make_runner, tiny_config):
     off = {'default_hooks.frozen_evaluation': None, 'default_hooks.timer': None}
     kept, left = (make_runner(tiny_config, **o) for o in ({}, off))
