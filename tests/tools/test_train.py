@@ -156,6 +156,26 @@ def test_mixed_precision_of_a_detector_needs_a_gpu(error_of, project_root, monke
     assert '--amp needs a GPU in fine-tuning' in error_of(str(config), '--amp')
 
 
+def test_resume_begins_with_the_weights_to_load_and_goes_on_from_its_own(
+    load_tool, arguments, tmp_path, monkeypatch
+):
+    tool = load_tool('train')
+    command = ['train.py', *arguments, 'load_from=pretrained.pth', '--resume']
+
+    def merged():
+        monkeypatch.setattr(sys, 'argv', command)
+        args = tool.parse_args()
+        cfg = tool.merge_args(tool.read_config(args), args)
+        return cfg.resume, cfg.load_from
+
+    assert merged() == (False, 'pretrained.pth')
+    (tmp_path / 'run').mkdir()
+    torch.save({}, tmp_path / 'run/epoch_1.pth')
+    assert merged() == (True, None)
+    command.append(str(tmp_path / 'run/epoch_1.pth'))
+    assert merged() == (True, str(tmp_path / 'run/epoch_1.pth'))
+
+
 def test_a_resumed_file_with_other_objects_needs_trust(error_of, arguments, tmp_path):
     path = tmp_path / 'weights.pth'
     torch.save(dict(state_dict={}, author=argparse.ArgumentParser), path)
