@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
+from torch import nn
 
 from ..checkpoint import CheckpointError, PretrainedViT
 from ..checkpoint.reading import check_file
@@ -36,6 +37,22 @@ def trust_files(cfg: Config) -> None:
     """
     for init_cfg in _pretrained_vits(cfg.get('model')):
         init_cfg['trust'] = True
+
+
+def forget_pretrained(model: nn.Module) -> None:
+    """Let the initialisation of a model read no file, in place: a checkpoint has all weights.
+
+    The rest of it is left as it is, for it may do more than to set weights, such as to freeze them.
+
+    Args:
+        model: Its modules' ``init_cfg`` lose what names a file.
+    """
+    for module in model.modules():
+        entries = getattr(module, 'init_cfg', None) or []
+        entries = [entries] if isinstance(entries, dict) else entries
+        kept = [e for e in entries if not (_is_pretrained_vit(e) or e.get('type') == 'Pretrained')]
+        if len(kept) < len(entries):
+            module.init_cfg = kept or None
 
 
 def check_pretrained(cfg: Config) -> None:

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModule
+from torch import nn
 
 from flsl_mm.checkpoint import CheckpointError, PretrainedViT
 from flsl_mm.engine import use_pretrained
-from flsl_mm.engine.pretrained import check_pretrained, trust_files
+from flsl_mm.engine.pretrained import check_pretrained, forget_pretrained, trust_files
 
 
 def config(pretrained, **init_cfg) -> Config:
@@ -60,6 +62,16 @@ def test_trust_reaches_every_file_of_the_model_and_nothing_else():
         backbone=dict(init_cfg=[dict(init_cfg, trust=True), other]),
         previous_teacher=dict(init_cfg=dict(init_cfg, trust=True)),
     )
+
+
+def test_what_names_a_file_is_forgotten_and_other_initialisation_is_not():
+    file = dict(type='PretrainedViT', checkpoint='x.pth')
+    constant = dict(type='Constant', layer='Linear', val=1.0)
+    children = [BaseModule(init_cfg=c) for c in (file, [constant, file], [constant], None)]
+    model = BaseModule(init_cfg=dict(type='Pretrained', checkpoint='x.pth'))
+    model.children_ = nn.ModuleList([*children, nn.Linear(2, 2)])
+    forget_pretrained(model)
+    assert [m.init_cfg for m in (model, *children)] == [None, None, [constant], [constant], None]
 
 
 @pytest.mark.parametrize('write, problem', [(False, 'no such file'), (True, 'the file is empty')])

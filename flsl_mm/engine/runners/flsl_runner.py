@@ -18,7 +18,7 @@ from ...models.compiled import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...unwrap_model import unwrap_model
 from ..loops import ResumableTrainLoop
-from ..pretrained import check_pretrained, trust_files, use_pretrained
+from ..pretrained import check_pretrained, forget_pretrained, trust_files, use_pretrained
 from ..schedulers import WarmupCosineLR
 from .keyword_safe_config import KeywordSafeConfig
 
@@ -32,8 +32,8 @@ class FLSLRunner(Runner):
 
     - Checkpoints are read without executing what is in them, and must fit the model exactly. Only
       with a top-level ``trust=True`` files are read that may execute code.
-    - Where all weights come from a checkpoint (``load_from``, a resumed run), the model is not
-      initialised: the weights that it once started from need not be there any more.
+    - Where all weights come from a checkpoint (``load_from``, a resumed run), the pretrained ones
+      that the model once started from need not be there any more.
     - Without a GPU, a distributed run uses gloo, and BN for SyncBN, instead of failing.
     - Scaling the learning rate by the batch size counts gradient accumulation.
     - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
@@ -72,9 +72,10 @@ class FLSLRunner(Runner):
         return super().train()
 
     def _init_model_weights(self) -> None:
-        """Initialise the model, unless a checkpoint has all of its weights."""
-        if self._load_from is None:
-            super()._init_model_weights()
+        """Initialise the model, without its pretrained weights where a checkpoint has all."""
+        if self._load_from is not None:
+            forget_pretrained(unwrap_model(self.model))
+        super()._init_model_weights()
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start distributed training."""
