@@ -28,6 +28,7 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.config import Config, DictAction  # noqa: E402
 
+from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.command_line import positive  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
@@ -139,6 +140,7 @@ def compare(args: argparse.Namespace) -> None:
     detectors = {}
     if 'coco' in settings:
         detectors = {c: detector_run(c, settings['coco'], args) for c in args.checkpoints}
+        check_folders(detectors)
     networks = build_networks(args)
     check_writable(args.out)
     results = read_results(args.out, settings, list(networks))
@@ -215,6 +217,21 @@ def detector_run(
         options['model.backbone.init_cfg.trust'] = True
     folder = args.work_dir / 'coco' / re.sub(r'[^\w.=-]+', '-', checkpoint).strip('-')
     return TrainingRun(Path(settings['config']), folder, options)
+
+
+def check_folders(detectors: Mapping[str, TrainingRun]) -> None:
+    """Refuse checkpoints that would share a folder.
+
+    Raises:
+        DataError: Two do.
+    """
+    owners: dict[Path, str] = {}
+    for checkpoint, run in detectors.items():
+        other = owners.setdefault(run.work_dir, checkpoint)
+        if other != checkpoint:
+            raise DataError(
+                f'the detectors of {other} and {checkpoint} would share {run.work_dir}: rename one'
+            )
 
 
 def fine_tune(checkpoint: str, run: TrainingRun, gpus: int) -> dict[str, float | None]:

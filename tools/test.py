@@ -112,7 +112,7 @@ def main() -> None:
         end_processes(args)
     except (CheckpointError, DataError, OSError) as error:
         # The last line: a data worker's error comes with its traceback.
-        fail(str(error).splitlines()[-1])
+        fail((str(error) or repr(error)).splitlines()[-1])
 
 
 if __name__ == '__main__':

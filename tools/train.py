@@ -26,7 +26,6 @@ from flsl_mm.engine.command_line import (  # noqa: E402
     end_processes,
     read_config,
 )
-from flsl_mm.engine.runners import latest_checkpoint  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,12 +62,11 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     Raises:
         DataError: ``--amp`` does not work here.
     """
-    if args.resume == 'auto':
-        # At a first start there is nothing to resume, and `load_from` is what to start from.
-        cfg.resume = not cfg.get('load_from') or latest_checkpoint(cfg.work_dir) is not None
-        cfg.load_from = None if cfg.resume else cfg.load_from
+    if args.resume == 'auto' and cfg.get('runner_type') == 'FLSLRunner':
+        cfg.resume = 'auto'
     elif args.resume:
-        cfg.resume, cfg.load_from = True, args.resume
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.trust:
         cfg.trust = True
     if args.amp:
@@ -102,7 +100,7 @@ def main() -> None:
         end_processes(args)
     except (CheckpointError, DataError, OSError) as error:
         # The last line: a data worker's error comes with its traceback.
-        sys.exit(f'train.py: error: {str(error).splitlines()[-1]}')
+        sys.exit(f'train.py: error: {(str(error) or repr(error)).splitlines()[-1]}')
 
 
 if __name__ == '__main__':

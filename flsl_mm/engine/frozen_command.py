@@ -290,7 +290,7 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
         command()
     except (CheckpointError, DataError, OSError) as error:
         # A data worker's error comes with its traceback, whose last line names the type too.
-        text = re.sub(r'^[\w.]+Error: ', '', str(error).splitlines()[-1])
+        text = re.sub(r'^[\w.]+Error: ', '', (str(error) or repr(error)).splitlines()[-1])
         print(f'{name}: error: {text}', file=sys.stderr)
         return 2
     return 0

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 from torch import nn
 
 from ..checkpoint import CheckpointError, PretrainedViT
@@ -35,7 +36,7 @@ def trust_files(cfg: Config) -> None:
     Args:
         cfg: Config with ``model``: a backbone, also one inside another part, with its ``init_cfg``.
     """
-    for init_cfg in _pretrained_vits(cfg.get('model')):
+    for init_cfg in pretrained_vits(cfg.get('model')):
         init_cfg['trust'] = True
 
 
@@ -50,7 +51,7 @@ def forget_pretrained(model: nn.Module) -> None:
     for module in model.modules():
         entries = getattr(module, 'init_cfg', None) or []
         entries = [entries] if isinstance(entries, dict) else entries
-        kept = [e for e in entries if not (_is_pretrained_vit(e) or e.get('type') == 'Pretrained')]
+        kept = [e for e in entries if not _names_a_file(e)]
         if len(kept) < len(entries):
             module.init_cfg = kept or None
 
@@ -80,14 +81,19 @@ def _init_cfg(cfg: Config) -> dict | None:
     return init_cfg if _is_pretrained_vit(init_cfg) else None
 
 
+def _names_a_file(init_cfg: dict) -> bool:
+    """Whether it is mmengine's or our initialisation from a file."""
+    return _is_pretrained_vit(init_cfg) or init_cfg.get('type') in ('Pretrained', PretrainedInit)
+
+
 def _is_pretrained_vit(part: Any) -> bool:
     return isinstance(part, dict) and part.get('type') in ('PretrainedViT', PretrainedViT)
 
 
-def _pretrained_vits(part: Any) -> Iterator[dict]:
+def pretrained_vits(part: Any) -> Iterator[dict]:
     """Every config of a ``PretrainedViT`` in a part of a config."""
     if _is_pretrained_vit(part):
         yield part
     elif isinstance(part, (dict, list, tuple)):
         for inner in part.values() if isinstance(part, dict) else part:
-            yield from _pretrained_vits(inner)
+            yield from pretrained_vits(inner)

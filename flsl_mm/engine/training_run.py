@@ -14,13 +14,10 @@ from ..data_error import DataError
 from ..file_stamp import file_stamp
 from .command_line import read_config_file
 from .json_file import write_json
+from .pretrained import pretrained_vits
 from .run_tool import run_tool
 
 STATE = 'run_state.json'
-# What a run is told by, as a refusal calls it.
-IDENTITY = dict(
-    cfg_options='options', config_digest='entries of the config', weights='weights to start from'
-)
 
 
 class TrainingRun:
@@ -35,7 +32,7 @@ class TrainingRun:
         name: Name of the folder.
         checkpoint: The final one.
         state: What is remembered in the folder: ``cfg_options``, ``config_digest``, ``weights``
-            (the stamps of the files that the config starts from), ``train_seconds`` and what
+            (the stamps, by path, of the files that it started from), ``train_seconds`` and what
             subclasses add.
 
     Raises:
@@ -53,23 +50,31 @@ class TrainingRun:
         self.state: dict[str, Any] = dict(
             cfg_options=as_json(self.cfg_options),
             config_digest=config_digest(cfg),
-            weights=[file_stamp(cfg.get(name)) for name in ('pretrained', 'load_from')],
         )
+        self._files = weight_files(cfg)
         file = work_dir / STATE
         if file.is_file():
             found = json.loads(file.read_text())
-            self._check_identity(found)
-            self.state = found
-
-    def _check_identity(self, found: Mapping[str, Any]) -> None:
-        """Refuse the state of another run."""
-        for name, what in IDENTITY.items():
-            if found.get(name) != self.state[name]:
-                shown = f' ({found[name]})' if name == 'cfg_options' else ''
+            if other := self._difference(found):
                 raise DataError(
-                    f'{self.work_dir} holds a run with other {what}{shown}: give another '
-                    '--work-dir, or remove that folder'
+                    f'{work_dir} holds a run with other {other}: give another --work-dir, or '
+                    'remove that folder'
                 )
+            self.state.update(found)
+
+    def _difference(self, found: Mapping[str, Any]) -> str | None:
+        """What makes a state that of another run; of older versions it does not tell all.
+
+        Files that are gone are none: a checkpoint of the run has all weights.
+        """
+        if found['cfg_options'] != self.state['cfg_options']:
+            return f'options ({found["cfg_options"]})'
+        if found.get('config_digest', self.state['config_digest']) != self.state['config_digest']:
+            return 'entries of the config'
+        for path, stamp in found.get('weights', {}).items():
+            if file_stamp(path) not in (None, stamp):
+                return f'weights to start from ({path} has changed)'
+        return None
 
     @property
     def finished(self) -> bool:
@@ -109,14 +114,28 @@ class TrainingRun:
         self.remember(train_seconds=before + time.monotonic() - start)
 
     def remember(self, **found: Any) -> None:
-        """Add to the state, and write it."""
-        self.state.update(found)
+        """Add to the state, and write it; with it, what the run starts from."""
+        weights = {path: stamp for path in self._files if (stamp := file_stamp(path))}
+        self.state = {'weights': weights, **self.state, **found}
         write_json(self.work_dir / STATE, self.state)
 
 
 def config_digest(cfg: Config) -> str:
     """A hash of all entries of a config; comments and how it is put together do not count."""
-    return hashlib.sha256(json.dumps(cfg.to_dict(), default=str).encode()).hexdigest()
+    text = json.dumps(cfg.to_dict(), default=_as_text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _as_text(value: Any) -> Any:
+    """What JSON has no type for; a set is in another order in each process."""
+    return sorted(map(str, value)) if isinstance(value, set) else str(value)
+
+
+def weight_files(cfg: Config) -> list[str]:
+    """Files that a run starts from, whether they are there or not."""
+    named = [cfg.get('load_from'), cfg.get('pretrained')]
+    named += [init_cfg.get('checkpoint') for init_cfg in pretrained_vits(cfg.get('model'))]
+    return sorted({str(path) for path in named if path})
 
 
 def as_json(value: Any) -> Any:

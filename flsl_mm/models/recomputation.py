@@ -17,7 +17,7 @@ def linear_of(
     as GELU and LayerNorm do: their output is then not kept. Same results.
 
     Args:
-        function: Without randomness.
+        function: Without randomness. (One that works in place is not computed again.)
         x: What it takes, such as tokens (T, D).
         linear: The layer. Compiled, it is left to the compiler what to keep.
         recompute: False keeps the output as usual.
@@ -26,7 +26,8 @@ def linear_of(
         Tensor: Like ``function(x)``, with the layer's channels; first derivatives only.
     """
     inputs = function(x)
-    if not recompute or is_compiling() or not torch.is_grad_enabled():
+    in_place = inputs.data_ptr() == x.data_ptr()
+    if in_place or not recompute or is_compiling() or not torch.is_grad_enabled():
         return linear(inputs)
     source, output = x.detach(), (inputs.data_ptr(), inputs.shape)
 

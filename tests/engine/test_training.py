@@ -309,6 +309,23 @@ def test_weights_alone_cannot_be_resumed(make_runner, tiny_config, tmp_path):
     assert len(train(make_runner, tiny_config, **named)) == 4
 
 
+def test_a_first_start_takes_what_to_load_and_a_later_one_its_own_checkpoint(
+    make_runner, tiny_config, tmp_path
+):
+    student = make_runner(tiny_config).model
+    torch.nn.init.constant_(student.backbone.ln1.bias, 0.5)
+    torch.save(dict(state_dict=student.state_dict()), tmp_path / 'w.pth')
+    overrides = dict(resume='auto', load_from=str(tmp_path / 'w.pth'))
+    overrides.update({'default_hooks.checkpoint.interval': 1, 'optim_wrapper.optimizer.lr': 0.0})
+    runner = make_runner(tiny_config, **overrides)
+    runner.train()
+    assert runner.model.backbone.ln1.bias[0] == 0.5
+    (tmp_path / 'w.pth').unlink()
+    resumed = make_runner(tiny_config, **overrides, **{'train_cfg.max_epochs': 3})
+    resumed.train()
+    assert resumed.iter == 6
+
+
 def test_a_resumed_run_needs_no_other_files(make_runner, tiny_config, tmp_path):
     """Neither the weights it started from nor those of an earlier stage."""
     vit = make_runner(tiny_config).model.backbone

@@ -1,4 +1,5 @@
 import argparse
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -69,8 +70,33 @@ def test_a_folder_is_used_for_one_set_of_weights(config, tmp_path):
     run.train(finish(run), 'a title')
     assert TrainingRun(config, run.work_dir, options).finished
     weights.write_text('others')
-    with pytest.raises(DataError, match='run holds a run with other weights to start from: give'):
+    with pytest.raises(DataError, match='other weights to start from .*vit.pth has changed'):
         TrainingRun(config, run.work_dir, options)
+    weights.unlink()  # not needed any more
+    assert TrainingRun(config, run.work_dir, options).finished
+
+
+def test_weights_inside_the_model_count_from_when_training_begins(config, tmp_path):
+    weights = tmp_path / 'teacher.pth'
+    init_cfg = dict(type='PretrainedViT', checkpoint=str(weights))
+    model = dict(previous_teacher=dict(init_cfg=init_cfg))
+    config.write_text(f'{config.read_text()}model = {model}\n')
+    run = TrainingRun(config, tmp_path / 'run', {})
+    weights.write_text('made by an earlier run')
+    run.train(finish(run), 'a title')
+    assert TrainingRun(config, run.work_dir, {}).finished
+    weights.write_text('others')
+    with pytest.raises(DataError, match='teacher.pth has changed'):
+        TrainingRun(config, run.work_dir, {})
+
+
+def test_the_state_of_an_older_version_is_taken(config, tmp_path):
+    run = TrainingRun(config, tmp_path / 'run', {})
+    run.train(finish(run), 'a title')
+    for name in ('weights', 'config_digest'):
+        run.state.pop(name)
+    (run.work_dir / 'run_state.json').write_text(json.dumps(run.state))
+    assert TrainingRun(config, run.work_dir, {}).state['config_digest']
 
 
 def test_options_reach_the_tool_as_they_were_given(config, tmp_path):

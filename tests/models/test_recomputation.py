@@ -59,6 +59,12 @@ def test_other_tensors_of_the_same_shape_are_not_taken_for_it(side):
     torch.testing.assert_close(recomputed, kept, rtol=0, atol=0)
 
 
+def test_a_function_that_works_in_place_is_not_computed_again():
+    x, layer = torch.randn(5, 4).double(), torch.nn.Linear(4, 3).double()
+    kept, recomputed = (value_and_gradients(F.relu_, r, x, layer) for r in (False, True))
+    torch.testing.assert_close(recomputed, kept, rtol=0, atol=0)
+
+
 def test_without_gradients_it_is_the_plain_layer():
     x, layer = torch.randn(5, 4), torch.nn.Linear(4, 3)
     with torch.no_grad():

@@ -170,3 +170,13 @@ def test_what_is_wrong_is_one_line(tool, vit_file, data, capsys, arguments, mess
     assert code == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert 'error: ' in error and message in error
+
+
+def test_two_detectors_never_share_a_folder(tool, vit_file, tmp_path, capsys):
+    config = tmp_path / 'detector.py'
+    config.write_text('train_cfg = dict(max_epochs=1)\n')
+    file = vit_file('vit.pth')
+    same = f'{Path(file).parent}//{Path(file).name}'
+    arguments = ['--tasks', 'coco', '--checkpoints', file, same, '--device=cpu']
+    assert tool.main([*arguments, f'--coco-config={config}', f'--work-dir={tmp_path / "w"}']) == 2
+    assert 'would share' in capsys.readouterr().err

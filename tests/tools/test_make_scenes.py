@@ -43,12 +43,12 @@ def test_a_drawing_that_was_cut_off_goes_on(make_scenes, tmp_path, capsys):
     assert make_scenes.main(few(tmp_path, '--layouts', 'DAVIS')) == 0
     frame = next(tmp_path.rglob('00000.jpg'))
     before = frame.stat().st_mtime_ns
-    (tmp_path / '.ade.tmp/ADEChallengeData2016').mkdir(parents=True)  # as a killed one leaves it
-    (tmp_path / '.ade.tmp/half').touch()
+    (tmp_path / '.ade-x/ade').mkdir(parents=True)  # as a killed one leaves it
+    (tmp_path / '.ade-x/ade/half').touch()
     assert make_scenes.main(few(tmp_path, '--layouts', 'DAVIS', 'ade', '--train=3')) == 0
     assert 'DAVIS: drawn before' in capsys.readouterr().out  # --train is not for videos
     assert frame.stat().st_mtime_ns == before
-    assert {path.name for path in tmp_path.iterdir()} == {'DAVIS', 'ade'}
+    assert {path.name for path in tmp_path.iterdir()} == {'DAVIS', 'ade', '.ade-x'}
     assert not (tmp_path / 'ade/half').exists()
 
 

@@ -156,7 +156,7 @@ def test_mixed_precision_of_a_detector_needs_a_gpu(error_of, project_root, monke
     assert '--amp needs a GPU in fine-tuning' in error_of(str(config), '--amp')
 
 
-def test_resume_begins_with_the_weights_to_load_and_goes_on_from_its_own(
+def test_resume_without_a_file_leaves_what_to_start_from(
     load_tool, arguments, tmp_path, monkeypatch
 ):
     tool = load_tool('train')
@@ -168,10 +168,7 @@ def test_resume_begins_with_the_weights_to_load_and_goes_on_from_its_own(
         cfg = tool.merge_args(tool.read_config(args), args)
         return cfg.resume, cfg.load_from
 
-    assert merged() == (False, 'pretrained.pth')
-    (tmp_path / 'run').mkdir()
-    torch.save({}, tmp_path / 'run/epoch_1.pth')
-    assert merged() == (True, None)
+    assert merged() == ('auto', 'pretrained.pth')
     command.append(str(tmp_path / 'run/epoch_1.pth'))
     assert merged() == (True, str(tmp_path / 'run/epoch_1.pth'))
 

@@ -131,11 +131,11 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     """The step of one variant, to be called again and again."""
     cfg = read_config(args)
     views = make_views(cfg.model.data_preprocessor, args.batch_size, args.device)
-    inputs = dict(data_samples=make_samples(views))
-    if cfg.model.get('previous_teacher'):
+    samples = make_samples(views)
+    inputs = dict(data_samples=samples)
+    if cfg.model.get('previous_teacher') and variant != 'dino':
         inputs.update(clean_inputs=views)
     if variant == 'dino':
-        inputs.pop('clean_inputs', None)
         channels = cfg.model.head.in_channels
         cfg.model.pop('previous_teacher', None)
         cfg.model.update(type='DINO', neck=None)
@@ -144,7 +144,8 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     if variant == 'plain':
         adamw, clip = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.clip_grad
         step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
-        return partial(step, views, getattr(torch, args.dtype), *inputs.values())
+        clean = inputs.get('clean_inputs')
+        return partial(step, views, getattr(torch, args.dtype), samples=samples, clean=clean)
     wrapper = build_optimizer(model, cfg.optim_wrapper)
     if options := cfg.get('compile'):
         compile_networks(model, **({} if options is True else options))

@@ -2,7 +2,9 @@
 
 Same losses and updates as the project's step, written as the method's text and common
 self-supervised code have it: one backbone pass per view size, attention matrices in memory,
-``softmax().log()``, and a Python loop over the parameters for clipping and for the teacher.
+``softmax().log()``, and a Python loop over the parameters for clipping and for the teacher. What a
+config may switch on (Sinkhorn, centering, positional positives, an earlier teacher) and which views
+meet is the project's own code.
 """
 
 import math

@@ -120,10 +120,8 @@ def sweep(args: argparse.Namespace) -> None:
     ]
     waiting = [run for run in runs if not run.finished]
     print(f'{len(runs)} networks, {len(waiting)} of them to be trained', flush=True)
-    if args.dry_run or args.slurm:
-        for run in waiting:
-            print(shlex.join(training_command(run, args)))
     if args.dry_run:
+        print_commands(waiting, args)
         print_tables(tables, runs)
         return
     task = build_from_settings(dict(knn_settings(args), type='BoxKNN'))
@@ -133,6 +131,7 @@ def sweep(args: argparse.Namespace) -> None:
     if args.slurm:
         for run in waiting:
             run.remember()  # what the jobs will train
+        print_commands(waiting, args)
     else:
         failures = train_all(waiting, args, lambda run: evaluate(run, task, args))
     for run in runs:
@@ -141,6 +140,12 @@ def sweep(args: argparse.Namespace) -> None:
     write_tables(tables, runs, args)
     if failures:
         raise DataError(f'{len(failures)} of {len(runs)} networks failed: {"; ".join(failures)}')
+
+
+def print_commands(runs: Sequence[SweepRun], args: argparse.Namespace) -> None:
+    """A line for each network, to be run by hand."""
+    for run in runs:
+        print(shlex.join(training_command(run, args)))
 
 
 def training_command(run: SweepRun, args: argparse.Namespace) -> list[str]:

@@ -20,12 +20,12 @@ Example:
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from flsl_mm.datasets import scenes
 from flsl_mm.engine.command_line import positive
@@ -115,15 +115,12 @@ def is_drawn(write: partial, folder: Path) -> bool:
 
 def draw_whole(write: partial, folder: Path) -> None:
     """Fill ``folder``, which appears when it is complete."""
-    draft = folder.with_name(f'.{folder.name}.tmp')
-    shutil.rmtree(draft, ignore_errors=True)  # of a drawing that was killed
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=f'.{folder.name}-') as parent:
+        draft = Path(parent, folder.name)
         write(draft)
         (draft / RECORD).write_text(json.dumps(write.keywords))
         draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 if __name__ == '__main__':

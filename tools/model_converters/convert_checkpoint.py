@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flsl_mm.checkpoint import CheckpointError, convert_checkpoint
-from flsl_mm.checkpoint.writing import check_absent, write_whole
+from flsl_mm.checkpoint.writing import check_absent, check_destination, write_whole
 
 _EPILOG = """\
 layouts read: FLSL training checkpoints, the authors' released FLSL, DINO (full and backbone), MAE,
@@ -47,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--force', action='store_true', help='replace DST and its report')
     args = parser.parse_args(arguments)
-    record = Path(args.destination).with_suffix('.json')
+    destination = Path(args.destination)
     try:
+        check_destination(destination, args.force)
+        record = destination.with_suffix('.json')
         check_absent(record, args.force)
         report = convert_checkpoint(
             args.source, args.destination, args.to, args.key, args.trust, args.force

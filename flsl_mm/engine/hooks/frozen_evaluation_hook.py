@@ -72,6 +72,7 @@ class FrozenEvaluationHook(Hook):
         self.interval = interval
         self.networks = tuple(networks)
         self.record: dict[str, Any] = dict(best=None, history=[])
+        self._cut = False  # whether the record on disk goes further than this run
 
     def before_train(self, runner: Runner) -> None:
         """Find the data, take up the record, and evaluate what the run starts from."""
@@ -84,7 +85,7 @@ class FrozenEvaluationHook(Hook):
             # Of a run that was resumed from before its last evaluations: they come again.
             history = [e for e in record['history'] if e['epoch'] <= runner.epoch]
             self.record = dict(best=self._best_of(history, record['best']), history=history)
-            self._write_record(runner)
+            self._cut = self.record != record
         if self._due(runner.epoch, runner):
             self._evaluate(runner, runner.epoch)
 
@@ -92,6 +93,11 @@ class FrozenEvaluationHook(Hook):
         """Evaluate, when it is time."""
         if self._due(runner.epoch + 1, runner):
             self._evaluate(runner, runner.epoch + 1)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Cut the record on disk, too, when a resumed run leaves what came after it behind."""
+        if self._cut:
+            self._write_record(runner)
 
     def _due(self, epoch: int, runner: Runner) -> bool:
         done = any(entry['epoch'] == epoch for entry in self.record['history'])
@@ -152,6 +158,7 @@ class FrozenEvaluationHook(Hook):
         return dict(where, number=self._number, score=self._score(best), saved=False)
 
     def _write_record(self, runner: Runner) -> None:
+        self._cut = False
         if is_main_process():
             write_json(Path(runner.work_dir, RECORD), self.record)
 

@@ -37,7 +37,7 @@ class FLSLRunner(Runner):
     - Without a GPU, a distributed run uses gloo, and BN for SyncBN, instead of failing.
     - Scaling the learning rate by the batch size counts gradient accumulation.
     - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
-      none.
+      none. ``resume='auto'`` does so with a ``load_from`` too, which a first start takes.
     - Configs may have dict keys that are Python keywords, such as ``global``.
     - Every one of ``default_hooks`` is switched off by None, not only mmengine's own.
     - ``num_workers=0`` just works, though configs ask for persistent or prefetching workers.
@@ -198,13 +198,18 @@ class FLSLRunner(Runner):
 
     def _find_checkpoint(self) -> None:
         """Look for the checkpoint to resume from, where none is named; without any, start anew."""
-        if self._resume and self._load_from is None and not self._has_loaded:
+        unnamed = self._resume == 'auto' or (self._resume and self._load_from is None)
+        if unnamed and not self._has_loaded:
             latest = [latest_checkpoint(self.work_dir)]
             broadcast_object_list(latest)  # all processes resume the same one, or none does
-            self._load_from = latest[0]
-            if self._load_from is None:
-                self.logger.info(f'No checkpoint to resume from in {self.work_dir}: starting anew.')
-                self._resume = False
+            self._resume = latest[0] is not None
+            if self._resume:
+                self._load_from = latest[0]
+            else:
+                start = 'anew' if self._load_from is None else f'from {self._load_from}'
+                self.logger.info(
+                    f'No checkpoint to resume from in {self.work_dir}: starting {start}.'
+                )
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs):

@@ -215,6 +215,25 @@ def test_the_best_of_an_abandoned_branch_gives_way(
     assert torch.load(run / 'best_frozen.pth', weights_only=False)['meta']['epoch'] == kept
 
 
+def test_a_resume_by_mistake_that_trains_nothing_changes_no_record(
+    make_runner, config, restless, tmp_path, monkeypatch
+):
+    run = tmp_path / 'run'
+    overrides = hook(dict(type='Restless'), networks=['teacher'])
+    restless.scores = {1: 3.0, 2: 9.0}
+    train(make_runner, config, run, overrides)
+    record = read_record(run)
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmengine.model.BaseModel.train_step', stop)
+    with pytest.raises(KeyboardInterrupt):
+        cut = dict(resume=True, load_from=str(run / 'epoch_3.pth'))
+        train(make_runner, config, run, overrides, **cut)
+    assert read_record(run) == record
+
+
 def test_a_resumed_run_with_another_task_has_no_best_yet(make_runner, config, restless, tmp_path):
     run = tmp_path / 'run'
     train(make_runner, config, run, hook(dict(type='Restless')))
