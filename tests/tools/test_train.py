@@ -169,6 +169,8 @@ def test_resume_without_a_file_leaves_what_to_start_from(
         return cfg.resume, cfg.load_from
 
     assert merged() == ('auto', 'pretrained.pth')
+    (tmp_path / 'run').mkdir()
+    torch.save({}, tmp_path / 'run/epoch_1.pth')
     command.append(str(tmp_path / 'run/epoch_1.pth'))
     assert merged() == (True, str(tmp_path / 'run/epoch_1.pth'))
 
