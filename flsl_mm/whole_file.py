@@ -20,7 +20,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         Path: The draft to write; removed when the block raises.
     """
     path = Path(path)
-    draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    draft = _draft_of(path)
     try:
         yield draft
         with draft.open('rb+') as file:
@@ -41,8 +41,13 @@ def check_writable(path: str | os.PathLike) -> None:
         if path.is_dir():
             raise IsADirectoryError(None, 'it is a folder')
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+        draft = _draft_of(path)
         draft.touch()
         draft.unlink()
     except OSError as error:
         raise OSError(f'{path} cannot be written: {error.strerror}') from error
+
+
+def _draft_of(path: Path) -> Path:
+    """A hidden file of this process beside ``path``."""
+    return path.with_name(f'.{path.name}.{os.getpid()}.tmp')

@@ -24,6 +24,7 @@ from flsl_mm.engine.command_line import (  # noqa: E402
     add_run_arguments,
     build_runner,
     end_processes,
+    last_line,
     read_config,
 )
 from flsl_mm.engine.json_file import write_json  # noqa: E402
@@ -111,8 +112,7 @@ def main() -> None:
         evaluate(args)
         end_processes(args)
     except (CheckpointError, DataError, OSError) as error:
-        # The last line: a data worker's error comes with its traceback.
-        fail((str(error) or repr(error)).splitlines()[-1])
+        fail(last_line(error))
 
 
 if __name__ == '__main__':

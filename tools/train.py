@@ -24,6 +24,7 @@ from flsl_mm.engine.command_line import (  # noqa: E402
     add_run_arguments,
     build_runner,
     end_processes,
+    last_line,
     read_config,
 )
 
@@ -99,8 +100,7 @@ def main() -> None:
         build_runner(merge_args(read_config(args), args)).train()
         end_processes(args)
     except (CheckpointError, DataError, OSError) as error:
-        # The last line: a data worker's error comes with its traceback.
-        sys.exit(f'train.py: error: {(str(error) or repr(error)).splitlines()[-1]}')
+        sys.exit(f'train.py: error: {last_line(error)}')
 
 
 if __name__ == '__main__':

@@ -97,6 +97,11 @@ def end_processes(args: argparse.Namespace) -> None:
         os._exit(0)
 
 
+def last_line(error: Exception) -> str:
+    """What an error says, in one line: that of a data worker comes after its traceback."""
+    return (str(error) or repr(error)).splitlines()[-1]
+
+
 def positive(text: str) -> int:
     """A number from 1, for ``argparse``.
 

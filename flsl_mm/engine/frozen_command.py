@@ -31,7 +31,7 @@ from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FLSLVisionTransformer, build_vit
 from ..registry import FROZEN_TASKS
 from ..whole_file import check_writable
-from .command_line import add_launcher_arguments, end_processes
+from .command_line import add_launcher_arguments, end_processes, last_line
 from .json_file import write_json
 
 CHECKPOINT_HELP = (
@@ -290,7 +290,7 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
         command()
     except (CheckpointError, DataError, OSError) as error:
         # A data worker's error comes with its traceback, whose last line names the type too.
-        text = re.sub(r'^[\w.]+Error: ', '', (str(error) or repr(error)).splitlines()[-1])
+        text = re.sub(r'^[\w.]+Error: ', '', last_line(error))
         print(f'{name}: error: {text}', file=sys.stderr)
         return 2
     return 0
