@@ -5,7 +5,8 @@ r"""Compare pretrained networks on several tasks in one table: frozen, or fine-t
     frozen  retrieval, clusters, objects and signs of collapse on labelled images (--dense)
     coco    Mask R-CNN, fine-tuned and tested by train.py and test.py (--coco-config)
 
-What is finished is not computed again, so the same command can be repeated at any time.
+What is finished is not computed again, so the same command can be repeated at any time. Changed
+checkpoints and settings are noticed, changed images are not: give another --out then.
 
 Example:
     python tools/compare.py --tasks knn davis frozen coco --checkpoints \
@@ -185,7 +186,9 @@ def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
         for key, value in args.cfg_options.items()
         if key.startswith(prefix)
     }
-    network = dict(key=args.key, num_heads=args.num_heads, seed=args.seed)
+    network = dict(key=args.key)
+    if name != 'coco':  # whose config has the architecture and the seed
+        network.update(num_heads=args.num_heads, seed=args.seed)
     return dict(data, options=options, network=network)
 
 

@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
 from flsl_mm.evenly_spaced import evenly_spaced
+from flsl_mm.file_stamp import file_stamp
 
 from .image_files import IMAGE_EXTENSIONS
 from .unusable_sample import Unusable, UnusableSample
@@ -134,12 +135,7 @@ class ImageNetBoxes(BaseDataset):
         for index in range(len(self)):
             info = self.get_data_info(index)
             for path in (info['img_path'], info['ann_path']):
-                try:
-                    status = os.stat(path)
-                except FileNotFoundError:  # counted when it is read
-                    digest.update(f'{path} missing\n'.encode())
-                else:
-                    digest.update(f'{path} {status.st_size} {status.st_mtime_ns}\n'.encode())
+                digest.update(f'{path} {file_stamp(path)}\n'.encode())  # None where it is missing
         return digest.hexdigest()
 
 

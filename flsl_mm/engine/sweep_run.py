@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from ..evaluation.tasks.frozen_task import FrozenTask
+from ..file_stamp import file_stamp
 from ..models import build_vit
 from .training_run import TrainingRun, as_json
 
@@ -14,7 +15,7 @@ class SweepRun(TrainingRun):
     """A pretraining run and what box-aligned k-NN says of its teacher.
 
     Its ``state`` also has ``knn`` (the numbers), ``headline`` (which of them counts),
-    ``knn_settings`` and ``checkpoint_time``.
+    ``knn_settings`` and ``checkpoint_stamp``.
     """
 
     @property
@@ -38,9 +39,9 @@ class SweepRun(TrainingRun):
             device: Where to evaluate.
         """
         key = dict(
-            knn_settings=as_json(dict(settings)), checkpoint_time=self.checkpoint.stat().st_mtime
+            knn_settings=as_json(dict(settings)), checkpoint_stamp=file_stamp(self.checkpoint)
         )
-        if 'knn' in self.state and all(self.state[name] == value for name, value in key.items()):
+        if 'knn' in self.state and all(self.state.get(n) == value for n, value in key.items()):
             return
         vit = build_vit(str(self.checkpoint), key='teacher').to(device)
         self.remember(knn=dict(task(vit)), headline=task.headline, **key)
