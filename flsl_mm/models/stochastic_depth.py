@@ -31,8 +31,7 @@ def add_branch(
     if not drop_path.training or not rate:
         return x + branch(x, groups).to(x.dtype)
     keep = 1 - rate
-    images = draw_kept(sum(batch for batch, _ in groups), keep, x.device)
-    parts = images.split([batch for batch, _ in groups])
+    parts = [draw_kept(batch, keep, x.device) for batch, _ in groups]
     mask = torch.cat(
         [part.unsqueeze(1).expand(-1, n).flatten() for part, (_, n) in zip(parts, groups)]
     )
@@ -47,22 +46,21 @@ def add_branch(
 
 
 def draw_kept(images: int, keep: float, device: torch.device) -> Tensor:
-    """Which images stochastic depth keeps, by systematic sampling.
+    """Which images stochastic depth keeps: always as many, but for one, and any of them.
 
-    Each image is kept with probability ``keep``. The dropped ones are evenly spaced from a random
-    start, so that their number is always the same but for one. Independent draws would have tensors
-    of many sizes computed for the kept images, between which a CPU's memory comes to lie in pieces.
+    Each image is kept with probability ``keep``. Independent draws would have tensors of many sizes
+    computed for the kept images, between which a CPU's memory comes to lie in pieces.
 
     Args:
-        images: Number of images, in random order.
+        images: Their number.
         keep: Probability, in [0, 1].
         device: Where to draw.
 
     Returns:
-        Tensor: 1 for kept, 0 for dropped, of float32 and shape (images,).
+        Tensor: True for kept, of shape (images,).
     """
-    marks = torch.arange(images + 1, device=device) * keep + torch.rand((), device=device)
-    return marks.floor().diff().clamp(max=1)  # by rounding it may be 2 where keep is nearly 1
+    number = images * keep + torch.rand((), device=device)  # rounded down, the mean is exact
+    return torch.randperm(images, device=device) + 1 <= number
 
 
 class AddToRows(torch.autograd.Function):
