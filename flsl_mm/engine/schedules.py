@@ -2,6 +2,8 @@
 
 import math
 
+from ..config_error import ConfigError
+
 KINDS = ('cosine', 'linear', 'step')
 
 
@@ -19,10 +21,10 @@ def scheduled_value(kind: str, start: float, end: float, progress: float) -> flo
         float: The value.
 
     Raises:
-        ValueError: The kind is unknown.
+        ConfigError: The kind is unknown.
     """
     if kind not in KINDS:
-        raise ValueError(f'unknown schedule type {kind!r}, known: {KINDS}')
+        raise ConfigError(f'unknown schedule type {kind!r}, known: {KINDS}')
     if progress >= 1:
         return end
     if kind == 'step':

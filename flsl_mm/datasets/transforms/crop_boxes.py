@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from flsl_mm.config_error import ConfigError
+
 CROP_TRIES = 10
 CROP_UNIFORMS = 2 * CROP_TRIES + 2
 """Uniform numbers that one crop consumes."""
@@ -19,16 +21,16 @@ def check_crop_range(
         ratio: Smallest and largest width over height.
 
     Raises:
-        ValueError: The size is below 1, or a range is not ``0 < low <= high`` (scale: ``<= 1``).
+        ConfigError: The size is below 1, or a range is not ``0 < low <= high`` (scale: ``<= 1``).
     """
     if size < 1:
-        raise ValueError(f'{name}: size must be at least 1 pixel, got {size}')
+        raise ConfigError(f'{name}: size must be at least 1 pixel, got {size}')
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-        raise ValueError(
+        raise ConfigError(
             f'{name}: scale must be (low, high) with 0 < low <= high <= 1, got {scale}'
         )
     if len(ratio) != 2 or not 0 < ratio[0] <= ratio[1]:
-        raise ValueError(f'{name}: ratio must be (low, high) with 0 < low <= high, got {ratio}')
+        raise ConfigError(f'{name}: ratio must be (low, high) with 0 < low <= high, got {ratio}')
 
 
 def sample_crop_boxes(

@@ -9,6 +9,8 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from flsl_mm.config_error import ConfigError
+
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations with rows and columns exchanged."""
 
@@ -31,12 +33,12 @@ class LoadRGBImage(BaseTransform):
 
     Raises:
         OSError: The file cannot be read as an image; says why.
-        ValueError: Wrong ``min_side``.
+        ConfigError: Wrong ``min_side``.
     """
 
     def __init__(self, min_side: int | None = None) -> None:
         if min_side is not None and min_side < 1:
-            raise ValueError(f'LoadRGBImage: min_side must be at least 1 pixel, got {min_side}')
+            raise ConfigError(f'LoadRGBImage: min_side must be at least 1 pixel, got {min_side}')
         self.min_side = min_side
 
     def transform(self, results: dict) -> dict:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
+from flsl_mm.config_error import ConfigError
+
 from .crop_boxes import CROP_UNIFORMS, check_crop_range, sample_crop_boxes
 
 
@@ -31,7 +33,7 @@ class RandomTeacherCrop(BaseTransform):
         ratio: Range of the crop's width over height.
 
     Raises:
-        ValueError: Wrong size or range, or a ``min_side`` of :class:`LoadRGBImage` at which crops
+        ConfigError: Wrong size or range, or a ``min_side`` of :class:`LoadRGBImage` at which crops
             could be smaller than ``size``.
     """
 
@@ -51,7 +53,7 @@ class RandomTeacherCrop(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Crop ``results['img']``."""
         if results['min_side'] is not None and results['min_side'] < self.min_side:
-            raise ValueError(
+            raise ConfigError(
                 f'LoadRGBImage: min_side must be at least {self.min_side} for {self}, '
                 f'got {results["min_side"]}'
             )

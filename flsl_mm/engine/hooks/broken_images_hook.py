@@ -8,6 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ...config_error import ConfigError
+
 NUM_LOGGED = 20
 NUM_EXAMPLES = 5
 
@@ -34,7 +36,7 @@ class BrokenImagesHook(Hook):
 
     def __init__(self, max_ratio: float = 0.01, interval: int = 50) -> None:
         if not 0 <= max_ratio <= 1:
-            raise ValueError(f'BrokenImagesHook: max_ratio must be within [0, 1], got {max_ratio}')
+            raise ConfigError(f'BrokenImagesHook: max_ratio must be within [0, 1], got {max_ratio}')
         self.max_ratio = max_ratio
         self.interval = interval
         self.new: list[tuple[str, str]] = []  # seen by this process since the last check

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from flsl_mm.config_error import ConfigError
 from flsl_mm.evenly_spaced import evenly_spaced
 from flsl_mm.unwrap_model import unwrap_model
 
@@ -33,7 +34,7 @@ class FeatureMapsHook(Hook):
         short_side: Side in pixels that images are resized to.
 
     Raises:
-        ValueError: A number is not positive, a point is outside the image, or the model has no
+        ConfigError: A number is not positive, a point is outside the image, or the model has no
             teacher.
         DataError: An image cannot be read, or there is none; before training starts.
     """
@@ -49,12 +50,12 @@ class FeatureMapsHook(Hook):
         short_side: int = 224,
     ) -> None:
         if min(interval, max_images, short_side) < 1:
-            raise ValueError(
+            raise ConfigError(
                 'FeatureMapsHook: interval, max_images and short_side must be at least 1, got '
                 f'{interval}, {max_images} and {short_side}'
             )
         if not points or any(not 0 <= value <= 1 for point in points for value in point):
-            raise ValueError(f'FeatureMapsHook: points must be x, y in [0, 1], got {points}')
+            raise ConfigError(f'FeatureMapsHook: points must be x, y in [0, 1], got {points}')
         self.sources = [images] if isinstance(images, str) else images
         self.interval = interval
         self.max_images = max_images
@@ -70,7 +71,7 @@ class FeatureMapsHook(Hook):
 
         model = unwrap_model(runner.model)
         if not hasattr(model, 'teacher'):
-            raise ValueError(
+            raise ConfigError(
                 f'FeatureMapsHook draws what the teacher sees, and {type(model).__name__} has none'
             )
         paths = evenly_spaced(images.find_image_files(self.sources), self.max_images)

@@ -19,6 +19,7 @@ from flsl_mm.data_error import DataError
 from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.unwrap_model import unwrap_model
 
+from ...config_error import ConfigError
 from .. import atomic_backend  # noqa: F401  (registers the backend)
 from ..json_file import write_json
 
@@ -52,7 +53,7 @@ class FrozenEvaluationHook(Hook):
         networks: ``'teacher'``, ``'student'`` or both; the first decides what is best.
 
     Raises:
-        ValueError: A wrong ``interval``, network or task.
+        ConfigError: A wrong ``interval``, network or task.
         FileNotFoundError: A task with a ``data_root`` does not find its data.
     """
 
@@ -65,9 +66,9 @@ class FrozenEvaluationHook(Hook):
         networks: Sequence[str] = NETWORKS,
     ) -> None:
         if interval < 1:
-            raise ValueError(f'FrozenEvaluationHook: interval must be at least 1, got {interval}')
+            raise ConfigError(f'FrozenEvaluationHook: interval must be at least 1, got {interval}')
         if not networks or not set(networks) <= set(NETWORKS):
-            raise ValueError(f'FrozenEvaluationHook: networks are {NETWORKS}, got {networks}')
+            raise ConfigError(f'FrozenEvaluationHook: networks are {NETWORKS}, got {networks}')
         self.configs = list(tasks)
         self.interval = interval
         self.networks = tuple(networks)
@@ -79,7 +80,7 @@ class FrozenEvaluationHook(Hook):
         self.tasks = [task for task in map(lambda c: _build(c, runner), self.configs) if task]
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
-            raise ValueError(f'FrozenEvaluationHook: tasks of the same name: {names}')
+            raise ConfigError(f'FrozenEvaluationHook: tasks of the same name: {names}')
         if runner.iter and self.tasks:  # else a new run: a record in the work dir is another's
             record = _read_record(runner)
             # Of a run that was resumed from before its last evaluations: they come again.

@@ -9,6 +9,7 @@ from mmpretrain.registry import HOOKS
 
 from flsl_mm.unwrap_model import unwrap_model
 
+from ...config_error import ConfigError
 from ..schedules import KINDS, scheduled_value
 
 
@@ -27,7 +28,7 @@ class ScheduleHook(Hook):
             - **epochs** (float, optional): its length; the whole run by default.
 
     Raises:
-        ValueError: A schedule has an unknown type or key, lacks one, or its target does not exist.
+        ConfigError: A schedule has an unknown type or key, lacks one, or its target does not exist.
 
     Example:
         >>> ScheduleHook(momentum=dict(target='momentum', type='cosine', start=0.996, end=1.0))
@@ -40,12 +41,12 @@ class ScheduleHook(Hook):
         required, optional = {'target', 'type', 'start', 'end'}, {'epochs'}
         for name, schedule in schedules.items():
             if not required <= set(schedule) <= required | optional:
-                raise ValueError(
+                raise ConfigError(
                     f'ScheduleHook: {name} needs {sorted(required)} and may have '
                     f'{sorted(optional)}, got {dict(schedule)}'
                 )
             if schedule['type'] not in KINDS:
-                raise ValueError(
+                raise ConfigError(
                     f'ScheduleHook: type {schedule["type"]!r} of {name} is not in {KINDS}'
                 )
         self.schedules = schedules
@@ -92,14 +93,14 @@ def set_by_path(root: Any, path: str, value: float | bool) -> None:
         value: The new value.
 
     Raises:
-        ValueError: There is nothing at the path.
+        ConfigError: There is nothing at the path.
     """
     *parents, last = path.split('.')
     try:
         owner = reduce(_step, parents, root)
         _step(owner, last)
     except (AttributeError, KeyError):
-        raise ValueError(f'{type(root).__name__} has nothing at {path!r} to schedule') from None
+        raise ConfigError(f'{type(root).__name__} has nothing at {path!r} to schedule') from None
     if isinstance(owner, dict):
         owner[last] = value
     else:

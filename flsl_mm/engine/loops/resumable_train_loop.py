@@ -6,6 +6,7 @@ from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
 
+from flsl_mm.config_error import ConfigError
 from flsl_mm.data_error import DataError
 
 
@@ -23,7 +24,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Raises:
         DataError: There are too few images for one batch.
-        ValueError: The sampler cannot skip.
+        ConfigError: The sampler cannot skip.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -34,7 +35,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 f'fill a batch: batch size {self.dataloader.batch_size} is too large'
             )
         if not hasattr(self.dataloader.sampler, 'set_start'):
-            raise ValueError(
+            raise ConfigError(
                 'ResumableTrainLoop needs train_dataloader.sampler=dict(type="ResumableSampler"), '
                 f'got {type(self.dataloader.sampler).__name__}'
             )

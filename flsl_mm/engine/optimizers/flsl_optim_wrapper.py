@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from ...config_error import ConfigError
 from .clip_grad import clip_grad_norm_per_parameter_
 
 # torch before 2.3 has the scaler under `torch.cuda` only.
@@ -32,7 +33,7 @@ class FLSLOptimWrapper(OptimWrapper):
         accumulative_counts: Iterations per optimizer step.
 
     Raises:
-        ValueError: The precision is unknown or does not exist on the device.
+        ConfigError: The precision is unknown or does not exist on the device.
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class FLSLOptimWrapper(OptimWrapper):
 
     def _resolve(self, precision: str) -> torch.dtype:
         if precision not in PRECISIONS:
-            raise ValueError(f'FLSLOptimWrapper: precision={precision!r} is none of {PRECISIONS}')
+            raise ConfigError(f'FLSLOptimWrapper: precision={precision!r} is none of {PRECISIONS}')
         if precision == 'auto':
             if self.device_type != 'cuda':
                 return torch.float32
             return torch.bfloat16 if _has_bfloat16() else torch.float16
         if precision == 'float16' and self.device_type != 'cuda':
-            raise ValueError('FLSLOptimWrapper: float16 needs a GPU; use bfloat16 on this device')
+            raise ConfigError('FLSLOptimWrapper: float16 needs a GPU; use bfloat16 on this device')
         return getattr(torch, precision)
 
     @contextmanager

@@ -4,6 +4,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from flsl_mm.config_error import ConfigError
 from flsl_mm.unwrap_model import unwrap_model
 
 _POSITIONS = ('pos_embed', 'rel_pos_h', 'rel_pos_w')
@@ -27,19 +28,19 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         paramwise_cfg: ``dict(decay_rate=...)`` in (0, 1].
 
     Raises:
-        ValueError: ``paramwise_cfg`` is not a ``decay_rate`` alone, or it is out of range.
+        ConfigError: ``paramwise_cfg`` is not a ``decay_rate`` alone, or it is out of range.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         if set(self.paramwise_cfg) != {'decay_rate'}:
-            raise ValueError(
+            raise ConfigError(
                 'LayerDecayConstructor takes paramwise_cfg=dict(decay_rate=...), '
                 f'got {dict(self.paramwise_cfg)}'
             )
         self.decay_rate = self.paramwise_cfg['decay_rate']
         if not 0 < self.decay_rate <= 1:
-            raise ValueError(f'decay_rate={self.decay_rate} is outside (0, 1]')
+            raise ConfigError(f'decay_rate={self.decay_rate} is outside (0, 1]')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapped optimizer of ``model``, whose ``backbone`` is a ViT of this package."""

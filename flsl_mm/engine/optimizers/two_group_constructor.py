@@ -6,6 +6,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from ...config_error import ConfigError
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TwoGroupConstructor(DefaultOptimWrapperConstructor):
@@ -20,13 +22,13 @@ class TwoGroupConstructor(DefaultOptimWrapperConstructor):
     kernel for the device; the updates are the same.
 
     Raises:
-        ValueError: ``paramwise_cfg`` is given; the two groups are all there is.
+        ConfigError: ``paramwise_cfg`` is given; the two groups are all there is.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapped optimizer of ``model``."""
         if self.paramwise_cfg:
-            raise ValueError(
+            raise ConfigError(
                 f'TwoGroupConstructor takes no paramwise_cfg, got {self.paramwise_cfg}'
             )
         trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]

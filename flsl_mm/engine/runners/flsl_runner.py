@@ -14,6 +14,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 from ...checkpoint import CheckpointError, load_model
+from ...config_error import ConfigError
 from ...models.compiled import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...unwrap_model import unwrap_model
@@ -132,13 +133,13 @@ class FLSLRunner(Runner):
         """Build the schedulers of the optimizer.
 
         Raises:
-            ValueError: One is given in epochs, but the loop counts iterations only.
+            ConfigError: One is given in epochs, but the loop counts iterations only.
         """
         listed = scheduler if isinstance(scheduler, list) else [scheduler]
         if isinstance(self._train_loop, IterBasedTrainLoop) and any(
             isinstance(s, dict) and s.get('convert_to_iter_based') for s in listed
         ):
-            raise ValueError(
+            raise ConfigError(
                 'param_scheduler is given in epochs, which an IterBasedTrainLoop has not: give it '
                 'in iterations (by_epoch=False, convert_to_iter_based=False)'
             )

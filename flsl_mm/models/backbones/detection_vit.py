@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ...config_error import ConfigError
 from .flsl_vit import FLSLVisionTransformer
 
 
@@ -23,7 +24,7 @@ class DetectionViT(FLSLVisionTransformer):
             :class:`FLSLVisionTransformer`.
 
     Raises:
-        ValueError: ``num_heads`` does not divide ``embed_dims``, or ``frozen_stages`` is not in
+        ConfigError: ``num_heads`` does not divide ``embed_dims``, or ``frozen_stages`` is not in
             [-1, depth].
     """
 
@@ -37,9 +38,9 @@ class DetectionViT(FLSLVisionTransformer):
         **kwargs,
     ) -> None:
         if embed_dims % num_heads:
-            raise ValueError(f'embed_dims={embed_dims} is not divisible by num_heads={num_heads}')
+            raise ConfigError(f'embed_dims={embed_dims} is not divisible by num_heads={num_heads}')
         if not -1 <= frozen_stages <= depth:
-            raise ValueError(f'frozen_stages={frozen_stages} is outside [-1, depth={depth}]')
+            raise ConfigError(f'frozen_stages={frozen_stages} is outside [-1, depth={depth}]')
         arch = dict(
             embed_dims=embed_dims,
             num_layers=depth,
@@ -70,10 +71,10 @@ def check_blocks(name: str, indices: Sequence[int], depth: int) -> None:
     """Check the block indices given as argument ``name``.
 
     Raises:
-        ValueError: One is outside [0, depth).
+        ConfigError: One is outside [0, depth).
     """
     if any(not 0 <= i < depth for i in indices):
-        raise ValueError(f'{name}={tuple(indices)} must lie in 0..{depth - 1} (depth={depth})')
+        raise ConfigError(f'{name}={tuple(indices)} must lie in 0..{depth - 1} (depth={depth})')
 
 
 def crop_to_strides(

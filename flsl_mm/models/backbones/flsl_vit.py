@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...config_error import ConfigError
 from ..blocked_attention import Groups, attend
 from ..layer_norm import normalize
 from ..precision import residual_stream
@@ -43,7 +44,7 @@ class FLSLVisionTransformer(VisionTransformer):
         kwargs: Other arguments of :class:`mmpretrain.models.VisionTransformer`.
 
     Raises:
-        ValueError: ``drop_path_rate`` is out of range, or ``layer_cfgs`` asks for a feed-forward
+        ConfigError: ``drop_path_rate`` is out of range, or ``layer_cfgs`` asks for a feed-forward
             network other than two linear layers.
     """
 
@@ -59,7 +60,7 @@ class FLSLVisionTransformer(VisionTransformer):
         **kwargs,
     ) -> None:
         if not 0 <= drop_path_rate < 1:
-            raise ValueError(
+            raise ConfigError(
                 f'{type(self).__name__}: drop_path_rate must be in [0, 1), got {drop_path_rate}'
             )
         super().__init__(
@@ -73,7 +74,7 @@ class FLSLVisionTransformer(VisionTransformer):
             **kwargs,
         )
         if not all(len(getattr(layer.ffn, 'layers', ())) == 3 for layer in self.layers):
-            raise ValueError(
+            raise ConfigError(
                 'FLSLVisionTransformer has no other feed-forward network than two linear layers'
             )
         self.patch_size = patch_size

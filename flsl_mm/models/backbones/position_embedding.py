@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...config_error import ConfigError
+
 
 def sincos_position_embedding(
     grid: tuple[int, int], embed_dims: int, temperature: float = 10000.0
@@ -23,10 +25,10 @@ def sincos_position_embedding(
         Tensor: float32 of shape (1, rows * columns, D), tokens in row-major order.
 
     Raises:
-        ValueError: ``embed_dims`` is not divisible by 4.
+        ConfigError: ``embed_dims`` is not divisible by 4.
     """
     if embed_dims % 4:
-        raise ValueError(
+        raise ConfigError(
             f'a 2-D sin-cos embedding needs embed_dims divisible by 4, got {embed_dims}'
         )
     rows, columns = torch.meshgrid(

@@ -7,6 +7,7 @@ from mmengine.dist import get_backend
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ...config_error import ConfigError
 from .detection_vit import DetectionViT, check_blocks, crop_to_strides
 
 
@@ -42,7 +43,7 @@ class ViTFPN(DetectionViT):
         init_cfg: mmengine initialisation, e.g. ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
-        ValueError: Unsupported ``patch_size``, ``out_indices`` that are not four blocks,
+        ConfigError: Unsupported ``patch_size``, ``out_indices`` that are not four blocks,
             ``num_heads`` that does not divide ``embed_dims``, ``frozen_stages`` beyond the depth.
 
     Examples:
@@ -68,9 +69,9 @@ class ViTFPN(DetectionViT):
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         if patch_size not in (8, 16):
-            raise ValueError(f'ViTFPN supports patch_size 8 and 16, got {patch_size}')
+            raise ConfigError(f'ViTFPN supports patch_size 8 and 16, got {patch_size}')
         if len(out_indices) != 4:
-            raise ValueError(f'ViTFPN needs four out_indices, got {tuple(out_indices)}')
+            raise ConfigError(f'ViTFPN needs four out_indices, got {tuple(out_indices)}')
         check_blocks('out_indices', out_indices, depth)
         super().__init__(
             embed_dims,

@@ -6,6 +6,7 @@ from mmengine.registry import MODELS
 from mmpretrain.models.utils import LayerNorm2d, resize_pos_embed, to_2tuple
 from torch import Tensor, nn
 
+from ...config_error import ConfigError
 from .conv_norm import ConvNorm
 from .detection_vit import DetectionViT, check_blocks, crop_to_strides
 from .relative_attention import RelativeAttention
@@ -41,7 +42,7 @@ class ViTDet(DetectionViT):
         init_cfg: mmengine initialisation, e.g. ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
-        ValueError: Unsupported ``patch_size``, ``global_indices`` or ``frozen_stages`` beyond the
+        ConfigError: Unsupported ``patch_size``, ``global_indices`` or ``frozen_stages`` beyond the
             depth, ``num_heads`` that does not divide ``embed_dims``, no ``window_size``.
 
     Examples:
@@ -69,9 +70,9 @@ class ViTDet(DetectionViT):
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         if patch_size != 16:
-            raise ValueError(f'ViTDet supports patch_size 16, got {patch_size}')
+            raise ConfigError(f'ViTDet supports patch_size 16, got {patch_size}')
         if window_size < 1:
-            raise ValueError(f'window_size must be positive, got {window_size}')
+            raise ConfigError(f'window_size must be positive, got {window_size}')
         check_blocks('global_indices', global_indices, depth)
         super().__init__(
             embed_dims,

@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from flsl_mm.config_error import ConfigError
 from flsl_mm.datasets.transforms.crop_boxes import (
     CROP_UNIFORMS,
     check_crop_range,
@@ -42,7 +43,7 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         non_blocking: Whether not to wait for transfers to the device.
 
     Raises:
-        ValueError: A setting is out of its range.
+        ConfigError: A setting is out of its range.
     """
 
     def __init__(
@@ -58,9 +59,9 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
     ) -> None:
         super().__init__(non_blocking=non_blocking)
         if num_teacher_views not in (1, 2):
-            raise ValueError(f'num_teacher_views must be 1 or 2, got {num_teacher_views}')
+            raise ConfigError(f'num_teacher_views must be 1 or 2, got {num_teacher_views}')
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f'mean and std must be three numbers, std > 0, got {mean}, {std}')
+            raise ConfigError(f'mean and std must be three numbers, std > 0, got {mean}, {std}')
         self.num_teacher_views = num_teacher_views
         self.cuts = _parse_views('student_view', number=num_teacher_views, **student_view)
         if local_views is not None:
@@ -141,7 +142,7 @@ def _parse_views(
 ) -> list[tuple[int, tuple[float, float]]]:
     """The checked size and scale of each of ``number`` views."""
     if number < 1:
-        raise ValueError(f'{name}: number must be at least 1, got {number}')
+        raise ConfigError(f'{name}: number must be at least 1, got {number}')
     check_crop_range(name, size, scale, RATIO)
     return [(size, tuple(scale))] * number
 
@@ -157,10 +158,10 @@ def _add_view_boxes(
         crop_shape: Height and width of the crop after resizing.
 
     Raises:
-        ValueError: The samples do not say where the crop was.
+        ConfigError: The samples do not say where the crop was.
     """
     if not samples or 'teacher_box' not in samples[0]:
-        raise ValueError('data samples have no teacher_box: pack them with PackTeacherCrop')
+        raise ConfigError('data samples have no teacher_box: pack them with PackTeacherCrop')
     height, width = crop_shape
     outer = torch.tensor([sample.teacher_box for sample in samples], dtype=torch.float32)
     extent = (outer[:, 2:] - outer[:, :2]) / torch.tensor([width, height])

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...config_error import ConfigError
 from . import photometry_opencv as opencv
 
 
@@ -62,7 +63,7 @@ class Photometry:
         blur_sigma: Range of the blur's standard deviation in pixels.
 
     Raises:
-        ValueError: A probability or strength is out of its range.
+        ConfigError: A probability or strength is out of its range.
     """
 
     def __init__(
@@ -78,16 +79,16 @@ class Photometry:
     ) -> None:
         for strength in (brightness, contrast, saturation):
             if strength < 0:
-                raise ValueError(f'photometry: strengths must not be negative, got {strength}')
+                raise ConfigError(f'photometry: strengths must not be negative, got {strength}')
         if not 0 <= hue <= 0.5:
-            raise ValueError(f'photometry: hue must be within [0, 0.5], got {hue}')
+            raise ConfigError(f'photometry: hue must be within [0, 0.5], got {hue}')
         if not endings or any(len(ending) != 2 for ending in endings):
-            raise ValueError(f'photometry: endings must be (blur, solarise) pairs, got {endings}')
+            raise ConfigError(f'photometry: endings must be (blur, solarise) pairs, got {endings}')
         for prob in (jitter_prob, grayscale_prob, *(p for ending in endings for p in ending)):
             if not 0 <= prob <= 1:
-                raise ValueError(f'photometry: probabilities must be within [0, 1], got {prob}')
+                raise ConfigError(f'photometry: probabilities must be within [0, 1], got {prob}')
         if len(blur_sigma) != 2 or not 0 < blur_sigma[0] <= blur_sigma[1]:
-            raise ValueError(f'photometry: blur_sigma must be 0 < low <= high, got {blur_sigma}')
+            raise ConfigError(f'photometry: blur_sigma must be 0 < low <= high, got {blur_sigma}')
         strengths = torch.tensor([brightness, contrast, saturation])
         self.low = torch.cat([(1 - strengths).clamp(min=0), torch.tensor([-hue])])
         self.high = torch.cat([1 + strengths, torch.tensor([hue])])

@@ -8,6 +8,7 @@ from mmengine.dist import get_world_size
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...config_error import ConfigError
 from .prototype_head import PrototypeHead, at_least_float32, global_log_mean, health_signs
 
 LOSSES = ('intra', 'inter', 'volume')
@@ -31,7 +32,7 @@ class FLSLHead(PrototypeHead):
         kwargs: See :class:`PrototypeHead`.
 
     Raises:
-        ValueError: A value is out of range or unknown; the message names it.
+        ConfigError: A value is out of range or unknown; the message names it.
     """
 
     def __init__(
@@ -48,9 +49,9 @@ class FLSLHead(PrototypeHead):
         )
         loss_weights = dict(loss_weights or {})
         if unknown := set(loss_weights) - set(LOSSES):
-            raise ValueError(f'FLSLHead: unknown loss_weights {sorted(unknown)}, known: {LOSSES}')
+            raise ConfigError(f'FLSLHead: unknown loss_weights {sorted(unknown)}, known: {LOSSES}')
         if teacher_norm not in TEACHER_NORMS:
-            raise ValueError(f'FLSLHead: teacher_norm={teacher_norm!r} is none of {TEACHER_NORMS}')
+            raise ConfigError(f'FLSLHead: teacher_norm={teacher_norm!r} is none of {TEACHER_NORMS}')
         self.loss_weights = {**dict(intra=0.03, inter=1.0, volume=5.0), **loss_weights}
         self.teacher_norm = teacher_norm
         self.register_buffer('log_prior', _log_prior(prior, num_prototypes), persistent=False)
@@ -115,7 +116,7 @@ def _log_prior(prior: Sequence[float] | None, num_prototypes: int) -> Tensor:
     values = torch.ones(num_prototypes) if prior is None else torch.as_tensor(prior)
     values = values.double()
     if values.shape != (num_prototypes,) or not bool((values > 0).all() & values.isfinite().all()):
-        raise ValueError(
+        raise ConfigError(
             f'FLSLHead: the prior needs {num_prototypes} positive finite numbers, one for each '
             f'prototype, got shape {tuple(values.shape)}'
         )

@@ -9,6 +9,8 @@ from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
+from ...config_error import ConfigError
+
 
 class PrototypeHead(BaseModule):
     """DINO's projection head; an objective is added by a subclass.
@@ -35,7 +37,7 @@ class PrototypeHead(BaseModule):
             where it is not known.
 
     Raises:
-        ValueError: A value is out of range; the message names it.
+        ConfigError: A value is out of range; the message names it.
     """
 
     self_scale: float | None = None
@@ -56,14 +58,14 @@ class PrototypeHead(BaseModule):
         super().__init__(init_cfg)
         name = type(self).__name__
         if min(student_temp, teacher_temp) <= 0:
-            raise ValueError(
+            raise ConfigError(
                 f'{name}: temperatures must be positive, got student_temp={student_temp}, '
                 f'teacher_temp={teacher_temp}'
             )
         if not 0 <= center_momentum < 1:
-            raise ValueError(f'{name}: center_momentum must be in [0, 1), got {center_momentum}')
+            raise ConfigError(f'{name}: center_momentum must be in [0, 1), got {center_momentum}')
         if min(num_prototypes, num_layers) < 1:
-            raise ValueError(
+            raise ConfigError(
                 f'{name}: num_prototypes and num_layers must be at least 1, got {num_prototypes} '
                 f'and {num_layers}'
             )

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...config_error import ConfigError
 from ..mean_shift import effective_number, mean_shift, mean_shift_weights, sharpen
 from .queries import gather_tokens, project_queries, sample_tokens, window_queries
 
@@ -77,7 +78,7 @@ class MeanShiftNeck(BaseModule):
             teacher's attention.
 
     Raises:
-        ValueError: A scale or window is not positive, a window kind is unknown or missing, or
+        ConfigError: A scale or window is not positive, a window kind is unknown or missing, or
             ``previous_mix`` is outside [0, 1].
     """
 
@@ -95,17 +96,17 @@ class MeanShiftNeck(BaseModule):
         super().__init__(init_cfg)
         window_sizes = {'global': 2, 'local': 2} if window_sizes is None else dict(window_sizes)
         if set(window_sizes) != {'global', 'local'} or min(window_sizes.values()) < 1:
-            raise ValueError(
+            raise ConfigError(
                 "MeanShiftNeck: window_sizes needs a positive size for 'global' and for 'local', "
                 f'got {window_sizes}'
             )
         if min(self_scale, cross_scale) <= 0:
-            raise ValueError(
+            raise ConfigError(
                 f'MeanShiftNeck: scales must be positive, got self_scale={self_scale}, '
                 f'cross_scale={cross_scale}'
             )
         if not 0 <= previous_mix <= 1:
-            raise ValueError(f'MeanShiftNeck: previous_mix must be in [0, 1], got {previous_mix}')
+            raise ConfigError(f'MeanShiftNeck: previous_mix must be in [0, 1], got {previous_mix}')
         if cross_scale < self_scale:
             MMLogger.get_current_instance().warning(
                 f'MeanShiftNeck: cross_scale={cross_scale} is below self_scale={self_scale}; '
@@ -156,11 +157,11 @@ class MeanShiftNeck(BaseModule):
             Tensor: (B, Q, D).
 
         Raises:
-            ValueError: Positional positives without crop boxes.
+            ConfigError: Positional positives without crop boxes.
         """
         if self.positional_positives:
             if pair.boxes is None:
-                raise ValueError(
+                raise ConfigError(
                     'positional positives need the crop box of every view: data samples with '
                     '`view_boxes`, as MultiViewPreprocessor makes them'
                 )

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...config_error import ConfigError
+
 
 def window_queries(
     grid: tuple[int, int], window: int, batch: int, random_queries: bool = False
@@ -25,10 +27,10 @@ def window_queries(
         (columns // window).
 
     Raises:
-        ValueError: The window is larger than the grid.
+        ConfigError: The window is larger than the grid.
     """
     if window > min(grid):
-        raise ValueError(
+        raise ConfigError(
             f'a query window of {window} tokens does not fit a grid of {grid[0]} x {grid[1]} '
             'tokens: make the window smaller or the view larger'
         )

@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ...config_error import ConfigError
 from .student_teacher import StudentTeacher
 
 
@@ -26,12 +27,12 @@ class DINO(StudentTeacher):
         kwargs: See :class:`StudentTeacher`.
 
     Raises:
-        ValueError: A value is out of range, or there is a neck.
+        ConfigError: A value is out of range, or there is a neck.
     """
 
     def __init__(self, backbone: dict, head: dict, neck: None = None, **kwargs) -> None:
         if neck is not None:
-            raise ValueError('DINO averages the tokens of a view: it takes no neck (neck=None)')
+            raise ConfigError('DINO averages the tokens of a view: it takes no neck (neck=None)')
         super().__init__(backbone=backbone, head=head, **kwargs)
 
     def loss(
@@ -47,7 +48,7 @@ class DINO(StudentTeacher):
             dict[str, Tensor]: ``loss_dino`` and the diagnostics of :meth:`DINOHead.loss`.
 
         Raises:
-            ValueError: Views are missing.
+            ConfigError: Views are missing.
         """
         students, teachers = self.encode(inputs)
         student = torch.stack([tokens.mean(dim=1) for tokens in students])  # (S, B, D)

@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...config_error import ConfigError
 from ..necks import ViewPair
 from .student_teacher import StudentTeacher
 
@@ -25,7 +26,7 @@ class FLSL(StudentTeacher):
             student) pairs: 1, or 2 as in the paper's text.
 
     Raises:
-        ValueError: A value is out of range, or ``previous_teacher`` names no weights.
+        ConfigError: A value is out of range, or ``previous_teacher`` names no weights.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class FLSL(StudentTeacher):
         if config is None:
             return None
         if not config.get('init_cfg'):
-            raise ValueError(
+            raise ConfigError(
                 'FLSL: previous_teacher needs the weights of an earlier run: give it '
                 "init_cfg=dict(type='PretrainedViT', checkpoint=..., key='teacher')"
             )
@@ -89,7 +90,7 @@ class FLSL(StudentTeacher):
             objective, and the diagnostics of :meth:`FLSLHead.loss` and ``attended_tokens``.
 
         Raises:
-            ValueError: Views or un-augmented views are missing.
+            ConfigError: Views or un-augmented views are missing.
         """
         with torch.no_grad():
             previous = self._previous_tokens(clean_inputs)
@@ -146,7 +147,7 @@ class FLSL(StudentTeacher):
         if self.previous_teacher is None:
             return None
         if clean_inputs is None:
-            raise ValueError(
+            raise ConfigError(
                 'FLSL: previous_teacher needs un-augmented views: set clean_views=True in the '
                 'data preprocessor'
             )

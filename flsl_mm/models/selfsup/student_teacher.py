@@ -7,6 +7,8 @@ import torch
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from torch import Tensor, nn
 
+from ...config_error import ConfigError
+
 
 class StudentTeacher(BaseSelfSupervisor):
     """A student ViT with a head, and a teacher that is their moving average.
@@ -26,7 +28,7 @@ class StudentTeacher(BaseSelfSupervisor):
         init_cfg: mmengine initialisation.
 
     Raises:
-        ValueError: ``num_teacher_views`` or ``momentum`` is out of range.
+        ConfigError: ``num_teacher_views`` or ``momentum`` is out of range.
     """
 
     def __init__(
@@ -50,9 +52,9 @@ class StudentTeacher(BaseSelfSupervisor):
         )
         name = type(self).__name__
         if num_teacher_views not in (1, 2):
-            raise ValueError(f'{name}: num_teacher_views must be 1 or 2, got {num_teacher_views}')
+            raise ConfigError(f'{name}: num_teacher_views must be 1 or 2, got {num_teacher_views}')
         if not 0 <= momentum <= 1:
-            raise ValueError(f'{name}: momentum must be in [0, 1], got {momentum}')
+            raise ConfigError(f'{name}: momentum must be in [0, 1], got {momentum}')
         self.num_teacher_views = num_teacher_views
         self.momentum = momentum
         # A ModuleDict has no `init_weights`, so mmengine leaves the copies alone.
@@ -117,11 +119,11 @@ class StudentTeacher(BaseSelfSupervisor):
             without gradient.
 
         Raises:
-            ValueError: Views are missing.
+            ConfigError: Views are missing.
         """
         count = self.num_teacher_views
         if len(inputs) < 2 * count:
-            raise ValueError(
+            raise ConfigError(
                 f'{type(self).__name__}: {count} teacher and {count} student views are needed, got '
                 f'{len(inputs)} views; `num_teacher_views` of model and data preprocessor must '
                 'agree'
