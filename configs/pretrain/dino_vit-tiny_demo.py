@@ -22,6 +22,5 @@ default_hooks = dict(
         weight_decay={{_base_.default_hooks.schedule.weight_decay}},
         momentum={{_base_.default_hooks.schedule.momentum}},
         teacher_temp={{_base_.default_hooks.schedule.teacher_temp}},
-        student_temp={{_base_.default_hooks.schedule.student_temp}},
     )
 )

@@ -66,7 +66,7 @@ def test_the_log_has_what_a_user_needs(make_runner, tiny_config):
     rows = read_log(tiny_config.work_dir)
     assert len(rows) == 4
     expected = (
-        'loss loss_intra loss_inter loss_volume lr weight_decay momentum teacher_temp student_temp '
+        'loss loss_intra loss_inter loss_volume lr weight_decay momentum teacher_temp '
         'images_per_second data_time time memory prototypes_used entropy_p_bar max_p_t '
         'attended_tokens cos_token_mode epoch iter'
     )
@@ -113,6 +113,25 @@ def test_other_values_can_be_scheduled(make_runner, tiny_config, schedule, attri
     runner.register_hook(hook)
     runner.train()
     assert seen == pytest.approx(values)
+
+
+def test_a_value_that_its_schedule_overwrites_is_named(make_runner, tiny_config, capsys):
+    overrides = {'model.head.teacher_temp': 0.05}
+    train(make_runner, tiny_config, **overrides)
+    printed = capsys.readouterr()
+    [warning] = [s for s in (printed.out + printed.err).splitlines() if 'does not count' in s]
+    assert 'model.head.teacher_temp=0.05 does not count: its schedule starts at 0.04' in warning
+
+
+def test_a_schedule_of_the_weight_decay_needs_its_groups(make_runner, tiny_config):
+    with pytest.raises(ValueError, match="constructor='TwoGroupConstructor'"):
+        train(make_runner, tiny_config, **{'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor'})
+
+
+def test_training_goes_on_without_any_one_of_the_default_hooks(make_runner, tiny_config):
+    for name in tiny_config.default_hooks:
+        overrides = {f'default_hooks.{name}': None, 'train_cfg.max_epochs': 1}
+        assert len(train(make_runner, tiny_config, **overrides)) == 2
 
 
 def test_a_schedule_of_nothing_is_refused(make_runner, tiny_config):

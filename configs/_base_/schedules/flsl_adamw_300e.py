@@ -19,8 +19,6 @@ default_hooks = dict(
         teacher_temp=dict(
             target='head.teacher_temp', type='linear', start=0.04, end=0.07, epochs=30
         ),
-        # Constant; here to be in the log beside the teacher's.
-        student_temp=dict(target='head.student_temp', type='linear', start=0.1, end=0.1),
     ),
     teacher_update=dict(type='TeacherUpdateHook'),
     freeze_prototypes=dict(type='FreezePrototypesHook', epochs=1),  # [C]

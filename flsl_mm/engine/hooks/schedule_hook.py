@@ -12,6 +12,8 @@ from flsl_mm.unwrap_model import unwrap_model
 from ...config_error import ConfigError
 from ..schedules import KINDS, scheduled_value
 
+WEIGHT_DECAY = 'optimizer.weight_decay'
+
 
 @HOOKS.register_module()
 class ScheduleHook(Hook):
@@ -52,8 +54,15 @@ class ScheduleHook(Hook):
         self.schedules = schedules
 
     def before_train(self, runner: Runner) -> None:
-        """Check every target before the first iteration."""
-        for schedule in self.schedules.values():
+        """Check every target before the first iteration; warn of values that do not count."""
+        model = unwrap_model(runner.model)
+        for name, schedule in self.schedules.items():
+            target, start = schedule['target'], schedule['start']
+            if target != WEIGHT_DECAY and (found := get_by_path(model, target)) != start:
+                runner.logger.warning(
+                    f'model.{target}={found} does not count: its schedule starts at {start} '
+                    f'(default_hooks.schedule.{name})'
+                )
             self._apply(runner, **schedule)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -74,33 +83,41 @@ class ScheduleHook(Hook):
         """Set the value of the current iteration, and return it."""
         total = runner.max_iters if epochs is None else epochs * len(runner.train_dataloader)
         value = scheduled_value(type, start, end, runner.iter / total if total else 1.0)
-        if target == 'optimizer.weight_decay':
-            for group in runner.optim_wrapper.optimizer.param_groups:
-                if group.get('decayed', group['weight_decay'] != 0):
+        if target == WEIGHT_DECAY:
+            groups = runner.optim_wrapper.optimizer.param_groups
+            if not any('decayed' in group for group in groups):
+                raise ConfigError(
+                    'ScheduleHook: a schedule of the weight decay needs '
+                    "optim_wrapper.constructor='TwoGroupConstructor', which tells the groups apart"
+                )
+            for group in groups:
+                if group['decayed']:
                     group['weight_decay'] = value
         else:
-            model = unwrap_model(runner.model)
-            set_by_path(model, target, value)
+            set_by_path(unwrap_model(runner.model), target, value)
         return value
 
 
-def set_by_path(root: Any, path: str, value: float | bool) -> None:
-    """Set what a dotted path through attributes and dict keys points to.
+def get_by_path(root: Any, path: str) -> Any:
+    """What a dotted path through attributes and dict keys points to.
 
     Args:
         root: Where the path starts.
         path: Such as ``'head.loss_weights.intra'``.
-        value: The new value.
 
     Raises:
         ConfigError: There is nothing at the path.
     """
-    *parents, last = path.split('.')
     try:
-        owner = reduce(_step, parents, root)
-        _step(owner, last)
+        return reduce(_step, path.split('.'), root)
     except (AttributeError, KeyError):
         raise ConfigError(f'{type(root).__name__} has nothing at {path!r} to schedule') from None
+
+
+def set_by_path(root: Any, path: str, value: float | bool) -> None:
+    """Set what a dotted path points to; arguments as for :func:`get_by_path`."""
+    *parents, last = path.split('.')
+    owner = reduce(_step, parents, root)
     if isinstance(owner, dict):
         owner[last] = value
     else:

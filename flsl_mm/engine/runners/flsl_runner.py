@@ -238,8 +238,9 @@ def _check_resumable(checkpoint: dict, filename: str) -> None:
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """The newest complete checkpoint of a run.
 
-    That is the one ``last_checkpoint`` points to (looked up in ``work_dir`` when the folder was
-    moved), else the most recent of ``epoch_*.pth`` and ``iter_*.pth`` that is a whole file.
+    That is the one ``last_checkpoint`` points to (looked up in ``work_dir`` first, as the folder
+    may have been moved or copied), else the most recent of ``epoch_*.pth`` and ``iter_*.pth`` that
+    is a whole file.
 
     Args:
         work_dir: Folder of the run.
@@ -255,5 +256,5 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     )
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file() and (target := pointer.read_text().strip()):
-        candidates = [Path(target), work_dir / Path(target).name, *candidates]
+        candidates = [work_dir / Path(target).name, Path(target), *candidates]
     return next((str(path) for path in candidates if zipfile.is_zipfile(path)), None)

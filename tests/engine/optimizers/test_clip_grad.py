@@ -18,4 +18,8 @@ def test_each_gradient_is_bounded_by_itself_and_keeps_its_direction(norms, bound
 
 
 def test_parameters_without_gradient_are_left_out():
-    clip_grad_norm_per_parameter_([torch.zeros(2)], max_norm=1.0)
+    with_gradient, without = torch.zeros(2), torch.zeros(2)
+    with_gradient.grad = torch.tensor([3.0, 4.0])
+    clip_grad_norm_per_parameter_([without, with_gradient], max_norm=1.0)
+    torch.testing.assert_close(with_gradient.grad, torch.tensor([0.6, 0.8]))
+    assert without.grad is None

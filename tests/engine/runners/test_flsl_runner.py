@@ -1,5 +1,6 @@
 import os
 
+import pytest
 import torch
 from mmengine.config import Config
 
@@ -25,10 +26,14 @@ def test_the_pointer_names_the_latest_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
 
 
-def test_a_moved_folder_finds_its_own_checkpoint(tmp_path):
-    save(tmp_path / 'epoch_1.pth', age=1)
-    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_1.pth')
-    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+@pytest.mark.parametrize('original_is_there', [False, True])
+def test_a_moved_or_copied_folder_finds_its_own_checkpoint(tmp_path, original_is_there):
+    original, copy = tmp_path / 'original', tmp_path / 'copy'
+    for folder in (original, copy) if original_is_there else (copy,):
+        folder.mkdir()
+        save(folder / 'epoch_1.pth', age=1)
+    (copy / 'last_checkpoint').write_text(str(original / 'epoch_1.pth'))
+    assert latest_checkpoint(copy) == str(copy / 'epoch_1.pth')
 
 
 def test_damaged_files_and_pointers_are_passed_over(tmp_path):
