@@ -88,12 +88,17 @@ class Target:
         """The needs of ``module``.
 
         Raises:
-            CheckpointError: It is no ViT backbone.
+            CheckpointError: It is no ViT backbone, or has a class token.
         """
         if not all(hasattr(module, name) for name in ('pos_embed', 'patch_resolution', 'layers')):
             raise CheckpointError(
                 f'a {type(module).__name__} is no ViT backbone; for a whole model convert the file '
                 'with tools/model_converters/convert_checkpoint.py and use load_from'
+            )
+        if getattr(module, 'cls_token', None) is not None:
+            raise CheckpointError(
+                f'the {type(module).__name__} has a class token; weights are loaded into backbones '
+                'without (FLSLVisionTransformer, ViTFPN, ViTDet, or with_cls_token=False)'
             )
         grid = tuple(int(n) for n in module.patch_resolution)
         return cls(module.state_dict(), grid, module.layers[0].attn.num_heads)

@@ -22,8 +22,8 @@ _NOT_READ = {
     'numpy': ('ndarray', 'dtype'),
     'numpy.core.multiarray': ('_reconstruct', 'scalar'),
     'numpy._core.multiarray': ('_reconstruct', 'scalar'),
-    'builtins': ('getattr',),
-    '__builtin__': ('getattr',),
+    'builtins': ('getattr', 'bytes'),
+    '__builtin__': ('getattr', 'bytes'),
 }
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.model import initialize
+from mmpretrain.models import VisionTransformer
 from safetensors.torch import save_file
 
 from flsl_mm.checkpoint import CheckpointError, load_pretrained, pretrained_vit
@@ -288,6 +289,12 @@ def test_a_network_that_is_not_there_is_refused(layouts, student, teacher, vit):
 def test_something_else_than_a_backbone_is_not_loaded(timm_state):
     with pytest.raises(CheckpointError, match='a Linear is no ViT backbone'):
         load_pretrained(torch.nn.Linear(2, 2), timm_state)
+
+
+def test_a_backbone_with_a_class_token_is_refused(timm_state):
+    arch = dict(embed_dims=48, num_layers=2, num_heads=3, feedforward_channels=192)
+    with pytest.raises(CheckpointError, match='VisionTransformer has a class token'):
+        load_pretrained(VisionTransformer(arch=arch, img_size=64), timm_state)
 
 
 def test_the_config_entry_loads_after_the_random_initialisation(

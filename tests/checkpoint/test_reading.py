@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
+from mmengine.logging import HistoryBuffer, MessageHub
 from safetensors.torch import save_file
 
 from flsl_mm.checkpoint import CheckpointError, read_checkpoint
@@ -30,6 +30,7 @@ def test_a_training_checkpoint_with_log_history_is_read_safely(tmp_path):
     hub = MessageHub.get_instance('test_reading')
     for value in (1.0, 0.5):
         hub.update_scalar('train/loss', value)
+    hub.log_scalars['val/loss'] = HistoryBuffer()  # nothing yet
     hub.update_info('iter', 3)
     torch.save(dict(WEIGHTS, message_hub=hub.state_dict()), tmp_path / 'x.pth')
     assert torch.equal(

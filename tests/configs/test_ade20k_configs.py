@@ -12,6 +12,7 @@ pytest.importorskip('mmseg')
 import flsl_mm.datasets.ade20k  # noqa: E402,F401
 
 FOLDER = Path(__file__).parents[2] / 'configs/ade20k'
+NORMS = (torch.nn.LayerNorm, torch.nn.modules.batchnorm._BatchNorm)
 SEM_FPN = [f'sem-fpn_{m}-vits16_40k_ade20k-512x512' for m in ('flsl', 'dino', 'mae', 'random')]
 FROZEN = ['linear_flsl-vits16_10k_ade20k-512x512', 'knn_flsl-vits16_1e_ade20k-512x512']
 
@@ -61,7 +62,7 @@ def test_twins_differ_in_their_weights_only(name):
     assert ours.to_dict() == theirs.to_dict()
 
 
-def test_norms_biases_and_positions_have_no_weight_decay():
+def test_norms_and_positions_have_no_weight_decay():
     from mmengine.optim import build_optim_wrapper
     from mmseg.registry import MODELS
 
@@ -74,7 +75,8 @@ def test_norms_biases_and_positions_have_no_weight_decay():
         for p in group['params']
     }
     for name, parameter in model.named_parameters():
-        free = parameter.ndim == 1 or name == 'backbone.pos_embed'
+        norm = isinstance(model.get_submodule(name.rpartition('.')[0]), NORMS)
+        free = norm or name == 'backbone.pos_embed'
         assert decay[id(parameter)] == (0.0 if free else 0.01), name
 
 

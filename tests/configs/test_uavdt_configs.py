@@ -46,7 +46,7 @@ def test_networks_and_schedule_are_those_of_the_paper(name):
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
     warmup, steps = cfg.param_scheduler
     assert (warmup.type, warmup.end, warmup.by_epoch) == ('LinearLR', 300, False)
-    assert steps.milestones == [8, 11] and cfg.train_cfg.max_epochs == 12
+    assert steps.milestones == [8] and cfg.train_cfg.max_epochs == 12
     for pipeline in (cfg.train_dataloader.dataset.pipeline, cfg.test_dataloader.dataset.pipeline):
         [resize] = [step for step in pipeline if step.type == 'Resize']
         assert resize.scale == (1072, 528) and resize.keep_ratio

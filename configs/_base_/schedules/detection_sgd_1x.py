@@ -20,5 +20,5 @@ auto_scale_lr = dict(enable=True, base_batch_size=16)
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=300),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[8, 11], gamma=0.1),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[8], gamma=0.1),
 ]

@@ -8,8 +8,9 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
-    constructor='LayerDecayConstructor',  # no weight decay on norms, biases and positions
-    paramwise_cfg=dict(decay_rate=1.0),  # the same learning rate in all layers
+    constructor='LayerDecayConstructor',  # no weight decay on norms and positions
+    # The same learning rate in all layers; biases decay like matrices.
+    paramwise_cfg=dict(decay_rate=1.0, bias_decay_mult=1.0),
 )
 
 # The learning rate above is for 16 images per optimizer step, and scales with their number.

@@ -3,6 +3,7 @@
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from flsl_mm.config_error import ConfigError
 from flsl_mm.unwrap_model import unwrap_model
@@ -16,8 +17,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     The learning rate of a parameter is ``lr * decay_rate ** (L + 1 - l)``, with l = 0 for patch and
     position embedding, l = 1..L for the L blocks and l = L + 1 for everything after them: pyramid,
-    neck and heads (ViTDet, Li et al. 2022; BEiT). Norms, biases, position embeddings and relative
-    positions have no weight decay. With ``decay_rate=1.0`` only that remains.
+    neck and heads (ViTDet, Li et al. 2022; BEiT). Norms, position embeddings and relative positions
+    have no weight decay, nor have biases unless asked for. With ``decay_rate=1.0`` only that
+    remains.
 
     One group per learning rate and weight decay, the highest learning rate first: that is the one
     that mmengine logs as ``lr``. Frozen parameters are in none.
@@ -25,41 +27,51 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper with its ``optimizer``; ``OptimWrapper``
             if it has no type.
-        paramwise_cfg: ``dict(decay_rate=...)`` in (0, 1].
+        paramwise_cfg: ``decay_rate`` in (0, 1], and optionally ``bias_decay_mult``, the factor (0)
+            of the weight decay on biases other than those of norms.
 
     Raises:
-        ConfigError: ``paramwise_cfg`` is not a ``decay_rate`` alone, or it is out of range.
+        ConfigError: ``paramwise_cfg`` lacks ``decay_rate``, has more, or it is out of range.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        if set(self.paramwise_cfg) != {'decay_rate'}:
+        if not {'decay_rate'} <= set(self.paramwise_cfg) <= {'decay_rate', 'bias_decay_mult'}:
             raise ConfigError(
-                'LayerDecayConstructor takes paramwise_cfg=dict(decay_rate=...), '
-                f'got {dict(self.paramwise_cfg)}'
+                'LayerDecayConstructor takes paramwise_cfg=dict(decay_rate=...) and '
+                f'bias_decay_mult, got {dict(self.paramwise_cfg)}'
             )
         self.decay_rate = self.paramwise_cfg['decay_rate']
+        self.bias_decay_mult = self.paramwise_cfg.get('bias_decay_mult', 0.0)
         if not 0 < self.decay_rate <= 1:
             raise ConfigError(f'decay_rate={self.decay_rate} is outside (0, 1]')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapped optimizer of ``model``, whose ``backbone`` is a ViT of this package."""
         model = unwrap_model(model)
-        groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+        norms = {id(p) for m in model.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
+        groups: dict[tuple[int, float], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 depth, num_depths = model.backbone.get_layer_depth(name, 'backbone.')
                 distance = num_depths - 1 - depth if self.decay_rate < 1 else 0
-                groups.setdefault((distance, is_decayed(name, parameter)), []).append(parameter)
+                kind = name.rsplit('.', 1)[-1]
+                if id(parameter) in norms or kind in _POSITIONS:
+                    factor = 0.0
+                elif kind == 'bias':
+                    factor = self.bias_decay_mult
+                else:
+                    factor = float(parameter.ndim > 1)
+                groups.setdefault((distance, factor), []).append(parameter)
         lr = self.optimizer_cfg['lr']
         config = [
             dict(
                 params=params,
                 lr=lr * self.decay_rate**distance,
-                **({} if decayed else dict(weight_decay=0.0)),
+                **({} if factor == 1 else dict(weight_decay=factor * (self.base_wd or 0.0))),
             )
-            for (distance, decayed), params in sorted(
-                groups.items(), key=lambda item: (item[0][0], not item[0][1])
+            for (distance, factor), params in sorted(
+                groups.items(), key=lambda item: (item[0][0], -item[0][1])
             )
         ]
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': config})
@@ -72,6 +84,5 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         return wrapper
 
 
-def is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter has weight decay: no norm, bias, absolute or relative position."""
-    return parameter.ndim > 1 and name.rsplit('.', 1)[-1] not in ('bias', *_POSITIONS)
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, (nn.LayerNorm, nn.GroupNorm, _BatchNorm))

@@ -95,6 +95,7 @@ def count_right(
     train, test = torch.as_tensor(train_features), torch.as_tensor(test_features)
     labelings, labels = torch.as_tensor(train_labelings), torch.as_tensor(test_labels)
     _check(train, labelings, test, labels, ks, temperature)
+    labelings, labels = labelings.long(), labels.long()
     device = test.device if device is None else torch.device(device)
     precision = torch.float64 if train.dtype == torch.float64 else torch.float32
     # Classes as 0..C-1; a test class without training images is none of them.

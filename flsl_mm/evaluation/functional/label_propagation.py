@@ -7,6 +7,7 @@ from torch import Tensor
 from .label_propagator import LabelPropagator
 
 
+@torch.no_grad()
 def propagate_labels(
     target_features: Tensor | np.ndarray,
     source_features: Tensor | np.ndarray,
@@ -37,6 +38,8 @@ def propagate_labels(
     target_features, source_features, source_labels = map(
         torch.as_tensor, (target_features, source_features, source_labels)
     )
+    common = torch.promote_types(target_features.dtype, source_features.dtype)
+    target_features, source_features = target_features.to(common), source_features.to(common)
     if source_labels.dim() != 4 or not len(source_labels):
         raise ValueError(
             f'source_labels are (T, C, h, w) with T at least 1, got {tuple(source_labels.shape)}'

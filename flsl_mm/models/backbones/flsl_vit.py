@@ -44,8 +44,8 @@ class FLSLVisionTransformer(VisionTransformer):
         kwargs: Other arguments of :class:`mmpretrain.models.VisionTransformer`.
 
     Raises:
-        ConfigError: ``drop_path_rate`` is out of range, or ``layer_cfgs`` asks for a feed-forward
-            network other than two linear layers.
+        ConfigError: ``drop_path_rate`` is out of range, ``with_cls_token`` is set, or
+            ``layer_cfgs`` asks for a feed-forward network other than two linear layers.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class FLSLVisionTransformer(VisionTransformer):
         init_cfg: dict | Sequence[dict] | None = None,
         **kwargs,
     ) -> None:
+        if kwargs.pop('with_cls_token', False):
+            raise ConfigError(f'{type(self).__name__} has no class token: with_cls_token=False')
         if not 0 <= drop_path_rate < 1:
             raise ConfigError(
                 f'{type(self).__name__}: drop_path_rate must be in [0, 1), got {drop_path_rate}'
@@ -97,7 +99,8 @@ class FLSLVisionTransformer(VisionTransformer):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         if self.init_cfg:
-            initialize(self, self.init_cfg)
+            listed = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
+            initialize(self, sorted(listed, key=_loads))
         self._is_init = True
 
     def train(self, mode: bool = True) -> 'FLSLVisionTransformer':
@@ -212,3 +215,9 @@ def _packed_block(layer: nn.Module, groups: Groups, recompute: bool, x: Tensor) 
 
     x = add_branch(x, attention, layer.attn.out_drop, groups)
     return add_branch(x, feed_forward, layer.ffn.dropout_layer, groups)
+
+
+def _loads(init_cfg: dict) -> bool:
+    """Whether an initialisation loads a file: that comes last, as in mmengine."""
+    kind = init_cfg['type']
+    return getattr(kind, '__name__', kind).rpartition('.')[2].startswith('Pretrained')

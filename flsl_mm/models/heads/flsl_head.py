@@ -1,6 +1,6 @@
 """Projection to prototypes, and the three losses of FLSL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 from ...config_error import ConfigError
 from .prototype_head import PrototypeHead, at_least_float32, global_log_mean, health_signs
 
-LOSSES = ('intra', 'inter', 'volume')
+LOSS_WEIGHTS = dict(intra=0.03, inter=1.0, volume=5.0)  # of the paper, Table 5
 TEACHER_NORMS = (None, 'sinkhorn', 'centering')
 
 
@@ -22,14 +22,20 @@ class FLSLHead(PrototypeHead):
     Args:
         in_channels: Token width D.
         num_prototypes: Number K of prototypes, the paper's "centroids" (Table 6).
+        hidden_channels: Width of the projection's hidden layers.
+        bottleneck_channels: Width of its last layer before the prototypes.
+        num_layers: Its linear layers before the prototypes.
+        student_temp: Temperature t_s of the student's prediction.
+        teacher_temp: Temperature t_t of the teacher's prediction; a schedule may change it.
         loss_weights: Weights of ``intra``, ``inter`` and ``volume``; a schedule may change them.
-            Those left out keep the paper's 0.03, 1.0 and 5.0.
+            Those left out keep the paper's.
         teacher_norm: ``None``; ``'sinkhorn'``: the teacher's predictions are also normalised along
             the global batch (Section 5.6); ``'centering'``: a running mean of the teacher's logits
             is taken off first, as in DINO.
         prior: Prior over the prototypes, K positive numbers (normalised here); ``None`` is the
             uniform prior of the paper.
-        kwargs: See :class:`PrototypeHead`.
+        center_momentum: With ``'centering'``, share of the old mean when it moves.
+        init_cfg: mmengine initialisation.
 
     Raises:
         ConfigError: A value is out of range or unknown; the message names it.
@@ -39,20 +45,36 @@ class FLSLHead(PrototypeHead):
         self,
         in_channels: int,
         num_prototypes: int = 4096,
-        loss_weights: dict[str, float] | None = None,
+        hidden_channels: int = 2048,
+        bottleneck_channels: int = 256,
+        num_layers: int = 3,
+        student_temp: float = 0.1,
+        teacher_temp: float = 0.04,
+        loss_weights: Mapping[str, float] = LOSS_WEIGHTS,
         teacher_norm: str | None = None,
         prior: Sequence[float] | None = None,
-        **kwargs,
+        center_momentum: float = 0.9,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
-            in_channels, num_prototypes, has_center=teacher_norm == 'centering', **kwargs
+            in_channels,
+            num_prototypes,
+            hidden_channels=hidden_channels,
+            bottleneck_channels=bottleneck_channels,
+            num_layers=num_layers,
+            student_temp=student_temp,
+            teacher_temp=teacher_temp,
+            center_momentum=center_momentum,
+            has_center=teacher_norm == 'centering',
+            init_cfg=init_cfg,
         )
-        loss_weights = dict(loss_weights or {})
-        if unknown := set(loss_weights) - set(LOSSES):
-            raise ConfigError(f'FLSLHead: unknown loss_weights {sorted(unknown)}, known: {LOSSES}')
+        if unknown := set(loss_weights) - set(LOSS_WEIGHTS):
+            raise ConfigError(
+                f'FLSLHead: unknown loss_weights {sorted(unknown)}, known: {list(LOSS_WEIGHTS)}'
+            )
         if teacher_norm not in TEACHER_NORMS:
             raise ConfigError(f'FLSLHead: teacher_norm={teacher_norm!r} is none of {TEACHER_NORMS}')
-        self.loss_weights = {**dict(intra=0.03, inter=1.0, volume=5.0), **loss_weights}
+        self.loss_weights = {**LOSS_WEIGHTS, **loss_weights}
         self.teacher_norm = teacher_norm
         self.register_buffer('log_prior', _log_prior(prior, num_prototypes), persistent=False)
 

@@ -62,8 +62,8 @@ class FLSL(StudentTeacher):
         self,
         inputs: Tensor | list[Tensor],
         data_samples: list[DataSample] | None = None,
-        clean_inputs: list[Tensor] | None = None,
         mode: str = 'tensor',
+        clean_inputs: list[Tensor] | None = None,
     ) -> dict[str, Tensor] | tuple[Tensor, ...]:
         """Entry of mmengine: mode ``'loss'`` takes views, ``'tensor'`` images (B, 3, H, W)."""
         if mode == 'loss':
@@ -154,8 +154,10 @@ class FLSL(StudentTeacher):
         return self.previous_teacher.forward_tokens(clean_inputs)
 
     def _boxes(self, data_samples: list[DataSample] | None) -> Tensor | None:
-        """Crop boxes (B, V, 4) of all views, when they are needed."""
-        if not self.neck.positional_positives or data_samples is None:
+        """Crop boxes (B, V, 4) of all views, when they are needed and there."""
+        if not self.neck.positional_positives or not data_samples:
+            return None
+        if not all('view_boxes' in sample for sample in data_samples):
             return None
         device = next(self.backbone.parameters()).device
         return torch.stack([sample.view_boxes for sample in data_samples]).to(device)

@@ -31,9 +31,11 @@ def detector(kind: str, **kwargs) -> Detector:
     return Detector(net)
 
 
-def build(model: nn.Module, decay_rate: float = 0.7, kind: str = 'OptimWrapper') -> OptimWrapper:
+def build(
+    model: nn.Module, decay_rate: float = 0.7, kind: str = 'OptimWrapper', **paramwise
+) -> OptimWrapper:
     config = dict(type=kind, optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.1))
-    return LayerDecayConstructor(config, dict(decay_rate=decay_rate))(model)
+    return LayerDecayConstructor(config, dict(decay_rate=decay_rate, **paramwise))(model)
 
 
 def settings(model: nn.Module, wrapper: OptimWrapper) -> dict[str, tuple[float, float]]:
@@ -92,6 +94,18 @@ def test_norms_biases_and_positions_do_not_decay(kind):
     }
     assert {name for name, (_, decay) in found.items() if decay == 0} == exempt
     assert {decay for _, decay in found.values()} == {0, 0.1}
+
+
+@pytest.mark.parametrize('kind', ['ViTFPN', 'ViTDet'])
+@pytest.mark.parametrize('factor', [0.5, 1.0])
+def test_biases_decay_if_asked_for_but_not_those_of_norms(kind, factor):
+    model = detector(kind)
+    found = settings(model, build(model, bias_decay_mult=factor))
+    norms = {n for n, module in model.named_modules() if isinstance(module, NORMS)}
+    biases = {n for n in found if n.endswith('.bias') and n.rpartition('.')[0] not in norms}
+    assert 'backbone.patch_embed.projection.bias' in biases and 'head.0.bias' in biases
+    assert {found[name][1] for name in biases} == {0.1 * factor}
+    assert {found[f'{n}.{kind}'][1] for n in norms for kind in ('weight', 'bias')} == {0}
 
 
 @pytest.mark.parametrize('kind', ['ViTFPN', 'ViTDet'])

@@ -54,6 +54,14 @@ def test_top1_equals_the_golden_values(golden):
         assert bbox_knn(*arrays, int(k), expected['temperature']) == pytest.approx(top1)
 
 
+@pytest.mark.parametrize('dtype', [np.uint16, np.int8, np.int64])
+def test_labels_are_integers_of_any_kind(dtype):
+    train, train_labels, test, labels = random_problem(0)
+    expected = bbox_knn(train, train_labels + 3, test, labels + 3, 5)
+    args = (train, (train_labels + 3).astype(dtype), test, (labels + 3).astype(dtype))
+    assert bbox_knn(*args, 5) == expected
+
+
 @given(
     seed=st.integers(0, 10**6),
     k=st.integers(1, 60),

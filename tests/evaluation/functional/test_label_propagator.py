@@ -145,3 +145,11 @@ def test_arrays_of_numpy_are_taken_too():
     args = sample((4, 5))
     found = propagate_labels(*(x.numpy() for x in args), 2, 5)
     torch.testing.assert_close(found, propagate_labels(*args, 2, 5))
+
+
+def test_features_may_carry_gradients_and_be_of_two_precisions():
+    target, sources, labels = torch.randn(12, 6), torch.randn(2, 12, 6), torch.rand(2, 3, 3, 4)
+    expected = propagate_labels(target, sources, labels, 2, 4)
+    found = propagate_labels(target.requires_grad_(), sources.double(), labels, 2, 4)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected, check_dtype=False)

@@ -6,6 +6,7 @@ from mmpretrain.models import VisionTransformer
 from mmpretrain.registry import MODELS
 from torch.profiler import ProfilerActivity, profile
 
+from flsl_mm.checkpoint import PretrainedViT
 from flsl_mm.models import FLSLVisionTransformer, stochastic_depth
 from flsl_mm.models.backbones import flsl_vit
 from flsl_mm.models.backbones.position_embedding import sincos_position_embedding
@@ -108,10 +109,14 @@ def test_weights_go_to_mmpretrain_and_back():
     torch.testing.assert_close(plain(images)[-1], model(images)[-1])
 
 
-def test_pretrained_weights_survive_initialisation(tmp_path):
+@pytest.mark.parametrize('kind', ['Pretrained', 'mmpretrain.PretrainedViT', PretrainedViT])
+@pytest.mark.parametrize('alone', [True, False])
+def test_pretrained_weights_survive_initialisation(tmp_path, kind, alone):
     saved = build()
     torch.save(saved.state_dict(), tmp_path / 'vit.pth')
-    config = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
+    config = dict(type=kind, checkpoint=str(tmp_path / 'vit.pth'))
+    if not alone:
+        config = [config, dict(type='TruncNormal', layer='Linear', std=0.5)]
     torch.manual_seed(1)
     model = MODELS.build(
         dict(type='FLSLVisionTransformer', arch=ARCH, img_size=64, patch_size=16, init_cfg=config)
@@ -119,6 +124,12 @@ def test_pretrained_weights_survive_initialisation(tmp_path):
     model.init_weights()
     for name, value in model.state_dict().items():
         assert torch.equal(value, saved.state_dict()[name]), name
+
+
+def test_a_class_token_is_refused_and_none_may_be_asked_for():
+    assert build(with_cls_token=False).cls_token is None
+    with pytest.raises(ValueError, match='has no class token'):
+        build(with_cls_token=True)
 
 
 def tokens_and_gradients(model, views, seed=3):

@@ -31,6 +31,13 @@ def total(losses: dict) -> torch.Tensor:
     return sum(value for name, value in losses.items() if 'loss' in name)
 
 
+def test_arguments_come_in_the_documented_order():
+    weights = dict(intra=1.0, inter=2.0, volume=3.0)
+    head = FLSLHead(8, 12, 16, 6, 2, 0.3, 0.2, weights)
+    assert [tuple(p.shape) for p in head.parameters()] == [(16, 8), (16,), (6, 16), (6,), (12, 6)]
+    assert (head.student_temp, head.teacher_temp, head.loss_weights) == (0.3, 0.2, weights)
+
+
 def test_logits_are_cosines_with_the_prototypes():
     head = build()
     with torch.no_grad():

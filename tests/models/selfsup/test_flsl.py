@@ -89,6 +89,17 @@ def test_positional_positives_use_the_boxes_of_the_data_samples(build_flsl):
     assert losses['max_p_t'].item() == pytest.approx(p_t.amax(-1).mean().item(), rel=1e-5)
 
 
+def test_without_boxes_positional_positives_say_what_is_missing(build_flsl):
+    model = build_flsl(neck=dict(positional_positives=True))
+    with pytest.raises(ValueError, match='need the crop box of every view'):
+        model.loss(views(2), [BaseDataElement() for _ in range(2)])
+
+
+def test_the_mode_is_the_third_argument_as_everywhere_in_openmmlab(build_flsl):
+    model = build_flsl()
+    assert model(views(2), None, 'loss').keys() == model.loss(views(2)).keys()
+
+
 def test_the_multi_stage_option_needs_weights_and_clean_views(build_flsl, model, tmp_path):
     arch = dict(embed_dims=48, num_layers=2, num_heads=3, feedforward_channels=192)
     previous = dict(type='FLSLVisionTransformer', arch=arch, img_size=128, patch_size=16)
