@@ -56,7 +56,6 @@ def draw_maps(
     colours: Colours,
     names: Sequence[str] | None = None,
     points: Sequence[Sequence[Point]] | None = None,
-    title: str = '',
 ) -> Figure:
     """Draw maps of several networks on several images.
 
@@ -70,7 +69,6 @@ def draw_maps(
         colours: How values become colours.
         names: What to call the images; their numbers by default.
         points: Query points of each image, where the maps have queries.
-        title: Above the whole.
 
     Returns:
         Figure: Of the object-oriented interface; ``savefig`` writes it.
@@ -96,8 +94,6 @@ def draw_maps(
         axis.set_title(head, fontsize=9)
     if colours.label:
         _draw_colour_bar(figure, axes, heights, colours)
-    if title:
-        figure.suptitle(title, fontsize=10)
     return figure
 
 
