@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from mmpretrain.registry import DATASETS
-from PIL import Image
 
 from flsl_mm.data_error import DataError
 
 from .image_files import IMAGE_EXTENSIONS, find_images
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
+from .read_mask import read_mask
 
 _FILE_IGNORED = 255
 
@@ -111,23 +111,3 @@ class MaskFolder(LabeledImages):
         boxes = np.concatenate([np.zeros((0, 4)), *boxes])
         boxes[:, 2:] += boxes[:, :2]
         return boxes
-
-
-def read_mask(path: str) -> np.ndarray:
-    """The values of a mask, uint8 (H, W).
-
-    Raises:
-        DataError: It is no 8-bit image of one channel.
-    """
-    try:
-        with Image.open(path) as file:
-            mask = np.asarray(file)
-    except Exception as error:  # decoders raise nearly every exception type on damaged files
-        raise DataError(f'mask {path} cannot be read: {type(error).__name__}: {error}') from error
-    if mask.ndim != 2:
-        raise DataError(
-            f'mask {path} has {mask.shape[-1]} channels; masks have one, with the class'
-        )
-    if mask.dtype != np.uint8:
-        raise DataError(f'mask {path} has {mask.dtype} values; masks have 8 bits')
-    return mask

@@ -18,10 +18,10 @@ from flsl_mm.datasets.davis import (
     DavisSequence,
     find_davis,
     read_frame,
-    read_mask,
     read_masks,
     write_masks,
 )
+from flsl_mm.datasets.read_mask import read_mask
 from flsl_mm.file_stamp import file_stamp
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
