@@ -23,6 +23,8 @@ from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 from flsl_mm.progress import progress
 from flsl_mm.whole_file import whole_file
 
+from .weights_digest import weights_digest
+
 MAX_BROKEN = 0.01
 NUM_EXAMPLES = 5
 
@@ -222,12 +224,7 @@ def _check(
 def _cache_name(vit: FLSLVisionTransformer, dataset: ImageNetBoxes) -> str:
     """A name for the features of these weights, data and settings."""
     digest = hashlib.sha256(b'1')  # raise it when the meaning of features changes
-    digest.update(f'{vit.patch_size} {vit.layers[0].attn.num_heads}'.encode())
-    for name, value in vit.state_dict().items():
-        if name.startswith('head.'):  # projection head, kept beside it
-            continue
-        digest.update(f'{name} {tuple(value.shape)} {value.dtype}'.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    digest.update(weights_digest(vit).encode())
     digest.update(dataset.fingerprint().encode())
     return f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors'
 
