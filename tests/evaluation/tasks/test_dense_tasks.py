@@ -20,8 +20,9 @@ from flsl_mm.evaluation.tasks import (
     SegmentationRetrieval,
     TokenClustering,
 )
-from flsl_mm.evaluation.tasks.dense_images import MEAN, STD, encode_images, network_input
+from flsl_mm.evaluation.tasks.dense_images import encode_images, network_input
 from flsl_mm.models import FLSLHead, build_vit
+from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 from flsl_mm.registry import FROZEN_TASKS
 
 PATCH = 8
@@ -38,8 +39,8 @@ class ColourNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # to undo the normalisation
-        self.mean = nn.Parameter(torch.tensor(MEAN)[:, None, None])
-        self.std = nn.Parameter(torch.tensor(STD)[:, None, None])
+        self.mean = nn.Parameter(torch.tensor(IMAGENET_MEAN)[:, None, None] / 255)
+        self.std = nn.Parameter(torch.tensor(IMAGENET_STD)[:, None, None] / 255)
 
     def grid_of(self, images):
         return images.shape[2] // PATCH, images.shape[3] // PATCH
