@@ -32,7 +32,6 @@ class MaskFolder(LabeledImages):
         reduce_zero_label: See above.
         num_classes: Number of classes, to refuse masks with others; by default as many as 8 bits
             allow.
-        mask_suffix: What follows the image's name without its extension.
         object_classes: Labels that have boxes (after ``reduce_zero_label``); by default all.
         max_images: Take only so many, evenly spaced.
 
@@ -47,7 +46,6 @@ class MaskFolder(LabeledImages):
         masks: str,
         reduce_zero_label: bool = False,
         num_classes: int | None = None,
-        mask_suffix: str = '.png',
         object_classes: Sequence[int] | None = None,
         max_images: int | None = None,
     ) -> None:
@@ -57,11 +55,8 @@ class MaskFolder(LabeledImages):
         found = list(find_images(images, IMAGE_EXTENSIONS))
         if not found:
             raise DataError(f'no images found under {images}')
-        pairs = [
-            (path, os.path.join(masks, os.path.relpath(os.path.splitext(path)[0], images)))
-            for path in found
-        ]
-        pairs = [(path, mask + mask_suffix) for path, mask in pairs]
+        names = [os.path.relpath(os.path.splitext(path)[0], images) for path in found]
+        pairs = [(path, os.path.join(masks, f'{name}.png')) for path, name in zip(found, names)]
         missing = [mask for _, mask in pairs if not os.path.isfile(mask)]
         if missing:
             raise FileNotFoundError(

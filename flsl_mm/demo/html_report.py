@@ -7,6 +7,7 @@ from html import escape
 
 from matplotlib.figure import Figure
 
+DPI = 130
 STYLE = """
 :root { color-scheme: light; }
 body { font: 17px/1.6 system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif;
@@ -54,10 +55,10 @@ class HtmlReport:
         kind = ' class="lead"' if lead else ''
         self._parts.append(f'<p{kind}>{escape(text)}</p>')
 
-    def figure(self, figure: Figure, caption: str, dpi: int = 130) -> None:
+    def figure(self, figure: Figure, caption: str) -> None:
         """Add a matplotlib figure as a picture inside the page."""
         buffer = io.BytesIO()
-        figure.savefig(buffer, format='png', dpi=dpi)
+        figure.savefig(buffer, format='png', dpi=DPI)
         data = base64.b64encode(buffer.getvalue()).decode()
         self._parts.append(
             f'<figure><img alt="{escape(caption, quote=True)}" src="data:image/png;base64,{data}">'
