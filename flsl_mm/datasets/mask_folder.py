@@ -77,7 +77,7 @@ class MaskFolder(LabeledImages):
                 f'mask {mask_path} is {labels.shape[1]} x {labels.shape[0]} pixels, its image '
                 f'{image.width} x {image.height}'
             )
-        return LabeledImage(path, image, labels, self._boxes(labels))
+        return LabeledImage(image, labels, self._boxes(labels))
 
     def _labels(self, mask: np.ndarray, path: str) -> np.ndarray:
         """Labels of the values in a file."""

@@ -63,7 +63,7 @@ class ColourImages(LabeledImages):
         labels = pixels.astype(np.int16)
         labels[pixels == self.ignored] = IGNORED
         boxes = np.array(sample[1], np.float64).reshape(-1, 4) * PATCH
-        return LabeledImage('drawn', Image.fromarray(COLOURS[pixels]), labels, boxes)
+        return LabeledImage(Image.fromarray(COLOURS[pixels]), labels, boxes)
 
 
 def stripes(*colours: int) -> list[list[int]]:
