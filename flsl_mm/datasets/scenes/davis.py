@@ -12,6 +12,8 @@ from .kinds import OBJECTS
 from .sampling import sample_scene
 from .scene import Scene
 
+MIN_SIDE = 16  # pixels
+
 
 def write_davis(
     root: str | PathLike,
@@ -32,9 +34,17 @@ def write_davis(
         num_train: Training sequences.
         num_val: Validation sequences.
         num_frames: Frames in each.
-        size: Width and height in pixels.
+        size: Width and height in pixels, each at least 16.
         seed: Of everything random; any number of sequences begins with those of a smaller number.
+
+    Raises:
+        ValueError: ``size`` is too small for objects to be seen.
     """
+    if min(size) < MIN_SIDE:  # hardly any scene shows every object: it would be looked for forever
+        raise ValueError(
+            f'write_davis: size must be at least {MIN_SIDE} x {MIN_SIDE} pixels for objects to be '
+            f'seen, got {size[0]} x {size[1]}'
+        )
     sets = Path(root, LISTS)
     sets.mkdir(parents=True, exist_ok=True)
     for split, count in (('train', num_train), ('val', num_val)):
