@@ -77,7 +77,6 @@ def network_input(image: Image.Image, short_side: int, patch_size: int) -> Tenso
     return normalise(pixels.permute(2, 0, 1)).contiguous()
 
 
-@torch.no_grad()
 def encode_images(
     vit: FLSLVisionTransformer,
     images: LabeledImages,

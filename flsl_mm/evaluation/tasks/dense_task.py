@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmpretrain.registry import DATASETS
 
 from flsl_mm.datasets.find_labeled_images import find_labeled_images
@@ -82,6 +83,7 @@ def build_images(
     return val, train
 
 
+@torch.no_grad()
 def run_pass(
     tasks: Sequence[DenseTask], vit: FLSLVisionTransformer
 ) -> Mapping[str, dict[str, Any]]:

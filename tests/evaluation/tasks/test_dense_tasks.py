@@ -239,6 +239,18 @@ def test_a_real_vit_takes_images_of_any_shape():
     torch.testing.assert_close(found[0].tokens, vit.forward_tokens([alone])[0][0])
 
 
+def test_gradients_are_neither_computed_nor_kept():
+    seen = []
+
+    class Watching(ObjectDiscovery):
+        def update(self, image):
+            seen.append((torch.is_grad_enabled(), image.tokens.requires_grad))
+            super().update(image)
+
+    Watching(ColourImages(VAL, boxes=[[[0, 0, 1, 1]]] * 3), **SIZE)(ColourNetwork())
+    assert seen == [(False, False)] * 3
+
+
 def test_reading_in_other_processes_changes_nothing():
     train = ColourImages([stripes(0, 1, 1, 2)])
     task = SegmentationRetrieval(ColourImages(VAL), train, num_workers=1, **SIZE)
