@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -93,23 +94,24 @@ class HtmlReport:
         )
 
 
-class Cell:
+class Cell(NamedTuple):
     """A cell of a table.
 
-    Args:
+    Attributes:
         text: What it says.
         note: Small, below it.
         best: Whether to set it off as the best of its row.
     """
 
-    def __init__(self, text: str, note: str = '', best: bool = False) -> None:
-        self.content, self.note, self.best = text, note, best
+    text: str
+    note: str = ''
+    best: bool = False
 
     def html(self) -> str:
         """The cell's ``td`` element."""
         note = f'<small>{escape(self.note)}</small>' if self.note else ''
         kind = ' class="best"' if self.best else ''
-        return f'<td{kind}>{escape(self.content)}{note}</td>'
+        return f'<td{kind}>{escape(self.text)}{note}</td>'
 
 
 def _as_cell(value: 'str | Cell') -> Cell:
