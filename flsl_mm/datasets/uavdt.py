@@ -40,8 +40,9 @@ class UAVDTDataset(BaseDataset):
 
     Raises:
         FileNotFoundError: Folders, sequences or the frame list are missing.
-        ValueError: A malformed line (the message names file and line), an unreadable image, an
-            unknown ``split`` or a frame list that selects nothing.
+        DataError: A malformed line (the message names file and line), an unreadable image, or a
+            frame list that selects nothing.
+        ValueError: An unknown ``split``.
     """
 
     METAINFO = dict(

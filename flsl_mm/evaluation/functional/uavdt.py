@@ -110,8 +110,8 @@ def evaluate_uavdt(
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A malformed line (the message names file and line), no sequence, or an
-            ``iou_threshold`` out of range.
+        DataError: A malformed line; the message names file and line.
+        ValueError: No sequence, or an ``iou_threshold`` out of range.
 
     Examples:
         >>> evaluate_uavdt('UAV-benchmark-MOTD_v1.0/GT', 'RES_DET/mine')['AP']  # doctest: +SKIP

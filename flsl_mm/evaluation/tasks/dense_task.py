@@ -30,7 +30,7 @@ class DenseTask(FrozenTask):
     Raises:
         FileNotFoundError: The data are not there.
         DataError: They cannot be used.
-        ValueError: ``short_side`` or ``num_workers`` is out of range.
+        ValueError: ``short_side`` or ``num_workers`` is out of range, or no data are given.
     """
 
     def __init__(
@@ -74,7 +74,13 @@ class DenseTask(FrozenTask):
 def build_images(
     val: LabeledImages | dict | None, train: LabeledImages | dict | None, data_root: str | None
 ) -> tuple[LabeledImages, LabeledImages | None]:
-    """The images to evaluate and those to learn from; arguments as of :class:`DenseTask`."""
+    """The images to evaluate and those to learn from; arguments as of :class:`DenseTask`.
+
+    Raises:
+        FileNotFoundError: The data are not there.
+        DataError: They cannot be used.
+        ValueError: Neither ``val`` nor ``data_root`` is given.
+    """
     if val is None:
         if data_root is None:
             raise ValueError('a dense task needs val or data_root')
