@@ -31,7 +31,7 @@ class CheckedCOCO(COCO):
         """Category ids of classes, in the order of the file.
 
         Raises:
-            ValueError: The file lacks some of the classes, or has them in another order: labels
+            DataError: The file lacks some of the classes, or has them in another order: labels
                 would stand for other classes than their names say.
         """
         found = [c['name'] for c in self.dataset['categories'] if c['name'] in cat_names]

@@ -13,6 +13,8 @@ from PIL import Image
 
 from flsl_mm.data_error import DataError
 
+from .read_mask import read_mask
+
 FRAMES, MASKS, LISTS = 'JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017'
 
 
@@ -120,22 +122,6 @@ def read_frame(path: Path) -> np.ndarray:
     return image[..., ::-1]
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Object ids (H, W) uint8 of a palette or greyscale PNG.
-
-    Raises:
-        DataError: It is not readable, or of another kind.
-    """
-    try:
-        with Image.open(path) as image:
-            mode, mask = image.mode, np.array(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f'{path}: not a readable image ({error})') from None
-    if mode not in ('P', 'L'):
-        raise DataError(f'{path}: masks are palette images of object ids, this one is {mode}')
-    return mask
-
-
 def read_masks(paths: Sequence[Path], size: tuple[int, int] | None = None) -> np.ndarray:
     """Masks of a sequence (T, H, W) uint8.
 
@@ -145,7 +131,7 @@ def read_masks(paths: Sequence[Path], size: tuple[int, int] | None = None) -> np
 
     Raises:
         FileNotFoundError: One is missing.
-        DataError: One is not readable, or has another size.
+        DataError: One is not readable, no mask, or has another size.
     """
     masks = []
     for path in paths:

@@ -91,7 +91,7 @@ class InstanceImages(LabeledImages):
         for mask, label in self._masks(instances, shape):
             labels[mask] = label
         boxes = [a['bbox'] for a in instances if not a.get('iscrowd')]
-        return LabeledImage(sample['path'], image, labels, _corners(boxes, shape))
+        return LabeledImage(image, labels, _corners(boxes, shape))
 
     def _masks(
         self, instances: Sequence[Mapping[str, Any]], shape: tuple[int, int]

@@ -19,14 +19,12 @@ class LabeledImage(NamedTuple):
     """One image.
 
     Attributes:
-        path: File of the image.
         image: RGB, as stored: an EXIF orientation is not applied, since annotations count stored
             pixels.
         labels: Class of each pixel, int16 (H, W), or ``IGNORED``.
         boxes: x1, y1, x2, y2 of the objects in pixels, float64 (M, 4), M >= 0.
     """
 
-    path: str
     image: Image.Image
     labels: np.ndarray
     boxes: np.ndarray

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from mmpretrain.registry import DATASETS
-from PIL import Image
 
 from flsl_mm.data_error import DataError
 
 from .image_files import IMAGE_EXTENSIONS, find_images
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
+from .read_mask import read_mask
 
 _FILE_IGNORED = 255
 
@@ -32,7 +32,6 @@ class MaskFolder(LabeledImages):
         reduce_zero_label: See above.
         num_classes: Number of classes, to refuse masks with others; by default as many as 8 bits
             allow.
-        mask_suffix: What follows the image's name without its extension.
         object_classes: Labels that have boxes (after ``reduce_zero_label``); by default all.
         max_images: Take only so many, evenly spaced.
 
@@ -47,7 +46,6 @@ class MaskFolder(LabeledImages):
         masks: str,
         reduce_zero_label: bool = False,
         num_classes: int | None = None,
-        mask_suffix: str = '.png',
         object_classes: Sequence[int] | None = None,
         max_images: int | None = None,
     ) -> None:
@@ -57,11 +55,8 @@ class MaskFolder(LabeledImages):
         found = list(find_images(images, IMAGE_EXTENSIONS))
         if not found:
             raise DataError(f'no images found under {images}')
-        pairs = [
-            (path, os.path.join(masks, os.path.relpath(os.path.splitext(path)[0], images)))
-            for path in found
-        ]
-        pairs = [(path, mask + mask_suffix) for path, mask in pairs]
+        names = [os.path.relpath(os.path.splitext(path)[0], images) for path in found]
+        pairs = [(path, os.path.join(masks, f'{name}.png')) for path, name in zip(found, names)]
         missing = [mask for _, mask in pairs if not os.path.isfile(mask)]
         if missing:
             raise FileNotFoundError(
@@ -82,7 +77,7 @@ class MaskFolder(LabeledImages):
                 f'mask {mask_path} is {labels.shape[1]} x {labels.shape[0]} pixels, its image '
                 f'{image.width} x {image.height}'
             )
-        return LabeledImage(path, image, labels, self._boxes(labels))
+        return LabeledImage(image, labels, self._boxes(labels))
 
     def _labels(self, mask: np.ndarray, path: str) -> np.ndarray:
         """Labels of the values in a file."""
@@ -111,23 +106,3 @@ class MaskFolder(LabeledImages):
         boxes = np.concatenate([np.zeros((0, 4)), *boxes])
         boxes[:, 2:] += boxes[:, :2]
         return boxes
-
-
-def read_mask(path: str) -> np.ndarray:
-    """The values of a mask, uint8 (H, W).
-
-    Raises:
-        DataError: It is no 8-bit image of one channel.
-    """
-    try:
-        with Image.open(path) as file:
-            mask = np.asarray(file)
-    except Exception as error:  # decoders raise nearly every exception type on damaged files
-        raise DataError(f'mask {path} cannot be read: {type(error).__name__}: {error}') from error
-    if mask.ndim != 2:
-        raise DataError(
-            f'mask {path} has {mask.shape[-1]} channels; masks have one, with the class'
-        )
-    if mask.dtype != np.uint8:
-        raise DataError(f'mask {path} has {mask.dtype} values; masks have 8 bits')
-    return mask

@@ -11,8 +11,8 @@ from mmengine.registry import DATASETS
 
 from flsl_mm.data_error import DataError
 
-from ..evaluation.functional.uavdt import TEST_SEQUENCES, TRAIN_SEQUENCES
-from ..evaluation.functional.uavdt_files import BOX, CLASS, CLASSES, FRAME, read_frame_list
+from ..evaluation.functional.uavdt import TEST_SEQUENCES, TRAIN_SEQUENCES, corners, group_by_frame
+from ..evaluation.functional.uavdt_files import BOX, CLASS, CLASSES, read_frame_list
 from .uavdt_index import SequenceIndex, find_folders, load_sequence
 
 SPLITS = dict(train=TRAIN_SEQUENCES, test=TEST_SEQUENCES)
@@ -40,8 +40,9 @@ class UAVDTDataset(BaseDataset):
 
     Raises:
         FileNotFoundError: Folders, sequences or the frame list are missing.
-        ValueError: A malformed line (the message names file and line), an unreadable image, an
-            unknown ``split`` or a frame list that selects nothing.
+        DataError: A malformed line (the message names file and line), an unreadable image, or a
+            frame list that selects nothing.
+        ValueError: An unknown ``split``.
     """
 
     METAINFO = dict(
@@ -116,15 +117,15 @@ def make_entries(
     Returns:
         list[dict]: ``img_id``, ``img_path``, ``height``, ``width`` and ``instances``.
     """
-    boxes, ignored = _by_frame(index.boxes), _by_frame(index.ignored)
+    boxes, ignored = group_by_frame(index.boxes), group_by_frame(index.ignored)
     entries = []
     for name, frame, (width, height) in zip(
         index.names.tolist(), index.frames.tolist(), index.sizes.tolist()
     ):
         if wanted is not None and frame not in wanted:
             continue
-        vehicles = _instances(boxes.get(frame), width, height, False, counts)
-        regions = _instances(ignored.get(frame), width, height, True, Counter())
+        vehicles = _instances(index.boxes[boxes.get(frame, [])], width, height, False, counts)
+        regions = _instances(index.ignored[ignored.get(frame, [])], width, height, True, Counter())
         entries.append(
             dict(
                 img_id=f'{sequence}/img{frame:06d}',
@@ -137,23 +138,15 @@ def make_entries(
     return entries
 
 
-def _by_frame(rows: np.ndarray) -> dict[int, np.ndarray]:
-    rows = rows[np.argsort(rows[:, FRAME], kind='stable')]
-    frames, starts = np.unique(rows[:, FRAME].astype(int), return_index=True)
-    return dict(zip(frames.tolist(), np.split(rows, starts[1:])))
-
-
 def _instances(
-    rows: np.ndarray | None, width: int, height: int, ignore: bool, counts: Counter
+    rows: np.ndarray, width: int, height: int, ignore: bool, counts: Counter
 ) -> list[dict]:
     """Instances from rows in the official columns, clipped to the image."""
-    if rows is None:
-        return []
-    corners = np.concatenate([rows[:, BOX][:, :2], rows[:, BOX][:, :2] + rows[:, BOX][:, 2:]], 1)
-    clipped = corners.clip(0, [width, height, width, height])
+    boxes = np.concatenate(corners(rows[:, BOX]), axis=1)
+    clipped = boxes.clip(0, [width, height, width, height])
     inside = (clipped[:, 2:] > clipped[:, :2]).all(1)
     counts['boxes'] += int(inside.sum())
-    counts['clipped'] += int(((clipped != corners).any(1) & inside).sum())
+    counts['clipped'] += int(((clipped != boxes).any(1) & inside).sum())
     counts['outside'] += int((~inside).sum())
     labels = np.zeros(len(rows), int) if ignore else rows[:, CLASS].astype(int) - 1
     return [

@@ -115,7 +115,12 @@ def load_sequence(image_dir: Path, gt_dir: Path, sequence: str, cache_dir: Path)
 
 
 def read_sequence(folder: Path, gt_dir: Path, sequence: str) -> SequenceIndex:
-    """The index of one sequence, from its image folder and ground truth."""
+    """The index of one sequence, from its image folder and ground truth.
+
+    Raises:
+        FileNotFoundError: There are no images, or no ground truth.
+        DataError: A malformed line or an unreadable image; the message names it.
+    """
     found = {}
     for path in _frame_folder(folder).iterdir():
         name = re.fullmatch(r'(?:img)?(\d+)\.(?:jpe?g|png)', path.name, re.IGNORECASE)

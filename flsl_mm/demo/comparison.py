@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from ..text_table import text_table
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -67,14 +69,10 @@ def verdict(comparisons: Sequence[Comparison], method: str, other: str) -> str:
     return f'{method} is {"; ".join(parts)}.'
 
 
-def text_table(comparisons: Sequence[Comparison], methods: Sequence[str]) -> str:
+def means_table(comparisons: Sequence[Comparison], methods: Sequence[str]) -> str:
     """Mean and spread of every measure (rows) and method (columns), as plain text."""
     rows = [['', *methods]]
     rows += [
         [c.title, *(c.describe(m) if m in c.values else '-' for m in methods)] for c in comparisons
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return '\n'.join(
-        '  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])
-        for row in rows
-    )
+    return text_table(rows)

@@ -4,9 +4,11 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+DPI = 130
 STYLE = """
 :root { color-scheme: light; }
 body { font: 17px/1.6 system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif;
@@ -54,10 +56,10 @@ class HtmlReport:
         kind = ' class="lead"' if lead else ''
         self._parts.append(f'<p{kind}>{escape(text)}</p>')
 
-    def figure(self, figure: Figure, caption: str, dpi: int = 130) -> None:
+    def figure(self, figure: Figure, caption: str) -> None:
         """Add a matplotlib figure as a picture inside the page."""
         buffer = io.BytesIO()
-        figure.savefig(buffer, format='png', dpi=dpi)
+        figure.savefig(buffer, format='png', dpi=DPI)
         data = base64.b64encode(buffer.getvalue()).decode()
         self._parts.append(
             f'<figure><img alt="{escape(caption, quote=True)}" src="data:image/png;base64,{data}">'
@@ -92,23 +94,24 @@ class HtmlReport:
         )
 
 
-class Cell:
+class Cell(NamedTuple):
     """A cell of a table.
 
-    Args:
+    Attributes:
         text: What it says.
         note: Small, below it.
         best: Whether to set it off as the best of its row.
     """
 
-    def __init__(self, text: str, note: str = '', best: bool = False) -> None:
-        self.content, self.note, self.best = text, note, best
+    text: str
+    note: str = ''
+    best: bool = False
 
     def html(self) -> str:
         """The cell's ``td`` element."""
         note = f'<small>{escape(self.note)}</small>' if self.note else ''
         kind = ' class="best"' if self.best else ''
-        return f'<td{kind}>{escape(self.content)}{note}</td>'
+        return f'<td{kind}>{escape(self.text)}{note}</td>'
 
 
 def _as_cell(value: 'str | Cell') -> Cell:

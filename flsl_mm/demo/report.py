@@ -12,7 +12,7 @@ from ..engine.atomic_backend import AtomicLocalBackend
 from ..models import build_vit
 from ..visualization import modes_figure, pca_figure, tsne_figure
 from ..visualization.saving import save_figure
-from .comparison import Comparison, text_table, verdict
+from .comparison import Comparison, means_table, verdict
 from .html_report import Cell, HtmlReport
 from .pictures import (
     enlarge,
@@ -50,7 +50,7 @@ def make_report(plan: Plan, steps: Sequence[Step], seconds: dict[str, float]) ->
     _write_commands(report, steps, seconds)
     AtomicLocalBackend().put_text(report.text(), plan.report)
     words = [verdict(comparisons, 'FLSL', other) for other in ('random', 'DINO')]
-    return '\n'.join([text_table(comparisons, METHODS), *words])
+    return '\n'.join([means_table(comparisons, METHODS), *words])
 
 
 def _write_summary(report: HtmlReport, plan: Plan, comparisons: Sequence[Comparison]) -> None:

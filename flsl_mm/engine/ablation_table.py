@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from mmengine.fileio import load
 
 from flsl_mm.data_error import DataError
+from flsl_mm.text_table import text_table
 
 FILE_NAME = 'tables.yml'
 
@@ -54,12 +55,7 @@ class AblationTable(NamedTuple):
         lines = [[self.axis, *(cell.label for cell in self.cells)]]
         for title, values in dict(reported=reported, **rows).items():
             lines.append([title, *(_text(values.get(cell.config)) for cell in self.cells)])
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        text = [
-            '  '.join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-            for line in lines
-        ]
-        return '\n'.join([self.title, *text])
+        return f'{self.title}\n{text_table(lines)}'
 
 
 def _text(value: float | str | None) -> str:

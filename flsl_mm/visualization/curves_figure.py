@@ -25,7 +25,6 @@ def curves_figure(
     runs: Mapping[str, Sequence[dict]],
     keys: Sequence[str] | None = None,
     window: int = 1,
-    title: str = '',
 ) -> Figure:
     """Curves of training, a panel for each number and a line for each run.
 
@@ -34,7 +33,6 @@ def curves_figure(
         keys: Numbers to draw, such as ``'loss'`` or ``'coco/bbox_mAP'``; by default those of the
             losses and health signs that the runs have.
         window: How many values to average over, those before each point; 1 draws them as they are.
-        title: Above the whole.
 
     Returns:
         Figure: Of the object-oriented interface.
@@ -69,8 +67,6 @@ def curves_figure(
             handles, labels, loc='outside upper center', ncols=min(4, len(runs)), fontsize=8,
             frameon=False,
         )  # fmt: skip
-    if title:
-        figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -22,7 +22,6 @@ def draw_embeddings(
     embeddings: Mapping[str, TokenEmbedding],
     label_names: Mapping[int, str],
     legend: str = '',
-    title: str = '',
 ) -> Figure:
     """Scatter plots of tokens: a row for each network, a column for each layer.
 
@@ -32,7 +31,6 @@ def draw_embeddings(
         embeddings: By the name of the network.
         label_names: What to call the labels; beyond the 20 most frequent they share a grey.
         legend: Heading of the legend.
-        title: Above the whole.
 
     Returns:
         Figure: Of the object-oriented interface.
@@ -65,8 +63,6 @@ def draw_embeddings(
         handles=handles, loc='outside right upper', title=legend or None, fontsize=8,
         title_fontsize=8, frameon=False, handletextpad=0.1,
     )  # fmt: skip
-    if title:
-        figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -37,8 +37,6 @@ def attention_figure(
     images: Images,
     points: Sequence[Sequence[Point]] | None = None,
     layers: Sequence[int] | None = LAST,
-    names: Sequence[str] | None = None,
-    title: str = '',
 ) -> Figure:
     """What query points attend to inside a block: the paper's attention-probing maps (Figure 4a).
 
@@ -48,23 +46,15 @@ def attention_figure(
         points: Query points of each image, x and y in fractions of it; chosen by the first
             network where None.
         layers: Blocks to show, from 1 or from -1 backwards; None for four of them.
-        names: What to call the images.
-        title: Above the whole.
     """
     points = points or pick_points(next(iter(vits.values())), images)
     maps = attention_maps(vits, images, points, layers)
-    return draw_maps(images, maps, ATTENTION_COLOURS, names, points, title)
+    return draw_maps(images, maps, ATTENTION_COLOURS, points=points)
 
 
-def ass_figure(
-    vits: Vits,
-    images: Images,
-    layers: Sequence[int] | None = None,
-    names: Sequence[str] | None = None,
-    title: str = '',
-) -> Figure:
+def ass_figure(vits: Vits, images: Images, layers: Sequence[int] | None = None) -> Figure:
     """Aggregated similarity scores by layer (Figures 4 and 6); arguments as above."""
-    return draw_maps(images, ass_maps(vits, images, layers), ASS_COLOURS, names=names, title=title)
+    return draw_maps(images, ass_maps(vits, images, layers), ASS_COLOURS)
 
 
 def modes_figure(
@@ -72,9 +62,6 @@ def modes_figure(
     images: Images,
     points: Sequence[Sequence[Point]] | None = None,
     scale: float = RELEASED_SCALE,
-    iterate: bool = False,
-    names: Sequence[str] | None = None,
-    title: str = '',
 ) -> Figure:
     """Regions that the modes of query points are made of, with their effective sizes in tokens.
 
@@ -84,24 +71,15 @@ def modes_figure(
         points: As in :func:`attention_figure`.
         scale: Factor of the mean-shift's logits, ``self_scale`` of training; the release's is
             0.1 / sqrt(384).
-        iterate: Whether to climb to convergence.
-        names: What to call the images.
-        title: Above the whole.
     """
     points = points or pick_points(next(iter(vits.values())), images)
-    maps = mode_maps(vits, images, points, scale, iterate)
-    return draw_maps(images, maps, MODE_COLOURS, names, points, title)
+    maps = mode_maps(vits, images, points, scale)
+    return draw_maps(images, maps, MODE_COLOURS, points=points)
 
 
-def pca_figure(
-    vits: Vits,
-    images: Images,
-    layers: Sequence[int] | None = LAST,
-    names: Sequence[str] | None = None,
-    title: str = '',
-) -> Figure:
+def pca_figure(vits: Vits, images: Images, layers: Sequence[int] | None = LAST) -> Figure:
     """Three principal components of all images' tokens as colours; arguments as above."""
-    return draw_maps(images, pca_maps(vits, images, layers), PCA_COLOURS, names=names, title=title)
+    return draw_maps(images, pca_maps(vits, images, layers), PCA_COLOURS)
 
 
 def tsne_figure(
@@ -110,9 +88,7 @@ def tsne_figure(
     layers: Sequence[int] | None = None,
     colour_by: str = 'image',
     masks: Sequence[np.ndarray] | None = None,
-    names: Sequence[str] | None = None,
     label_names: Mapping[int, str] | None = None,
-    title: str = '',
     **kwargs,
 ) -> Figure:
     """t-SNE of the tokens of all images, by layer (Figure 4b).
@@ -123,13 +99,11 @@ def tsne_figure(
         layers: Blocks to show, from 1 or from -1 backwards; None for four of them.
         colour_by: ``'image'``, ``'mask'`` or ``'cluster'``.
         masks: Integer labels (H, W) of each image, for ``'mask'``.
-        names: What to call the images.
         label_names: What to call the labels of masks.
-        title: Above the whole.
         kwargs: Other arguments of :func:`.embed_tokens`.
     """
     embeddings = embed_tokens(vits, images, layers, colour_by, masks, **kwargs)
-    return draw_tsne(embeddings, colour_by, names, label_names, title)
+    return draw_tsne(embeddings, colour_by, label_names=label_names)
 
 
 def draw_tsne(
@@ -137,13 +111,19 @@ def draw_tsne(
     colour_by: str,
     names: Sequence[str] | None = None,
     label_names: Mapping[int, str] | None = None,
-    title: str = '',
 ) -> Figure:
-    """Draw embedded tokens with the names that their labels have; arguments as above."""
+    """Draw embedded tokens with the names that their labels have.
+
+    Args:
+        embeddings: By the name of the network.
+        colour_by: What their labels are, as in :func:`tsne_figure`.
+        names: What to call the images; their numbers by default.
+        label_names: What to call the labels of masks.
+    """
     if colour_by == 'image':
         count = 1 + max(int(e.images.max()) for e in embeddings.values())
         label_names = dict(enumerate(names or [f'image {i + 1}' for i in range(count)]))
     elif colour_by == 'cluster':
         count = 1 + max(int(e.labels.max()) for e in embeddings.values())
         label_names = {i: f'cluster {i + 1}' for i in range(count)}
-    return draw_embeddings(embeddings, label_names or {}, colour_by, title)
+    return draw_embeddings(embeddings, label_names or {}, colour_by)

@@ -1,17 +1,14 @@
-"""Images for pictures: found, read, resized and normalised."""
+"""Images for pictures: found, read and resized."""
 
 import os
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from flsl_mm.data_error import DataError
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, find_images
 from flsl_mm.datasets.transforms.load_rgb_image import LoadRGBImage
-from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 
 
 def find_image_files(sources: Sequence[str]) -> list[str]:
@@ -56,10 +53,3 @@ def resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:
     factor = short_side / min(height, width)
     size = round(width * factor), round(height * factor)
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-
-
-def normalise(image: np.ndarray) -> Tensor:
-    """Pixels 0-255 (H, W, 3) to a network's input (1, 3, H, W), by ImageNet's statistics."""
-    pixels = torch.tensor(image, dtype=torch.float32)
-    pixels = (pixels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
-    return pixels.permute(2, 0, 1).unsqueeze(0)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from flsl_mm.data_error import DataError
 from flsl_mm.models import FLSLVisionTransformer
-
-from .images import normalise
+from flsl_mm.pixel_statistics import normalise
 
 
 def resolve_layers(vit: FLSLVisionTransformer, layers: Sequence[int] | None) -> tuple[int, ...]:
@@ -47,7 +46,7 @@ def layer_tokens(
         list[Tensor]: (N, D) for each of ``layers``; those of the last block after the final
         LayerNorm, as everywhere, the others as they leave their block.
     """
-    x = vit.embed(normalise(image).to(vit.pos_embed.device))
+    x = _embed(vit, image)
     found = {}
     for number, layer in enumerate(vit.layers, start=1):
         x = layer(x)
@@ -74,7 +73,7 @@ def probe_attention(
     Returns:
         Tensor: (L, Q, N), rows summing to 1.
     """
-    x = vit.embed(normalise(image).to(vit.pos_embed.device))
+    x = _embed(vit, image)
     found = {}
     for number, layer in enumerate(vit.layers, start=1):
         if number in layers:
@@ -85,3 +84,9 @@ def probe_attention(
             found[number] = logits.softmax(dim=-1).mean(dim=0)
         x = layer(x)
     return torch.stack([found[number] for number in layers])
+
+
+def _embed(vit: FLSLVisionTransformer, image: np.ndarray) -> Tensor:
+    """What enters the first block (1, N, D), of an image (H, W, 3)."""
+    pixels = normalise(torch.tensor(image).permute(2, 0, 1)[None])
+    return vit.embed(pixels.to(vit.pos_embed.device))

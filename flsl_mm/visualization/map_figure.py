@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from .query_points import Point
 from .token_maps import TokenMaps
 
+COLOUR_MAP = 'inferno'
 CELL = 1.75  # inches, the width of an image
 ASPECTS = 0.35, 1.35  # height of a cell by its width; taller images get narrower
 LETTER = 0.066  # inches, the width of a letter of 8 points
@@ -24,12 +25,10 @@ class Colours(NamedTuple):
 
     Attributes:
         label: What the colour bar says; '' for no bar (maps that are colours already).
-        cmap: matplotlib's name of the colour map.
         relative: Whether each map is divided by its maximum first.
     """
 
     label: str
-    cmap: str = 'inferno'
     relative: bool = False
 
 
@@ -56,7 +55,6 @@ def draw_maps(
     colours: Colours,
     names: Sequence[str] | None = None,
     points: Sequence[Sequence[Point]] | None = None,
-    title: str = '',
 ) -> Figure:
     """Draw maps of several networks on several images.
 
@@ -70,7 +68,6 @@ def draw_maps(
         colours: How values become colours.
         names: What to call the images; their numbers by default.
         points: Query points of each image, where the maps have queries.
-        title: Above the whole.
 
     Returns:
         Figure: Of the object-oriented interface; ``savefig`` writes it.
@@ -96,8 +93,6 @@ def draw_maps(
         axis.set_title(head, fontsize=9)
     if colours.label:
         _draw_colour_bar(figure, axes, heights, colours)
-    if title:
-        figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -123,7 +118,7 @@ def _draw_colour_bar(
 ) -> None:
     """A bar beside the first rows only: one as long as a page tells no more."""
     rows = max(1, round(3 / np.mean(heights)))
-    scale = ScalarMappable(Normalize(0, 1), colours.cmap)
+    scale = ScalarMappable(Normalize(0, 1), COLOUR_MAP)
     bar = figure.colorbar(scale, ax=axes[:rows], pad=0.01, aspect=30, shrink=0.95)
     bar.set_label(colours.label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
@@ -156,7 +151,7 @@ def _draw_map(
     height, width = (n * maps.patch_size for n in values.shape[:2])
     axis.imshow(
         values,
-        cmap=colours.cmap,
+        cmap=COLOUR_MAP,
         vmin=0,
         vmax=1,
         interpolation='nearest',

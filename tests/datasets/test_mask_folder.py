@@ -83,8 +83,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
     ('values', 'options', 'message'),
     [
         (np.zeros((4, 5), np.uint8), {}, r'a.png is 5 x 4 pixels, its image 6 x 4$'),
-        (np.zeros((4, 6, 3), np.uint8), {}, 'has 3 channels; masks have one'),
-        (np.zeros((4, 6), np.uint16), {}, 'masks have 8 bits'),
+        (np.zeros((4, 6, 3), np.uint8), {}, "a.png is of Pillow's mode RGB"),
         (mask(3), dict(num_classes=3), 'unknown labels 3: 0..2 are the classes, 255 ignored'),
         (
             mask(4),

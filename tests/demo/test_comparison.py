@@ -1,6 +1,6 @@
 import pytest
 
-from flsl_mm.demo.comparison import Comparison, text_table, verdict
+from flsl_mm.demo.comparison import Comparison, means_table, verdict
 
 CLEAR = Comparison('top-1', {'FLSL': [50.0, 52.0, 54.0], 'random': [40.0, 41.0, 45.0]})
 MIXED = Comparison('mIoU', {'FLSL': [30.0, 36.0, 33.0], 'random': [31.0, 28.0, 29.5]})
@@ -30,6 +30,6 @@ def test_the_verdict_says_where_a_method_is_not_ahead():
 
 
 def test_the_table_has_a_row_for_each_measure():
-    lines = text_table([CLEAR, BEHIND], ['random', 'FLSL']).splitlines()
+    lines = means_table([CLEAR, BEHIND], ['random', 'FLSL']).splitlines()
     assert lines[0].split() == ['random', 'FLSL']
     assert lines[1].split() == ['top-1', '42.0', '±', '2.6', '52.0', '±', '2.0']

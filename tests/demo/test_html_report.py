@@ -31,7 +31,7 @@ def make_page() -> str:
     page.table(['', 'x'], [['row', Cell('3.5', 'three & a half', best=True)]])
     figure = Figure(figsize=(1, 1))
     figure.subplots().plot([0, 1])
-    page.figure(figure, 'a "line"', dpi=50)
+    page.figure(figure, 'a "line"')
     page.commands(['python a.py --x=<y>'], 'one command')
     return page.text()
 
@@ -48,5 +48,5 @@ def test_the_page_is_well_formed_and_escaped():
 def test_pictures_are_inside_and_nothing_is_outside():
     text = make_page()
     [data] = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (50, 50)
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (130, 130)
     assert not re.search(r'(src|href)\s*=\s*"(?!data:)|url\(|@import|<script|<link', text)

@@ -8,6 +8,8 @@ from flsl_mm.visualization import (
     ass_maps,
     attention_figure,
     attention_maps,
+    draw_maps,
+    embed_tokens,
     mode_maps,
     modes_figure,
     pca_figure,
@@ -15,6 +17,7 @@ from flsl_mm.visualization import (
     pick_points,
     tsne_figure,
 )
+from flsl_mm.visualization.figures import ASS_COLOURS, draw_tsne
 from flsl_mm.visualization.map_figure import shorten
 from flsl_mm.visualization.saving import figure_pixels
 
@@ -94,7 +97,8 @@ def test_several_layers_give_a_column_each_and_a_row_for_each_network(
     colour_vit, small_vit, images, two_colours
 ):
     images = [*images, two_colours(30, 50, 10, 10)]
-    figure = ass_figure({'ours': colour_vit, 'other': small_vit}, images, names=['one', 'two'])
+    maps = ass_maps({'ours': colour_vit, 'other': small_vit}, images)
+    figure = draw_maps(images, maps, ASS_COLOURS, names=['one', 'two'])
     axes = map_axes(figure)
     heads = ['image', 'block 1', 'block 2', 'block 3', 'block 4']
     assert [axis.get_title() for axis in axes[:5]] == heads
@@ -119,7 +123,8 @@ def test_modes_say_how_large_they_are(colour_vit, images):
 
 def test_scatter_plots_have_a_legend(colour_vit, images, two_colours):
     images = [*images, two_colours(30, 50, 10, 10)]
-    figure = tsne_figure({'ours': colour_vit}, images, [1, 4], names=['one', 'two'], max_tokens=40)
+    embeddings = embed_tokens({'ours': colour_vit}, images, [1, 4], max_tokens=40)
+    figure = draw_tsne(embeddings, 'image', names=['one', 'two'])
     assert [axis.get_title() for axis in figure.axes] == ['block 1', 'block 4']
     assert [len(axis.collections[0].get_offsets()) for axis in figure.axes] == [40, 40]
     [legend] = figure.legends

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..davis import davis_palette
+from ..davis import FRAMES, LISTS, MASKS, write_masks
 from .boxes import visible_objects
 from .kinds import OBJECTS
 from .sampling import sample_scene
 from .scene import Scene
+
+MIN_SIDE = 16  # pixels
 
 
 def write_davis(
@@ -32,10 +34,18 @@ def write_davis(
         num_train: Training sequences.
         num_val: Validation sequences.
         num_frames: Frames in each.
-        size: Width and height in pixels.
+        size: Width and height in pixels, each at least 16.
         seed: Of everything random; any number of sequences begins with those of a smaller number.
+
+    Raises:
+        ValueError: ``size`` is too small for objects to be seen.
     """
-    sets = Path(root, 'ImageSets/2017')
+    if min(size) < MIN_SIDE:  # hardly any scene shows every object: it would be looked for forever
+        raise ValueError(
+            f'write_davis: size must be at least {MIN_SIDE} x {MIN_SIDE} pixels for objects to be '
+            f'seen, got {size[0]} x {size[1]}'
+        )
+    sets = Path(root, LISTS)
     sets.mkdir(parents=True, exist_ok=True)
     for split, count in (('train', num_train), ('val', num_val)):
         names = [f'scene-{split}-{number:03}' for number in range(1, count + 1)]
@@ -55,13 +65,10 @@ def _sample_video(rng: np.random.Generator, size: tuple[int, int], num_frames: i
 
 
 def _write_sequence(root: Path, name: str, scene: Scene, num_frames: int) -> None:
-    frames, masks = (root / top / '480p' / name for top in ('JPEGImages', 'Annotations'))
-    for folder in (frames, masks):
-        folder.mkdir(parents=True, exist_ok=True)
-    palette = davis_palette().reshape(-1).tolist()
-    for frame in range(num_frames):
-        picture = scene.render(frame)
-        Image.fromarray(picture.image).save(frames / f'{frame:05}.jpg', quality=95)
-        mask = Image.fromarray(picture.instances).convert('P')
-        mask.putpalette(palette)
-        mask.save(masks / f'{frame:05}.png')
+    stems = [f'{frame:05}' for frame in range(num_frames)]
+    pictures = [scene.render(frame) for frame in range(num_frames)]
+    folder = root / FRAMES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, picture in zip(stems, pictures):
+        Image.fromarray(picture.image).save(folder / f'{stem}.jpg', quality=95)
+    write_masks(root / MASKS / name, stems, np.stack([p.instances for p in pictures]))

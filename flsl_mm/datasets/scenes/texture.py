@@ -9,6 +9,7 @@ import numpy as np
 from .kinds import HUES
 
 NOISE_SIDE = 32
+PERIOD = (0.07, 0.12)  # range in image heights
 
 
 @dataclass(frozen=True)
@@ -47,26 +48,20 @@ class Texture:
         return first + (second - first) * share
 
 
-def sample_texture(
-    rng: np.random.Generator,
-    pattern: str,
-    hues: Sequence[str],
-    period: tuple[float, float] = (0.07, 0.12),
-) -> Texture:
+def sample_texture(rng: np.random.Generator, pattern: str, hues: Sequence[str]) -> Texture:
     """A texture of that pattern; direction, period, noise and shades are random.
 
     Args:
         rng: Source of everything random.
         pattern: A key of :data:`PATTERNS`.
         hues: Keys of :data:`HUES`, one of which is taken.
-        period: Range of the period in image heights.
     """
     hue = HUES[hues[rng.integers(len(hues))]] + rng.uniform(-0.04, 0.04, 2)
     saturation = rng.uniform(0.35, 0.85, 2)
     light = rng.uniform([0.65, 0.3], [0.95, 0.5])[:: rng.choice([1, -1])]
     return Texture(
         pattern=pattern,
-        period=rng.uniform(*period),
+        period=rng.uniform(*PERIOD),
         angle=rng.uniform(0, np.pi),
         colours=np.float32([hsv_to_rgb(*c) for c in zip(hue % 1, saturation, light)]),
         noise=rng.random((NOISE_SIDE, NOISE_SIDE), dtype=np.float32),

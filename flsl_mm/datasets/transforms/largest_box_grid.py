@@ -19,6 +19,7 @@ class LargestBoxGrid(BaseTransform):
         cells: Cells of a side of the grid.
 
     Raises:
+        ValueError: ``cells`` is below 1.
         UnusableSample: No box has any area left.
     """
 

@@ -28,7 +28,8 @@ class LoadADE20KLabels(BaseTransform):
         """Add the labels.
 
         Raises:
-            ValueError: The file is no such mask, or has another size than its image.
+            FileNotFoundError: There is no such file.
+            DataError: It is no such mask, or has another size than its image.
         """
         path = results['seg_map_path']
         try:

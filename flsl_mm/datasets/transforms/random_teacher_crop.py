@@ -10,7 +10,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from flsl_mm.config_error import ConfigError
 
-from .crop_boxes import CROP_UNIFORMS, check_crop_range, sample_crop_boxes
+from .crop_boxes import CROP_UNIFORMS, RATIO, check_crop_range, sample_crop_boxes
 
 
 @TRANSFORMS.register_module()
@@ -30,25 +30,18 @@ class RandomTeacherCrop(BaseTransform):
     Args:
         size: Side of the crop after resizing, in pixels.
         scale: Range of the crop's share of the image area.
-        ratio: Range of the crop's width over height.
 
     Raises:
         ConfigError: Wrong size or range, or a ``min_side`` of :class:`LoadRGBImage` at which crops
             could be smaller than ``size``.
     """
 
-    def __init__(
-        self,
-        size: int = 224,
-        scale: tuple[float, float] = (0.8, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    ) -> None:
-        check_crop_range('RandomTeacherCrop', size, scale, ratio)
+    def __init__(self, size: int = 224, scale: tuple[float, float] = (0.8, 1.0)) -> None:
+        check_crop_range('RandomTeacherCrop', size, scale)
         self.size = size
         self.scale = tuple(scale)
-        self.ratio = tuple(ratio)
         # of an image with this short side no crop is smaller than size
-        self.min_side = math.ceil(size / math.sqrt(scale[0] * min(ratio[0], 1 / ratio[1])))
+        self.min_side = math.ceil(size / math.sqrt(scale[0] * min(RATIO[0], 1 / RATIO[1])))
 
     def transform(self, results: dict) -> dict:
         """Crop ``results['img']``."""
@@ -59,7 +52,7 @@ class RandomTeacherCrop(BaseTransform):
             )
         image, (height, width) = results['img'], results['ori_shape']
         uniforms = results['rng'].random((1, CROP_UNIFORMS))
-        box = sample_crop_boxes(height, width, self.scale, self.ratio, uniforms)[0].tolist()
+        box = sample_crop_boxes(height, width, self.scale, uniforms)[0].tolist()
         box, results['teacher_box'] = snap_box(box, results['reduction'], (height, width))
         x1, y1, x2, y2 = box
         # (1, 3, H, W) with channels last in memory: torch's 8-bit kernel, ten times PIL's speed.
@@ -70,7 +63,7 @@ class RandomTeacherCrop(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio})'
+        return f'{type(self).__name__}(size={self.size}, scale={self.scale})'
 
 
 def snap_box(

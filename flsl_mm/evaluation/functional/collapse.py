@@ -8,14 +8,15 @@ from torch import Tensor
 from .aggregated_similarity import aggregated_similarity
 
 
-def rankme(features: Tensor) -> float:
-    """RankMe: the effective rank of features (Garrido et al., ICML 2023).
+def rankme_of_gram(gram: Tensor) -> float:
+    """RankMe: the effective rank of features (M, D) (Garrido et al., ICML 2023).
 
     ``exp(-sum p log p)`` with p the singular values divided by their sum. Features are taken as
     they are, neither centred nor normalised.
 
     Args:
-        features: (M, D).
+        gram: ``features^T features`` (D, D), float64. It adds up over batches, so it serves any
+            number of features.
 
     Returns:
         float: In [1, min(M, D)]: r for features with r equal singular values, 1 where all features
@@ -23,14 +24,6 @@ def rankme(features: Tensor) -> float:
 
     Raises:
         ValueError: All features are zero.
-    """
-    return rankme_of_gram(features.double().T @ features.double())
-
-
-def rankme_of_gram(gram: Tensor) -> float:
-    """RankMe of features (M, D) given ``features^T features`` (D, D), float64.
-
-    The Gram matrix adds up over batches, so it serves any number of features.
     """
     values = torch.linalg.eigvalsh(gram).clamp_min(0)
     # An eigenvalue is only known to rounding of the largest; its root would be 1e-8 of it.

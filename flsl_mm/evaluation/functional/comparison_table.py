@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from numbers import Number
 from typing import Any
 
+from flsl_mm.text_table import column_widths, text_table
+
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Numbers by network, task and name."""
 
@@ -32,13 +34,12 @@ def comparison_table(results: Results) -> str:
             columns.update(dict.fromkeys((task, n) for n, v in numbers.items() if _is_number(v)))
     titles = [name.rpartition('/')[0] or task for task, name in columns]
     header = ['' if i and titles[i - 1] == title else title for i, title in enumerate(titles)]
-    lines = [['', *header], ['network', *(name.rpartition('/')[2] for _, name in columns)]]
+    rows = [['network', *(name.rpartition('/')[2] for _, name in columns)]]
     for network, found in results.items():
         values = (found.get(task, {}).get(name) for task, name in columns)
-        lines.append([network, *('' if v is None else _format(v) for v in values)])
+        rows.append([network, *('' if v is None else _format(v) for v in values)])
     # A task's title may run on over its own columns, so it does not widen the first of them.
-    widths = [max(len(line[i]) for line in lines[1:]) for i in range(len(columns) + 1)]
-    return '\n'.join([_title_line(lines[0], widths), *(_line(line, widths) for line in lines[1:])])
+    return f'{_title_line(header, column_widths(rows))}\n{text_table(rows)}'
 
 
 def _is_number(value: Any) -> bool:
@@ -49,14 +50,10 @@ def _format(value: Number) -> str:
     return f'{value:.2f}' if isinstance(value, float) else str(value)
 
 
-def _line(cells: list[str], widths: list[int]) -> str:
-    return '  '.join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()
-
-
-def _title_line(cells: list[str], widths: list[int]) -> str:
+def _title_line(titles: list[str], widths: list[int]) -> str:
     """Titles above the left end of their columns; one too long for its task pushes the next."""
     line, place = '', widths[0] + 2
-    for title, width in zip(cells[1:], widths[1:]):
+    for title, width in zip(titles, widths[1:]):
         if title:
             line = f'{line} '.ljust(place) + title if line else ' ' * place + title
         place += width + 2

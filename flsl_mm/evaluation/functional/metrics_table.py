@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from flsl_mm.text_table import text_table
+
 
 def metrics_table(metrics: Mapping[str, float]) -> str:
     """A plain-text table of metrics, boxes and masks side by side.
@@ -28,11 +30,7 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
         rows.setdefault(row, {})[column] = f'{value:.3f}'
     lines = [['metric', *columns]]
     lines += [[row, *(cells.get(c, '') for c in columns)] for row, cells in rows.items()]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
-    return '\n'.join(
-        '  '.join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )
+    return text_table(lines)
 
 
 def _place(name: str) -> tuple[str, str]:

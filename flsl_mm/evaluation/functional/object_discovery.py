@@ -5,21 +5,22 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+NUM_CANDIDATES = 100
 
-def discover_object(tokens: Tensor, grid: tuple[int, int], num_candidates: int = 100) -> np.ndarray:
+
+def discover_object(tokens: Tensor, grid: tuple[int, int]) -> np.ndarray:
     """The box of one object, as LOST finds it (Simeoni et al., BMVC 2021).
 
     Objects are assumed to be smaller than what surrounds them. The seed is the token that is
-    positively correlated with the fewest others; it is expanded by those of the
-    ``num_candidates`` tokens with the fewest positive correlations that correlate with it; the
-    mask is all tokens that correlate with the expanded seed; the box is that of the mask's
-    connected region (4 neighbours) with the seed. LOST takes keys of the last attention layer; here
-    the tokens are taken, less their mean over the image, without which all would be correlated.
+    positively correlated with the fewest others; it is expanded by those of the 100 tokens (LOST's
+    k) with the fewest positive correlations that correlate with it; the mask is all tokens that
+    correlate with the expanded seed; the box is that of the mask's connected region (4 neighbours)
+    with the seed. LOST takes keys of the last attention layer; here the tokens are taken, less
+    their mean over the image, without which all would be correlated.
 
     Args:
         tokens: Tokens (N, D) of one image.
         grid: Their rows and columns, N in all.
-        num_candidates: LOST's k; all tokens where there are fewer.
 
     Returns:
         np.ndarray: x1, y1, x2, y2 in tokens, the upper ends exclusive.
@@ -29,7 +30,7 @@ def discover_object(tokens: Tensor, grid: tuple[int, int], num_candidates: int =
     degree = (similarity > 0).sum(dim=1)
     order = degree.argsort(stable=True)
     seed = int(order[0])
-    candidates = order[:num_candidates]
+    candidates = order[:NUM_CANDIDATES]
     expanded = candidates[similarity[seed, candidates] > 0]
     # a token without any direction (all tokens alike) correlates with none, not even itself
     mask = similarity[:, expanded].sum(dim=1) > 0

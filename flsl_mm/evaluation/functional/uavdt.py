@@ -110,8 +110,8 @@ def evaluate_uavdt(
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A malformed line (the message names file and line), no sequence, or an
-            ``iou_threshold`` out of range.
+        DataError: A malformed line; the message names file and line.
+        ValueError: No sequence, or an ``iou_threshold`` out of range.
 
     Examples:
         >>> evaluate_uavdt('UAV-benchmark-MOTD_v1.0/GT', 'RES_DET/mine')['AP']  # doctest: +SKIP
@@ -239,14 +239,12 @@ def inside_ignored(detections: np.ndarray, ignored: np.ndarray) -> np.ndarray:
         np.ndarray: (N,) bool.
     """
     inside = np.zeros(len(detections), bool)
-    by_frame = _group_by_frame(ignored[np.argsort(ignored[:, FRAME], kind='stable')])
-    order = np.argsort(detections[:, FRAME], kind='stable')
-    for frame, (start, found) in _group_by_frame(detections[order]).items():
-        if frame in by_frame:
-            low, high = _corners(found[:, None, BOX])
-            region_low, region_high = _corners(by_frame[frame][1][None, :, BOX])
-            contained = ((low > region_low) & (high < region_high)).all(-1).any(1)
-            inside[order[start : start + len(found)]] = contained
+    regions = group_by_frame(ignored)
+    for frame, found in group_by_frame(detections).items():
+        if frame in regions:
+            low, high = corners(detections[found, None, BOX])
+            region_low, region_high = corners(ignored[None, regions[frame], BOX])
+            inside[found] = ((low > region_low) & (high < region_high)).all(-1).any(1)
     return inside
 
 
@@ -262,12 +260,12 @@ def match_detections(detections: np.ndarray, gt: np.ndarray, iou_threshold: floa
         Matches: By frame, then by descending score, equal scores in the order given.
     """
     detections = detections[np.lexsort((-detections[:, SCORE], detections[:, FRAME]))]
-    by_frame = _group_by_frame(gt[np.argsort(gt[:, FRAME], kind='stable')])
+    expected = group_by_frame(gt)
     correct = np.zeros(len(detections), bool)
-    for frame, (start, found) in _group_by_frame(detections).items():
-        if frame in by_frame:
-            iou = pairwise_iou(found[:, BOX], by_frame[frame][1][:, BOX])
-            correct[start : start + len(found)] = match_frame(iou, iou_threshold)
+    for frame, found in group_by_frame(detections).items():
+        if frame in expected:
+            iou = pairwise_iou(detections[found][:, BOX], gt[expected[frame]][:, BOX])
+            correct[found] = match_frame(iou, iou_threshold)
     return Matches(detections[:, SCORE], correct, len(gt))
 
 
@@ -308,7 +306,7 @@ def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         np.ndarray: (N, M) in [0, 1]; 0 where boxes are empty.
     """
     a, b = a[:, None], b[None]
-    (a_low, a_high), (b_low, b_high) = _corners(a), _corners(b)
+    (a_low, a_high), (b_low, b_high) = corners(a), corners(b)
     sides = np.minimum(a_high, b_high) - np.maximum(a_low, b_low)
     shared = np.where((sides > 0).all(-1), sides.prod(-1), 0.0)
     union = a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - shared
@@ -334,13 +332,13 @@ def average_precision(scores: np.ndarray, correct: np.ndarray, num_gt: int) -> f
     return float(envelope[hits].sum() / num_gt)  # recall rises by 1 / num_gt at each hit
 
 
-def _corners(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Upper left and lower right corners (..., 2) of boxes (..., 4)."""
+def corners(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Upper left and lower right corners (..., 2) of boxes left, top, width, height (..., 4)."""
     return boxes[..., :2], boxes[..., :2] + boxes[..., 2:]
 
 
-def _group_by_frame(rows: np.ndarray) -> dict[float, tuple[int, np.ndarray]]:
-    """Position of the first row and the rows of each frame, of rows sorted by frame."""
-    frames, starts = np.unique(rows[:, FRAME], return_index=True)
-    ends = np.append(starts[1:], len(rows))
-    return {f: (s, rows[s:e]) for f, s, e in zip(frames.tolist(), starts.tolist(), ends.tolist())}
+def group_by_frame(rows: np.ndarray) -> dict[float, np.ndarray]:
+    """Which rows (N, 9) in the official columns are of each frame: their indices, in order."""
+    order = np.argsort(rows[:, FRAME], kind='stable')
+    frames, starts = np.unique(rows[order, FRAME], return_index=True)
+    return dict(zip(frames.tolist(), np.split(order, starts[1:])))

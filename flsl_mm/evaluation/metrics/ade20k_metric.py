@@ -31,7 +31,7 @@ class ADE20KMetric(IoUMetric):
                 label.
 
         Raises:
-            ValueError: No pixel of any mask is labelled.
+            DataError: No pixel of any mask is labelled.
         """
         if self.format_only:
             return super().compute_metrics(results)

@@ -34,9 +34,6 @@ class UAVDTMetric(BaseMetric):
         out_dir: Folder for the text files (``M0203.txt``, ...); by default they are not kept.
         collect_device: Where processes gather results, ``'cpu'`` or ``'gpu'``.
         prefix: Prefix of the names.
-
-    Raises:
-        ValueError: The dataset under test is not UAVDT.
     """
 
     default_prefix = 'uavdt'
@@ -53,7 +50,11 @@ class UAVDTMetric(BaseMetric):
         self.out_dir = out_dir
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Take in the predictions of one batch, in pixels of the original images."""
+        """Take in the predictions of one batch, in pixels of the original images.
+
+        Raises:
+            ValueError: An ``img_id`` names no frame of UAVDT.
+        """
         for sample in data_samples:
             found = sample['pred_instances']
             name = parse_frame_name(str(sample['img_id']))
@@ -63,7 +64,11 @@ class UAVDTMetric(BaseMetric):
             self.results.append((*name, arrays))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Write and evaluate the detections of all frames."""
+        """Write and evaluate the detections of all frames.
+
+        Raises:
+            ValueError: The dataset under test is not UAVDT.
+        """
         meta = self.dataset_meta or {}
         if 'gt_dir' not in meta:
             raise ValueError(

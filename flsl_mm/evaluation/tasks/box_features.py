@@ -19,9 +19,11 @@ from torch.utils.data import DataLoader
 from flsl_mm.data_error import DataError
 from flsl_mm.datasets import ImageNetBoxes, Unusable
 from flsl_mm.models import FLSLVisionTransformer
-from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
+from flsl_mm.pixel_statistics import normalise
 from flsl_mm.progress import progress
 from flsl_mm.whole_file import whole_file
+
+from .weights_digest import weights_digest
 
 MAX_BROKEN = 0.01
 NUM_EXAMPLES = 5
@@ -168,7 +170,7 @@ def _describe(
         labels[: len(batch.labels)] = batch.labels.to(device)
         reasons[: len(batch.reasons)] = batch.reasons.to(device)
         if len(batch.images):
-            found = tokens_at(vit, _normalise(batch.images.to(device)), batch.points.to(device))
+            found = tokens_at(vit, normalise(batch.images.to(device)), batch.points.to(device))
             features[reasons == 0] = F.normalize(found, dim=-1).half()
     return features, labels, reasons
 
@@ -188,14 +190,6 @@ def tokens_at(vit: FLSLVisionTransformer, images: Tensor, points: Tensor) -> Ten
     columns, rows = (points / vit.patch_size).long().unbind(dim=-1)
     index = rows * vit.grid_of(images)[1] + columns
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
-
-
-def _normalise(images: Tensor) -> Tensor:
-    mean, std = (
-        images.new_tensor(v, dtype=torch.float32).view(3, 1, 1)
-        for v in (IMAGENET_MEAN, IMAGENET_STD)
-    )
-    return (images - mean) / std
 
 
 def _check(
@@ -222,12 +216,7 @@ def _check(
 def _cache_name(vit: FLSLVisionTransformer, dataset: ImageNetBoxes) -> str:
     """A name for the features of these weights, data and settings."""
     digest = hashlib.sha256(b'1')  # raise it when the meaning of features changes
-    digest.update(f'{vit.patch_size} {vit.layers[0].attn.num_heads}'.encode())
-    for name, value in vit.state_dict().items():
-        if name.startswith('head.'):  # projection head, kept beside it
-            continue
-        digest.update(f'{name} {tuple(value.shape)} {value.dtype}'.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    digest.update(weights_digest(vit).encode())
     digest.update(dataset.fingerprint().encode())
     return f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors'
 

@@ -118,7 +118,7 @@ class BoxKNN(FrozenTask):
         """
         train = load_box_features(vit, self.train, **self.loading)
         self._check_k(train.labels.numel() * train.features.shape[1])
-        test, unseen = _of_known_classes(load_box_features(vit, self.test, **self.loading), train)
+        test = _of_known_classes(load_box_features(vit, self.test, **self.loading), train)
         device = next(vit.parameters()).device
         right = self._count(train, test, device)
         percent = 100 * right.double() / len(test.labels)
@@ -131,10 +131,8 @@ class BoxKNN(FrozenTask):
                     _column(k): dict(mean=c.mean().item(), std=c.std(correction=0).item())
                     for k, c in zip(self.ks, chance.T)
                 },
-                train=dict(images=len(train.labels), classes=len(train.labels.unique()))
-                | dict(left_out=train.counts),
-                test=dict(images=len(test.labels), classes=len(test.labels.unique()))
-                | dict(left_out=dict(test.counts, unseen_class=unseen)),
+                train=_describe(train),
+                test=_describe(test),
             ),
         }
 
@@ -174,8 +172,13 @@ def _column(k: int) -> str:
     return f'top1_k{k}'
 
 
-def _of_known_classes(test: BoxFeatures, train: BoxFeatures) -> tuple[BoxFeatures, int]:
-    """Test images whose class has training images, and how many have none.
+def _describe(found: BoxFeatures) -> dict[str, Any]:
+    """How many images of how many classes there are, and how many were left out."""
+    return dict(images=len(found.labels), classes=len(found.labels.unique()), left_out=found.counts)
+
+
+def _of_known_classes(test: BoxFeatures, train: BoxFeatures) -> BoxFeatures:
+    """Test images whose class has training images; the others are counted as ``unseen_class``.
 
     Raises:
         DataError: All have none.
@@ -184,10 +187,11 @@ def _of_known_classes(test: BoxFeatures, train: BoxFeatures) -> tuple[BoxFeature
     unseen = int((~known).sum())
     if unseen == len(known):
         raise DataError(f'none of the {unseen} val images is of a class with training images')
+    test = test._replace(counts=dict(test.counts, unseen_class=unseen))
     if not unseen:
-        return test, 0
+        return test
     print_log(
         f'{unseen} of {len(known)} val images left out: their class has no training image',
         logger='current',
     )
-    return test._replace(features=test.features[known], labels=test.labels[known]), unseen
+    return test._replace(features=test.features[known], labels=test.labels[known])

@@ -45,7 +45,6 @@ class CollapseMonitors(DenseTask):
         prototypes = 0 if self._head is None else self._head.prototypes.out_features
         self._choices = torch.zeros(prototypes, dtype=torch.long, device=device)
 
-    @torch.no_grad()
     def update(self, image: DenseImage) -> None:
         """Add the tokens of an image."""
         tokens = image.tokens.double()

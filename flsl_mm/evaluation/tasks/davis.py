@@ -18,10 +18,10 @@ from flsl_mm.datasets.davis import (
     DavisSequence,
     find_davis,
     read_frame,
-    read_mask,
     read_masks,
     write_masks,
 )
+from flsl_mm.datasets.read_mask import read_mask
 from flsl_mm.file_stamp import file_stamp
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
@@ -35,6 +35,7 @@ from ..functional.video_segmentation import (
     prepare_frame,
 )
 from .frozen_task import FrozenTask
+from .weights_digest import weights_digest
 
 
 @FROZEN_TASKS.register_module()
@@ -123,19 +124,15 @@ class DavisPropagation(FrozenTask):
 
     def _identity(self, vit: FLSLVisionTransformer) -> str:
         """A folder name that differs with everything that masks depend on."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(vit.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
-        heads = vit.layers[0].attn.num_heads
         files = [
             (sequence.name, path.name, file_stamp(path))
             for sequence in self.sequences
             for path in (*sequence.frames, sequence.masks[0])
         ]
         data = (str(self.data_root.resolve()), files)
-        digest.update(json.dumps((self.propagation, self.short_side, heads, data)).encode())
-        return f'vit{vit.embed_dims}-{len(vit.layers)}-{vit.patch_size}_{digest.hexdigest()[:8]}'
+        content = json.dumps((weights_digest(vit), self.propagation, self.short_side, data))
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        return f'vit{vit.embed_dims}-{len(vit.layers)}-{vit.patch_size}_{digest[:8]}'
 
     def _measure(
         self, vit: FLSLVisionTransformer, sequences: Sequence[DavisSequence], folder: Path | None

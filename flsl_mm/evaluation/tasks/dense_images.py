@@ -12,10 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.pixel_statistics import normalise
 from flsl_mm.progress import progress
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 LONGEST = 4  # of the short side, so that a panorama does not exhaust the memory
 
 
@@ -74,12 +73,10 @@ def network_input(image: Image.Image, short_side: int, patch_size: int) -> Tenso
     short, long = sorted(image.size)
     scale = min(short_side / short, LONGEST * short_side / long)
     size = [max(1, round(side * scale / patch_size)) * patch_size for side in image.size]
-    pixels = np.asarray(image.resize(size, Image.BICUBIC), np.float32) / 255
-    pixels = (pixels - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    pixels = torch.from_numpy(np.array(image.resize(size, Image.BICUBIC)))  # (H, W, 3) uint8
+    return normalise(pixels.permute(2, 0, 1)).contiguous()
 
 
-@torch.no_grad()
 def encode_images(
     vit: FLSLVisionTransformer,
     images: LabeledImages,

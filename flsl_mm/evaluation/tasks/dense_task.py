@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmpretrain.registry import DATASETS
 
 from flsl_mm.datasets.find_labeled_images import find_labeled_images
@@ -29,7 +30,7 @@ class DenseTask(FrozenTask):
     Raises:
         FileNotFoundError: The data are not there.
         DataError: They cannot be used.
-        ValueError: ``short_side`` or ``num_workers`` is out of range.
+        ValueError: ``short_side`` or ``num_workers`` is out of range, or no data are given.
     """
 
     def __init__(
@@ -73,7 +74,13 @@ class DenseTask(FrozenTask):
 def build_images(
     val: LabeledImages | dict | None, train: LabeledImages | dict | None, data_root: str | None
 ) -> tuple[LabeledImages, LabeledImages | None]:
-    """The images to evaluate and those to learn from; arguments as of :class:`DenseTask`."""
+    """The images to evaluate and those to learn from; arguments as of :class:`DenseTask`.
+
+    Raises:
+        FileNotFoundError: The data are not there.
+        DataError: They cannot be used.
+        ValueError: Neither ``val`` nor ``data_root`` is given.
+    """
     if val is None:
         if data_root is None:
             raise ValueError('a dense task needs val or data_root')
@@ -82,6 +89,7 @@ def build_images(
     return val, train
 
 
+@torch.no_grad()
 def run_pass(
     tasks: Sequence[DenseTask], vit: FLSLVisionTransformer
 ) -> Mapping[str, dict[str, Any]]:

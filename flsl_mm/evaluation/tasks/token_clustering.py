@@ -25,10 +25,10 @@ class TokenClustering(DenseTask):
 
     Spherical k-means is fitted to tokens of all images, equally many of each drawn at random. Then
     all tokens go to their nearest centroid, and each pixel has the cluster of the token that it
-    lies in. With as many clusters as
-    classes occur, clusters and classes are matched one to one so that most pixels agree (Hungarian
-    method). With ``over_clustering`` times as many, each cluster stands for its most frequent
-    class. Both matchings see the labels, so the figures compare networks; they are no segmentor's.
+    lies in. With as many clusters as classes occur, clusters and classes are matched one to one so
+    that most pixels agree (Hungarian method). With ``over_clustering`` times as many, each cluster
+    stands for its most frequent class. Both matchings see the labels, so the figures compare
+    networks; they are no segmentor's.
 
     Memory: the tokens of this process's images in half precision, 1.6 GB for ADE20K's 2,000
     validation images with 1,024 tokens of width 384.

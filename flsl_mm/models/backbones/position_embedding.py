@@ -7,19 +7,16 @@ from torch import Tensor
 from ...config_error import ConfigError
 
 
-def sincos_position_embedding(
-    grid: tuple[int, int], embed_dims: int, temperature: float = 10000.0
-) -> Tensor:
+def sincos_position_embedding(grid: tuple[int, int], embed_dims: int) -> Tensor:
     """Position table of a token grid, as released FLSL networks carry it.
 
     A quarter of the channels each holds sin(column), cos(column), sin(row) and cos(row), at
-    frequencies ``temperature ** (-i / (embed_dims / 4))``. (mmpretrain's function of the same
+    frequencies ``10000 ** (-i / (embed_dims / 4))``. (mmpretrain's function of the same
     purpose has rows first, so its tables do not fit released weights.)
 
     Args:
         grid: Rows and columns of the token grid.
         embed_dims: Channels D, divisible by 4.
-        temperature: Base of the frequencies.
 
     Returns:
         Tensor: float32 of shape (1, rows * columns, D), tokens in row-major order.
@@ -35,7 +32,7 @@ def sincos_position_embedding(
         *(torch.arange(n, dtype=torch.float64) for n in grid), indexing='ij'
     )
     quarter = embed_dims // 4
-    frequencies = temperature ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     angles = [axis.reshape(-1, 1) * frequencies for axis in (columns, rows)]  # 2 x (N, D/4)
     table = torch.cat([part for a in angles for part in (a.sin(), a.cos())], dim=1)
     return table.float().unsqueeze(0)

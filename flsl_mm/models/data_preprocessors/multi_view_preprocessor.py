@@ -19,8 +19,6 @@ from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 from .photometry import Photometry, Step, render
 from .resized_crop import channels_last, resized_crop
 
-RATIO = (3 / 4, 4 / 3)
-
 
 @MODELS.register_module()
 class MultiViewPreprocessor(BaseDataPreprocessor):
@@ -123,7 +121,7 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         boxes = [whole] * self.num_teacher_views
         for size, scale in self.cuts:
             uniforms = torch.rand(len(crops), CROP_UNIFORMS, dtype=torch.float64).numpy()
-            box = torch.from_numpy(sample_crop_boxes(height, width, scale, RATIO, uniforms))
+            box = torch.from_numpy(sample_crop_boxes(height, width, scale, uniforms))
             views.append(resized_crop(crops, box, size))
             boxes.append(box)
         return views, torch.stack(boxes, dim=1)
@@ -143,7 +141,7 @@ def _parse_views(
     """The checked size and scale of each of ``number`` views."""
     if number < 1:
         raise ConfigError(f'{name}: number must be at least 1, got {number}')
-    check_crop_range(name, size, scale, RATIO)
+    check_crop_range(name, size, scale)
     return [(size, tuple(scale))] * number
 
 

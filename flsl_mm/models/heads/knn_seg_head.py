@@ -61,11 +61,13 @@ class KNNSegHead(BaseDecodeHead):
         rows = torch.arange(len(chosen), device=chosen.device)[:, None]
         tokens = torch.cat(all_gather(tokens[rows, chosen].contiguous())).flatten(0, 1)
         labels = torch.cat(all_gather(labels[rows, chosen].contiguous())).flatten()
-        places = torch.arange(len(tokens), device=tokens.device) + self.written
+        self.written += len(tokens)
+        # No place twice: which of two tokens it would get, and whose label, is not defined.
+        tokens, labels = tokens[-len(self.bank) :], labels[-len(self.bank) :]
+        places = torch.arange(-len(tokens), 0, device=tokens.device) + self.written
         places %= len(self.bank)
         self.bank[places] = tokens.to(self.bank.dtype)
         self.bank_labels[places] = labels.to(self.bank_labels.dtype)
-        self.written += len(tokens)
 
     def loss(self, inputs: Sequence[Tensor], batch_data_samples: list, train_cfg) -> dict:
         """Fill the bank; the loss is 0."""

@@ -179,6 +179,12 @@ def test_davis_scenes_have_the_layout_of_davis(tmp_path):
     assert len(counts) > 1
 
 
+def test_videos_too_small_for_objects_are_refused(tmp_path):
+    scenes.write_davis(tmp_path, num_train=0, num_val=2, num_frames=1, size=(16, 16))
+    with pytest.raises(ValueError, match='at least 16 x 16 pixels .* got 24 x 15$'):
+        scenes.write_davis(tmp_path, size=(24, 15))
+
+
 def test_the_palette_is_that_of_davis(shared_dir):
     mask = next((shared_dir / 'data/davis/Annotations/480p').rglob('*.png'))
     theirs = Image.open(mask).getpalette()

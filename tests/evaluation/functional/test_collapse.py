@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from flsl_mm.evaluation.functional.collapse import (
     prototype_use,
-    rankme,
     rankme_of_gram,
     similarity_contrast,
 )
@@ -16,6 +15,10 @@ from flsl_mm.evaluation.functional.collapse import (
 def orthonormal(rows: int, columns: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.linalg.qr(torch.randn(rows, columns, dtype=torch.double, generator=generator))[0]
+
+
+def rankme(features: torch.Tensor) -> float:
+    return rankme_of_gram(features.double().T @ features.double())
 
 
 @given(st.integers(1, 12), st.floats(1e-3, 1e3), st.integers(0, 99))
@@ -30,6 +33,12 @@ def test_rankme_is_the_exponential_of_the_entropy_of_the_singular_values(values,
     features = orthonormal(30, len(values), seed) @ singular.diag()
     p = singular / singular.sum()
     assert rankme(features) == pytest.approx(math.exp(-(p * p.log()).sum()), rel=1e-5)
+
+
+def test_rankme_is_that_of_the_definition():
+    features = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).double()
+    p = torch.linalg.svdvals(features) / torch.linalg.matrix_norm(features, 'nuc')
+    assert rankme(features) == pytest.approx(math.exp(-(p * p.log()).sum()))
 
 
 def test_batches_add_up():

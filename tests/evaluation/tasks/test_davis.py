@@ -92,6 +92,13 @@ def test_finished_sequences_are_found_again(root, tmp_path, monkeypatch):
     assert {k: v for k, v in result.items() if k != 'masks'} == build_task(root)(vit)
 
 
+def test_masks_do_not_depend_on_the_projection_head(root, tmp_path):
+    vit, folders = build_vit(), set()
+    for vit.head in (None, torch.nn.Linear(32, 4)):
+        folders.add(build_task(root, out_dir=tmp_path)(vit)['masks'])
+    assert len(folders) == 1
+
+
 def test_masks_of_other_networks_and_settings_are_not_taken(root, tmp_path):
     vit = build_vit()
     folders = [build_task(root, out_dir=tmp_path)(vit)['masks']]

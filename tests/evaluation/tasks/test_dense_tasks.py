@@ -20,8 +20,9 @@ from flsl_mm.evaluation.tasks import (
     SegmentationRetrieval,
     TokenClustering,
 )
-from flsl_mm.evaluation.tasks.dense_images import MEAN, STD, encode_images, network_input
+from flsl_mm.evaluation.tasks.dense_images import encode_images, network_input
 from flsl_mm.models import FLSLHead, build_vit
+from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 from flsl_mm.registry import FROZEN_TASKS
 
 PATCH = 8
@@ -38,8 +39,8 @@ class ColourNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # to undo the normalisation
-        self.mean = nn.Parameter(torch.tensor(MEAN)[:, None, None])
-        self.std = nn.Parameter(torch.tensor(STD)[:, None, None])
+        self.mean = nn.Parameter(torch.tensor(IMAGENET_MEAN)[:, None, None] / 255)
+        self.std = nn.Parameter(torch.tensor(IMAGENET_STD)[:, None, None] / 255)
 
     def grid_of(self, images):
         return images.shape[2] // PATCH, images.shape[3] // PATCH
@@ -62,7 +63,7 @@ class ColourImages(LabeledImages):
         labels = pixels.astype(np.int16)
         labels[pixels == self.ignored] = IGNORED
         boxes = np.array(sample[1], np.float64).reshape(-1, 4) * PATCH
-        return LabeledImage('drawn', Image.fromarray(COLOURS[pixels]), labels, boxes)
+        return LabeledImage(Image.fromarray(COLOURS[pixels]), labels, boxes)
 
 
 def stripes(*colours: int) -> list[list[int]]:
@@ -236,6 +237,18 @@ def test_a_real_vit_takes_images_of_any_shape():
     assert [tuple(image.tokens.shape) for image in found] == [(6, 192), (8, 192), (8, 192)]
     alone = network_input(images[0].image, 32, 16)[None]
     torch.testing.assert_close(found[0].tokens, vit.forward_tokens([alone])[0][0])
+
+
+def test_gradients_are_neither_computed_nor_kept():
+    seen = []
+
+    class Watching(ObjectDiscovery):
+        def update(self, image):
+            seen.append((torch.is_grad_enabled(), image.tokens.requires_grad))
+            super().update(image)
+
+    Watching(ColourImages(VAL, boxes=[[[0, 0, 1, 1]]] * 3), **SIZE)(ColourNetwork())
+    assert seen == [(False, False)] * 3
 
 
 def test_reading_in_other_processes_changes_nothing():

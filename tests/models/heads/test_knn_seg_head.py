@@ -6,6 +6,7 @@ import torch
 pytest.importorskip('mmseg')
 from mmengine.structures import PixelData  # noqa: E402
 from mmseg.structures import SegDataSample  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from flsl_mm.models.heads.knn_seg_head import KNNSegHead  # noqa: E402
 
@@ -45,6 +46,35 @@ def test_a_full_bank_replaces_its_oldest_tokens():
     for label in (0, 1):
         head.loss([torch.randn(1, 8, 2, 2)], samples(torch.full((1, 32, 32), label)), None)
     assert head.bank_labels.tolist() == [1, 1, 0, 0, 1, 1]
+
+
+class Written(TorchDispatchMode):
+    """Notes the places that are assigned to by index."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.index_put_.default:
+            self.places.append(args[1][0].tolist())
+        return function(*args, **(kwargs or {}))
+
+
+def test_of_more_tokens_than_the_bank_holds_the_last_are_kept(monkeypatch):
+    monkeypatch.setattr(torch, 'rand_like', lambda x: torch.linspace(0, 1, x.numel()).view_as(x))
+    head = build(bank_size=6, num_classes=16)
+    maps, labels = torch.randn(1, 8, 4, 4), torch.arange(16).view(1, 4, 4)
+    masks = labels.repeat_interleave(16, 1).repeat_interleave(16, 2)
+    with Written() as written:
+        for _ in range(2):
+            head.loss([maps], samples(masks), None)
+    # Assigned twice, a place could get the token of one and the label of another, on GPUs.
+    assert len(written.places) == 4 and all(len(p) == len({*p}) == 6 for p in written.places)
+    kept = head.bank_labels.long()
+    assert sorted(kept.tolist()) == [10, 11, 12, 13, 14, 15]
+    tokens = torch.nn.functional.normalize(maps[0].flatten(1).T, dim=1)
+    torch.testing.assert_close(head.bank.float(), tokens[kept], atol=1e-3, rtol=0)
 
 
 def test_an_empty_bank_is_an_error():
