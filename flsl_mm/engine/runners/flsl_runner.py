@@ -1,12 +1,16 @@
 """mmengine's Runner, with the rough edges of long and of small runs taken off."""
 
 import copy
+import importlib
+import logging
+import sys
 import zipfile
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_distributed
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
@@ -18,6 +22,7 @@ from ...config_error import ConfigError
 from ...models.compiled import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...unwrap_model import unwrap_model
+from ..config_numbers import check_numbers
 from ..loops import ResumableTrainLoop
 from ..pretrained import check_pretrained, forget_pretrained, trust_files, use_pretrained
 from ..schedulers import WarmupCosineLR
@@ -25,6 +30,10 @@ from .keyword_safe_config import KeywordSafeConfig
 
 # The names of mmengine's default hooks.
 OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+
+# Of each scope, what registers the data sets and metrics that need its package. Our configs import
+# them too; but the `custom_imports` of a config that inherits one take the place of ours.
+SCOPE_MODULES = dict(mmdet='flsl_mm.datasets.checked_coco_dataset', mmseg='flsl_mm.datasets.ade20k')
 
 
 @RUNNERS.register_module()
@@ -56,21 +65,41 @@ class FLSLRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'FLSLRunner':
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
+        check_numbers(cfg)
+        if module := SCOPE_MODULES.get(cfg.get('default_scope')):
+            importlib.import_module(module)
         use_pretrained(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
         return super().from_cfg(cfg)
 
     def train(self) -> nn.Module:
-        """Train; the trained model.
+        """Train; the trained model. An error is also written to the end of the log file.
 
         Raises:
             CheckpointError: The pretrained weights are not there.
         """
-        self._find_checkpoint()
-        if self._load_from is None:
-            check_pretrained(self.cfg)
-        return super().train()
+        try:
+            self._find_checkpoint()
+            if self._load_from is None:
+                check_pretrained(self.cfg)
+            return super().train()
+        except KeyboardInterrupt:
+            last = self.message_hub.runtime_info.get('last_ckpt', 'none')
+            self.logger.warning(f'interrupted; last checkpoint: {last}. --resume goes on from it')
+            raise
+        except Exception:
+            self._write_error()
+            raise
+
+    def _write_error(self) -> None:
+        """Add the error that is being handled to the log file; the screen gets it elsewhere."""
+        record = self.logger.makeRecord(
+            self.logger.name, logging.ERROR, __file__, 0, 'training ended', (), sys.exc_info()
+        )
+        for handler in self.logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handle(record)
 
     def _init_model_weights(self) -> None:
         """Initialise the model, without its pretrained weights where a checkpoint has all."""
@@ -238,9 +267,9 @@ def _check_resumable(checkpoint: dict, filename: str) -> None:
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """The newest complete checkpoint of a run.
 
-    That is the one ``last_checkpoint`` points to (looked up in ``work_dir`` first, as the folder
-    may have been moved or copied), else the most recent of ``epoch_*.pth`` and ``iter_*.pth`` that
-    is a whole file.
+    That is the one ``last_checkpoint`` points to (in ``work_dir`` if there is one of that name, as
+    the folder may have been moved or copied), else the most recent of ``epoch_*.pth`` and
+    ``iter_*.pth`` that is a whole file. Damaged ones are passed over with a warning.
 
     Args:
         work_dir: Folder of the run.
@@ -256,5 +285,11 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     )
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file() and (target := pointer.read_text().strip()):
-        candidates = [work_dir / Path(target).name, Path(target), *candidates]
-    return next((str(path) for path in candidates if zipfile.is_zipfile(path)), None)
+        own = work_dir / Path(target).name
+        candidates = [own if own.exists() else Path(target), *candidates]
+    for path in dict.fromkeys(candidates):
+        if zipfile.is_zipfile(path):
+            return str(path)
+        if path.exists():
+            MMLogger.get_current_instance().warning(f'{path} is no whole checkpoint: passed over')
+    return None
