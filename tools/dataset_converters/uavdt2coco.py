@@ -13,10 +13,9 @@ import sys
 from collections.abc import Sequence
 from os.path import relpath
 
-from mmengine.fileio import get_file_backend
-
 from flsl_mm.datasets import UAVDTDataset
 from flsl_mm.datasets.uavdt_index import find_folders
+from flsl_mm.whole_file import whole_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         image_dir, _ = find_folders(args.data_root, dataset.sequences)
         content = to_coco(dataset, str(image_dir))
-        backend = get_file_backend(backend_args=dict(backend='atomic'))
-        backend.put_text(json.dumps(content), args.out)
+        with whole_file(args.out) as draft:
+            draft.write_text(json.dumps(content), encoding='utf-8')
     except (OSError, ValueError) as error:
         print(f'uavdt2coco.py: error: {error}', file=sys.stderr)
         return 2
