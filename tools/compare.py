@@ -30,13 +30,12 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 from mmengine.config import Config, DictAction  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.command_line import positive  # noqa: E402
+from flsl_mm.engine.command_line import positive, run_command  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_network_arguments,
     build_from_settings,
     build_networks,
     read_labeled_images,
-    run_command,
     run_tasks,
 )
 from flsl_mm.engine.json_file import write_json  # noqa: E402

@@ -21,11 +21,11 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets.davis import find_davis, read_masks  # noqa: E402
+from flsl_mm.engine.command_line import run_command  # noqa: E402
 from flsl_mm.engine.frozen_command import (  # noqa: E402
     add_task_arguments,
     build_task,
     frozen_parser,
-    run_command,
     run_frozen_command,
     write_results,
 )

@@ -18,14 +18,13 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.config import Config  # noqa: E402
 
-from flsl_mm.checkpoint import CheckpointError  # noqa: E402
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.command_line import (  # noqa: E402
     add_run_arguments,
     build_runner,
     end_processes,
-    last_line,
     read_config,
+    run_command,
 )
 
 
@@ -93,15 +92,16 @@ def use_mixed_precision(optim_wrapper: dict) -> None:
         optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def main() -> None:
-    """Train."""
+def main() -> int:
+    """Train; returns the exit code."""
     args = parse_args()
-    try:
+
+    def command() -> None:
         build_runner(merge_args(read_config(args), args)).train()
         end_processes(args)
-    except (CheckpointError, DataError, OSError) as error:
-        sys.exit(f'train.py: error: {last_line(error)}')
+
+    return run_command('train.py', command)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

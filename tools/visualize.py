@@ -27,12 +27,8 @@ from mmengine.utils import track_iter_progress  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets.mask_folder import read_mask  # noqa: E402
-from flsl_mm.engine.command_line import positive, split_name  # noqa: E402
-from flsl_mm.engine.frozen_command import (  # noqa: E402
-    add_network_arguments,
-    build_network,
-    run_command,
-)
+from flsl_mm.engine.command_line import positive, run_command, split_name  # noqa: E402
+from flsl_mm.engine.frozen_command import add_network_arguments, build_network  # noqa: E402
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.evenly_spaced import evenly_spaced  # noqa: E402
 from flsl_mm.models import FLSLVisionTransformer  # noqa: E402

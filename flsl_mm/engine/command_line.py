@@ -4,8 +4,9 @@ import argparse
 import atexit
 import os
 import os.path as osp
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from mmengine.dist import barrier, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from flsl_mm.checkpoint import CheckpointError
 from flsl_mm.data_error import DataError
 
 
@@ -97,9 +99,27 @@ def end_processes(args: argparse.Namespace) -> None:
         os._exit(0)
 
 
-def last_line(error: Exception) -> str:
-    """What an error says, in one line: that of a data worker comes after its traceback."""
-    return (str(error) or repr(error)).splitlines()[-1]
+def run_command(name: str, command: Callable[[], Any]) -> int:
+    """Run a tool's work; what is wrong with files and data is one line, without a traceback.
+
+    So is a file or folder that cannot be read or written.
+
+    Args:
+        name: Of the tool, for the message.
+        command: Does the work.
+
+    Returns:
+        int: The exit code of the process: 0, or 2 after an error, as for wrong arguments.
+    """
+    try:
+        command()
+    except (CheckpointError, DataError, OSError) as error:
+        # A data worker's error comes with its traceback, whose last line names the type too.
+        text = (str(error) or repr(error)).splitlines()[-1]
+        text = re.sub(r'^[\w.]+Error: ', '', text)
+        print(f'{name}: error: {text}', file=sys.stderr)
+        return 2
+    return 0
 
 
 def positive(text: str) -> int:

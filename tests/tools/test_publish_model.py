@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_published_leaves_nothing(publish, checkpoint, tmp
     path, _ = checkpoint
     path.write_bytes(path.read_bytes()[:-99])
     (tmp_path / 'out').mkdir()
-    assert publish(path, tmp_path / 'out' / 'x.pth') == 1
+    assert publish(path, tmp_path / 'out' / 'x.pth') == 2
     assert capsys.readouterr().err.count('\n') == 1
     assert not list((tmp_path / 'out').iterdir())
 
@@ -80,7 +80,7 @@ def test_publishing_twice_needs_force(publish, checkpoint, tmp_path, capsys):
     path, _ = checkpoint
     assert publish(path, tmp_path / 'x.pth', '--key', 'student') == 0
     files = sorted(tmp_path.iterdir())
-    assert publish(path, tmp_path / 'x.pth', '--key', 'student') == 1
+    assert publish(path, tmp_path / 'x.pth', '--key', 'student') == 2
     assert 'pass --force' in capsys.readouterr().err
     assert publish(path, tmp_path / 'x.pth', '--key', 'student', '--force') == 0
     assert sorted(tmp_path.iterdir()) == files

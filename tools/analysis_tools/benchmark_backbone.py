@@ -26,6 +26,7 @@ from plain_step import use_plain_attention  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
+from flsl_mm.engine.command_line import run_command  # noqa: E402
 from flsl_mm.models.backbones import relative_attention  # noqa: E402
 
 VARIANTS = ('fast', 'plain')
@@ -87,20 +88,15 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], None]:
     return step
 
 
-def main() -> None:
-    """Measure both, compare and print."""
-    args = parse_args()
-    try:
-        found = measure_in_turns(
-            partial(build_step, args),
-            VARIANTS,
-            args.steps,
-            args.warmup,
-            args.device,
-            args.batch_size,
-        )
-    except RuntimeError as error:
-        sys.exit(f'benchmark_backbone.py: error: {error}')
+def measure(args: argparse.Namespace) -> None:
+    """Measure both, compare and print.
+
+    Raises:
+        DataError: One of them failed.
+    """
+    build = partial(build_step, args)
+    sizes = (args.steps, args.warmup, args.device, args.batch_size)
+    found = measure_in_turns(build, VARIANTS, *sizes)
     for name, values in found.items():
         print(f'{name:5}', '  '.join(f'{k} {v:.3f}' for k, v in values.items()))
     fast, plain = found['fast'], found['plain']
@@ -117,5 +113,11 @@ def main() -> None:
     print(json.dumps({**fast, **comparison}))
 
 
+def main() -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args()
+    return run_command('benchmark_backbone.py', lambda: measure(args))
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

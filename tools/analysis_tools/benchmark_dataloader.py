@@ -37,9 +37,9 @@ from torch import Tensor  # noqa: E402
 from torch.utils.data import DataLoader, Dataset, default_collate  # noqa: E402
 from torchvision import transforms as T  # noqa: E402
 
-from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets import UnlabeledImages  # noqa: E402
 from flsl_mm.datasets.transforms import RandomTeacherCrop  # noqa: E402
+from flsl_mm.engine.command_line import run_command  # noqa: E402
 from flsl_mm.engine.runners import FLSLRunner  # noqa: E402
 from flsl_mm.models.data_preprocessors import MultiViewPreprocessor  # noqa: E402
 from flsl_mm.models.data_preprocessors.photometry import Photometry  # noqa: E402
@@ -274,29 +274,34 @@ def print_table(found: dict[str, float], workers: int) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    args = parse_args(arguments)
+def measure(args: argparse.Namespace) -> None:
+    """Measure both pipelines, and print.
+
+    Raises:
+        DataError: The images cannot be used.
+        FileNotFoundError: There are none.
+    """
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     torch.manual_seed(0)
     init_default_scope('mmpretrain')
-    try:
-        cfg = Config.fromfile(args.config)
-        with tempfile.TemporaryDirectory() as folder:
-            data_root = args.data_root
-            if args.short_side:
-                dataset = DATASETS.build(dict(type='UnlabeledImages', data_root=data_root))
-                rewrite_images(dataset, args.short_side, Path(folder))
-                data_root = folder
-            found = Benchmark(cfg, args, data_root).run()
-    except (DataError, FileNotFoundError) as error:
-        print(f'benchmark_dataloader.py: error: {error}', file=sys.stderr)
-        return 2
+    cfg = Config.fromfile(args.config)
+    with tempfile.TemporaryDirectory() as folder:
+        data_root = args.data_root
+        if args.short_side:
+            dataset = DATASETS.build(dict(type='UnlabeledImages', data_root=data_root))
+            rewrite_images(dataset, args.short_side, Path(folder))
+            data_root = folder
+        found = Benchmark(cfg, args, data_root).run()
     print_table(found, args.workers)
     conditions = dict(workers=args.workers, batch_size=args.batch_size, short_side=args.short_side)
     print(json.dumps({**found, **conditions}))
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('benchmark_dataloader.py', lambda: measure(args))
 
 
 if __name__ == '__main__':

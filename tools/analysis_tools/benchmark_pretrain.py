@@ -35,7 +35,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
-from flsl_mm.engine.command_line import read_config_file  # noqa: E402
+from flsl_mm.engine.command_line import read_config_file, run_command  # noqa: E402
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.profiling import print_parts, profile_training  # noqa: E402
 from flsl_mm.models.compiled import compile_networks  # noqa: E402
@@ -74,10 +74,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config, made ready for any device and without pretrained weights."""
+    """The config, made ready for any device and without pretrained weights.
+
+    Raises:
+        DataError: It is no pretraining with FLSL, or an override does not fit it.
+    """
     cfg = read_config_file(args.config, args.cfg_options or {})
     if cfg.model.get('type') != 'FLSL':
-        sys.exit(f'benchmark_pretrain.py: error: {args.config} is not a pretraining with FLSL')
+        raise DataError(f'{args.config} is not a pretraining with FLSL')
     cfg.model.backbone.pop('init_cfg', None)  # the speed does not depend on the weights
     if earlier := cfg.model.get('previous_teacher'):
         earlier.init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
@@ -202,14 +206,14 @@ def profile(args: argparse.Namespace) -> dict:
     )
 
 
-def main() -> None:
-    """Measure, print, and write."""
-    args = parse_args()
-    try:
-        read_config(args)
-        result = profile(args) if args.profile else compare(args)
-    except (RuntimeError, OSError, DataError) as error:
-        sys.exit(f'benchmark_pretrain.py: error: {error}')
+def measure(args: argparse.Namespace) -> None:
+    """Measure, print, and write.
+
+    Raises:
+        DataError: The config or its images do not do, or a variant failed.
+    """
+    read_config(args)  # what is wrong with it shows before a process is started
+    result = profile(args) if args.profile else compare(args)
     on_gpu = args.device.startswith('cuda')
     result.update(
         batch_size=args.batch_size,
@@ -222,5 +226,11 @@ def main() -> None:
     print(json.dumps(result))
 
 
+def main() -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args()
+    return run_command('benchmark_pretrain.py', lambda: measure(args))
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

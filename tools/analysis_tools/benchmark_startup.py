@@ -26,6 +26,7 @@ import numpy as np
 from flsl_mm.datasets import ResumableSampler, UnlabeledImages
 from flsl_mm.datasets.packed_strings import PackedStrings
 from flsl_mm.datasets.tar_shards import INDEX_NAME
+from flsl_mm.engine.command_line import run_command
 
 CLASSES = 1000
 KINDS = ('list', 'shards', 'folders')
@@ -134,9 +135,12 @@ def measure(folder: str, epochs: int) -> dict:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    args = parse_args(arguments)
+def compare(args: argparse.Namespace) -> None:
+    """Measure every kind, and print.
+
+    Raises:
+        OSError: The files cannot be made up.
+    """
     names, found = make_names(args.names), {}
     for kind in args.kinds:
         with tempfile.TemporaryDirectory(dir=args.temporary) as folder:
@@ -152,7 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
     print(json.dumps(found))
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('benchmark_startup.py', lambda: compare(args))
 
 
 if __name__ == '__main__':

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flsl_mm.data_error import DataError
-from flsl_mm.engine.command_line import split_name
-from flsl_mm.engine.frozen_command import run_command
+from flsl_mm.engine.command_line import run_command, split_name
 from flsl_mm.visualization import curves_figure, read_training_log
 from flsl_mm.visualization.curves_figure import DEFAULT_KEYS
 from flsl_mm.visualization.saving import save_figure

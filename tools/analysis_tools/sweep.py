@@ -31,12 +31,8 @@ from flsl_mm.engine.ablation_table import (  # noqa: E402
     all_configs,
     read_ablation_tables,
 )
-from flsl_mm.engine.command_line import positive  # noqa: E402
-from flsl_mm.engine.frozen_command import (  # noqa: E402
-    add_device_argument,
-    build_from_settings,
-    run_command,
-)
+from flsl_mm.engine.command_line import positive, run_command  # noqa: E402
+from flsl_mm.engine.frozen_command import add_device_argument, build_from_settings  # noqa: E402
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.run_tool import train_command  # noqa: E402
 from flsl_mm.engine.sweep_run import SweepRun  # noqa: E402

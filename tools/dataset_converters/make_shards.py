@@ -28,6 +28,7 @@ from pathlib import Path
 from flsl_mm.data_error import DataError
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, ImageFiles
 from flsl_mm.datasets.tar_shards import INDEX_NAME, index_shards
+from flsl_mm.engine.command_line import run_command
 from flsl_mm.whole_file import whole_file
 
 READERS = 16
@@ -107,7 +108,8 @@ def find(src: str, ann_file: str | None) -> ImageFiles:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    try:
+
+    def command() -> None:
         if args.index is None:
             folder, images = args.dst, find(args.src, args.ann_file)
             write_shards(images, Path(folder), args.shard_mib << 20)
@@ -117,11 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             folder = args.index
             count = index_shards(folder, IMAGE_EXTENSIONS)
-    except (OSError, DataError) as error:
-        print(f'make_shards.py: error: {error}', file=sys.stderr)
-        return 2
-    print(f'{count} images; their index is {Path(folder) / INDEX_NAME}')
-    return 0
+        print(f'{count} images; their index is {Path(folder) / INDEX_NAME}')
+
+    return run_command('make_shards.py', command)
 
 
 if __name__ == '__main__':
