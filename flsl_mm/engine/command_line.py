@@ -128,9 +128,22 @@ def positive(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: It is less.
     """
+    return _at_least(1, text)
+
+
+def not_negative(text: str) -> int:
+    """A number from 0, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is less.
+    """
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
+    if number < least:
+        raise argparse.ArgumentTypeError(f'must be at least {least}, got {text}')
     return number
 
 

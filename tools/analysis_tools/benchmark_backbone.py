@@ -26,7 +26,7 @@ from plain_step import use_plain_attention  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
-from flsl_mm.engine.command_line import run_command  # noqa: E402
+from flsl_mm.engine.command_line import not_negative, positive, run_command  # noqa: E402
 from flsl_mm.models.backbones import relative_attention  # noqa: E402
 
 VARIANTS = ('fast', 'plain')
@@ -38,10 +38,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file with model.backbone')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N')
-    parser.add_argument('--size', type=int, nargs=2, default=(1024, 1024), metavar=('H', 'W'))
-    parser.add_argument('--steps', type=int, default=5, help='measured steps')
-    parser.add_argument('--warmup', type=int, default=1, help='steps before them')
+    parser.add_argument('--batch-size', type=positive, default=1, metavar='N')
+    parser.add_argument('--size', type=positive, nargs=2, default=(1024, 1024), metavar=('H', 'W'))
+    parser.add_argument('--steps', type=positive, default=5, help='measured steps')
+    parser.add_argument('--warmup', type=not_negative, default=1, help='steps before them')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
     args = parser.parse_args()

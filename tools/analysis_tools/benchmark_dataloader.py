@@ -39,7 +39,7 @@ from torchvision import transforms as T  # noqa: E402
 
 from flsl_mm.datasets import UnlabeledImages  # noqa: E402
 from flsl_mm.datasets.transforms import RandomTeacherCrop  # noqa: E402
-from flsl_mm.engine.command_line import run_command  # noqa: E402
+from flsl_mm.engine.command_line import not_negative, positive, run_command  # noqa: E402
 from flsl_mm.engine.runners import FLSLRunner  # noqa: E402
 from flsl_mm.models.data_preprocessors import MultiViewPreprocessor  # noqa: E402
 from flsl_mm.models.data_preprocessors.photometry import Photometry  # noqa: E402
@@ -52,13 +52,17 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file of a pretraining')
     parser.add_argument('--data-root', required=True, help='folder of images')
-    parser.add_argument('--workers', type=int, default=1, metavar='W', help='of the data loader')
-    parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--images', type=int, default=256, help='per measurement; repeated if few')
-    parser.add_argument('--repeats', type=int, default=5, help='measurements of each')
+    parser.add_argument(
+        '--workers', type=not_negative, default=1, metavar='W', help='of the data loader'
+    )
+    parser.add_argument('--batch-size', type=positive, default=32)
+    parser.add_argument(
+        '--images', type=positive, default=256, help='per measurement; repeated if few'
+    )
+    parser.add_argument('--repeats', type=positive, default=5, help='measurements of each')
     parser.add_argument(
         '--short-side',
-        type=int,
+        type=positive,
         metavar='PX',
         help='resize the images first, into a temporary folder as JPEGs of quality 90',
     )

@@ -35,7 +35,12 @@ from torch import Tensor, nn  # noqa: E402
 
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
-from flsl_mm.engine.command_line import read_config_file, run_command  # noqa: E402
+from flsl_mm.engine.command_line import (  # noqa: E402
+    not_negative,
+    positive,
+    read_config_file,
+    run_command,
+)
 from flsl_mm.engine.json_file import write_json  # noqa: E402
 from flsl_mm.engine.profiling import print_parts, profile_training  # noqa: E402
 from flsl_mm.models.compiled import compile_networks  # noqa: E402
@@ -49,9 +54,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config of an FLSL pretraining')
-    parser.add_argument('--batch-size', type=int, default=16, metavar='N')
-    parser.add_argument('--steps', type=int, default=5, help='measured steps of each variant')
-    parser.add_argument('--warmup', type=int, default=2, help='steps before them')
+    parser.add_argument('--batch-size', type=positive, default=16, metavar='N')
+    parser.add_argument('--steps', type=positive, default=5, help='measured steps of each variant')
+    parser.add_argument('--warmup', type=not_negative, default=2, help='steps before them')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
     parser.add_argument(
@@ -68,8 +73,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not os.path.isfile(args.config):
         parser.error(f'there is no config file {args.config}')
-    if min(args.batch_size, args.steps) < 1 or args.warmup < 0:
-        parser.error('--batch-size and --steps must be positive, --warmup not negative')
     return args
 
 

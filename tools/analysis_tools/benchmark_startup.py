@@ -26,7 +26,7 @@ import numpy as np
 from flsl_mm.datasets import ResumableSampler, UnlabeledImages
 from flsl_mm.datasets.packed_strings import PackedStrings
 from flsl_mm.datasets.tar_shards import INDEX_NAME
-from flsl_mm.engine.command_line import run_command
+from flsl_mm.engine.command_line import not_negative, positive, run_command
 
 CLASSES = 1000
 KINDS = ('list', 'shards', 'folders')
@@ -38,8 +38,10 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--names', type=int, default=1_281_167, help='images (ImageNet has that)')
-    parser.add_argument('--epochs', type=int, default=3, help='of asking for every image')
+    parser.add_argument(
+        '--names', type=positive, default=1_281_167, help='images (ImageNet has that)'
+    )
+    parser.add_argument('--epochs', type=not_negative, default=3, help='of asking for every image')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS)
     parser.add_argument('--temporary', help="where to make the files up (the system's folder)")
     return parser.parse_args(arguments)
