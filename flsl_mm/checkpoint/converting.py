@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .checkpoint_error import CheckpointError
+from .checkpoint_error import CheckpointError, errors_about
 from .layouts import Checkpoint, identify
 from .load_report import LoadReport
 from .loading import choose_network, open_checkpoint, report_rest, take_network
@@ -54,14 +54,12 @@ def convert_checkpoint(
     if to not in ('mmpretrain', 'timm'):
         raise CheckpointError(f"can convert to 'mmpretrain' or 'timm', not to {to!r}")
     name, checkpoint = open_checkpoint(source, trust)
-    try:
+    with errors_about(name):
         found = identify(checkpoint)
         if to == 'mmpretrain' and key is None and found.layout.heads is not None:
             tensors, meta, report = extract_model(found, name)
         else:
             tensors, meta, report = extract_backbone(found, name, key)
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
     if to == 'timm':
         tensors = {to_timm_name(parameter): tensor for parameter, tensor in tensors.items()}
     write_checkpoint(destination, tensors, meta, flat=to == 'timm')

@@ -9,7 +9,7 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from .checkpoint_error import CheckpointError
+from .checkpoint_error import CheckpointError, errors_about
 from .layouts import Checkpoint, identify
 from .load_report import LoadReport
 from .matching import Target, match
@@ -39,15 +39,13 @@ def load_pretrained(
         CheckpointError: The file cannot be read or does not cover and fit the backbone.
     """
     name, checkpoint = open_checkpoint(source, trust)
-    try:
+    with errors_about(name):
         found = identify(checkpoint)
         network = choose_network(found, key)
         entries, report = take_network(found, network, name, key)
         target = Target.of(module)
         tensors = match(entries, target, report)
         report_rest(found, report)
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
     with torch.no_grad():
         for parameter, tensor in tensors.items():
             target.parameters[parameter].copy_(tensor)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint_error import CheckpointError
+from .checkpoint_error import errors_about
 from .converting import extract_backbone
 from .layouts import identify
 from .load_report import LoadReport
@@ -43,11 +43,9 @@ def publish_model(
     source, destination = Path(source), Path(destination)
     check_destination(destination, force=True)
     name, checkpoint = open_checkpoint(source, trust)
-    try:
+    with errors_about(name):
         found = identify(checkpoint)
         tensors, settings, report = extract_backbone(found, name, key)
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
 
     draft = destination.with_name(f'.{destination.stem}-{os.getpid()}{destination.suffix}')
     try:

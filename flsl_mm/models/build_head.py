@@ -6,6 +6,7 @@ import torch
 from mmengine.logging import print_log
 
 from ..checkpoint import CheckpointError, LoadReport
+from ..checkpoint.checkpoint_error import errors_about
 from ..checkpoint.converting import match_head
 from ..checkpoint.layouts import Checkpoint, identify
 from ..checkpoint.loading import Source, choose_network, open_checkpoint
@@ -29,15 +30,13 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
         CheckpointError: The file cannot be used, or its head is incomplete.
     """
     name, checkpoint = open_checkpoint(source, trust)
-    try:
+    with errors_about(name):
         found = identify(checkpoint)
         network = choose_network(found, key)
         entries = found.select((found.layout.heads or {}).get(network, '(?!)'))
         if not entries:
             return None
         tensors = match_head(entries, LoadReport(name, found.layout.name, network))
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
     tensors = {key.removeprefix('head.'): tensor for key, tensor in tensors.items()}
     first, prototypes = tensors['mlp.0.weight'], tensors['prototypes.weight']
     with torch.random.fork_rng(devices=[]):

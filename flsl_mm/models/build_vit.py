@@ -10,6 +10,7 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
+from ..checkpoint.checkpoint_error import errors_about
 from ..checkpoint.layouts import identify
 from ..checkpoint.loading import Source, choose_network, open_checkpoint, take_network
 from ..checkpoint.matching import Target, num_layers
@@ -97,7 +98,7 @@ def _named_design(text: str) -> _Design | None:
 def _read_design(source: Source, key: str | None, num_heads: int | None, trust: bool) -> _Design:
     """The design that the weights of a file have."""
     name, checkpoint = open_checkpoint(source, trust)
-    try:
+    with errors_about(name):
         found = identify(checkpoint)
         entries, report = take_network(found, choose_network(found, key), name, key)
         parameters = Target.own(entries).parameters
@@ -108,8 +109,6 @@ def _read_design(source: Source, key: str | None, num_heads: int | None, trust: 
             heads = report.num_heads or _usual_heads(width, found.layout.name)
         if heads < 1 or width % heads:
             raise CheckpointError(f'{heads} attention heads do not divide its width of {width}')
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
     if report.num_heads is None and num_heads is None:
         print_log(
             f'{name} does not record its attention heads: taking {heads}, {_HEAD_WIDTH} wide each',
