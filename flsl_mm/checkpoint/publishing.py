@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..version import __version__
 from .checkpoint_error import errors_about
 from .converting import extract_backbone
 from .layouts import identify
@@ -88,7 +89,7 @@ def _origin(other: Mapping[str, Any]) -> dict[str, Any]:
         or settings.get('data_path'),
         experiment=meta.get('experiment_name'),
         mmengine_version=meta.get('mmengine_version'),
-        flsl_mm_version=_version(),
+        flsl_mm_version=__version__,
     )
 
 
@@ -101,13 +102,3 @@ def _find(value: Any, name: str) -> Any:
     if isinstance(value, list):
         return next((v for v in (_find(part, name) for part in value) if v is not None), None)
     return None
-
-
-def _version() -> str | None:
-    """Version of the installed package; None in a bare checkout."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version('flsl_mm')
-    except PackageNotFoundError:
-        return None

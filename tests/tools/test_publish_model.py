@@ -6,6 +6,7 @@ import torch
 
 from flsl_mm.checkpoint import load_pretrained
 from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.version import __version__
 
 ARCH = dict(embed_dims=24, num_layers=1, num_heads=3, feedforward_channels=8)
 CONFIG = f"""model = dict(type='FLSL', backbone=dict(arch={ARCH}))
@@ -55,12 +56,12 @@ def test_the_teacher_is_published_under_its_hash_with_its_origin(
         network='teacher',
         num_heads=3,
         patch_size=8,
+        flsl_mm_version=__version__,
         source_layout='FLSL',
         sha256=digest,
         source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
     assert {name: values[name] for name in expected} == expected
-    assert 'flsl_mm_version' in values
 
     vit = FLSLVisionTransformer(ARCH, 16, 8)
     assert load_pretrained(vit, weights, key='teacher').num_heads == 3
