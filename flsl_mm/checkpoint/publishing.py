@@ -11,7 +11,6 @@ from typing import Any
 from ..version import __version__
 from .checkpoint_error import errors_about
 from .converting import extract_backbone
-from .layouts import identify
 from .load_report import LoadReport
 from .loading import open_checkpoint
 from .recorded import config_value
@@ -43,10 +42,9 @@ def publish_model(
     """
     source, destination = Path(source), Path(destination)
     check_destination(destination, force=True)
-    name, checkpoint = open_checkpoint(source, trust)
-    with errors_about(name):
-        found = identify(checkpoint)
-        tensors, settings, report = extract_backbone(found, name, key)
+    found = open_checkpoint(source, trust)
+    with errors_about(found.name):
+        tensors, settings, report = extract_backbone(found, key)
 
     draft = destination.with_name(f'.{destination.stem}-{os.getpid()}{destination.suffix}')
     try:
