@@ -18,6 +18,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 
 from flsl_mm.checkpoint import load_model  # noqa: E402
+from flsl_mm.checkpoint.reading import check_file  # noqa: E402
 from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.engine.command_line import (  # noqa: E402
     add_run_arguments,
@@ -43,16 +44,7 @@ def parse_args() -> argparse.Namespace:
         '--out', metavar='FILE', help='JSON file for the numbers (<work dir>/test_metrics.json)'
     )
     parser.add_argument('--show-dir', metavar='DIR', help='save pictures of the predictions there')
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='also read a checkpoint that may execute code; only for files of known origin',
-    )
-    args = parser.parse_args()
-    for kind, path in (('config', args.config), ('checkpoint', args.checkpoint)):
-        if not osp.isfile(path):
-            parser.error(f'there is no {kind} file {path}')
-    return args
+    return parser.parse_args()
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
@@ -90,10 +82,12 @@ def evaluate(args: argparse.Namespace) -> None:
     Raises:
         CheckpointError: The checkpoint cannot be read or does not fit.
         DataError: The config cannot be tested.
+        FileNotFoundError: There is no config.
     """
     cfg = merge_args(read_config(args), args)
     if cfg.get('test_dataloader') is None:
         raise DataError(f'{args.config} has no test_dataloader, so there is nothing to test')
+    check_file(args.checkpoint)  # before what takes time
     runner = build_runner(cfg)
     load_model(runner.model, args.checkpoint, args.trust)
     path = args.out or osp.join(runner.work_dir, 'test_metrics.json')

@@ -43,14 +43,7 @@ def parse_args() -> argparse.Namespace:
         help='continue from a checkpoint; without a path from the latest in the work dir, if any',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='also read checkpoints that may execute code; only for files of known origin',
-    )
     args = parser.parse_args()
-    if not osp.isfile(args.config):
-        parser.error(f'there is no config file {args.config}')
     if args.resume not in (None, 'auto') and not osp.isfile(args.resume):
         parser.error(f'--resume: there is no checkpoint {args.resume}')
     return args

@@ -31,7 +31,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override entries of the config, such as train_dataloader.batch_size=8',
     )
+    add_trust_argument(parser)
     add_launcher_arguments(parser)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the permission to read what :func:`~flsl_mm.checkpoint.read_checkpoint` refuses."""
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='also read checkpoints that may execute code; only for files of known origin',
+    )
 
 
 def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +60,7 @@ def read_config(args: argparse.Namespace) -> Config:
     """The config file with the settings of :func:`add_run_arguments`.
 
     Raises:
-        FileNotFoundError: A file that it inherits from is missing.
+        FileNotFoundError: It is missing, or a file that it inherits from.
         DataError: An override does not fit the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -67,9 +77,11 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
     """A config file with overrides, such as ``{'train_dataloader.batch_size': 8}``.
 
     Raises:
-        FileNotFoundError: A file that it inherits from is missing.
+        FileNotFoundError: It is missing, or a file that it inherits from.
         DataError: An override does not fit the config.
     """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no config file {path}')
     cfg = Config.fromfile(path)
     try:
         cfg.merge_from_dict(dict(options))

@@ -29,7 +29,12 @@ from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FLSLVisionTransformer, build_vit
 from ..registry import FROZEN_TASKS
 from ..whole_file import check_writable
-from .command_line import add_launcher_arguments, end_processes, run_command
+from .command_line import (
+    add_launcher_arguments,
+    add_trust_argument,
+    end_processes,
+    run_command,
+)
 from .json_file import write_json
 
 CHECKPOINT_HELP = (
@@ -67,11 +72,7 @@ def add_network_arguments(
         metavar='N',
         help='attention heads, where a file does not record them and they are not 64 wide',
     )
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='also read a checkpoint that may execute code; only for files of known origin',
-    )
+    add_trust_argument(parser)
     parser.add_argument(
         '--seed', type=int, default=0, metavar='N', help='seed of random weights (%(default)s)'
     )

@@ -120,9 +120,9 @@ def test_a_checkpoint_that_does_not_fit_is_an_error(config, checkpoint, call, tm
 
 def test_missing_files_are_named_in_one_line(config, call):
     code, error = call('test', 'missing.py', 'x.pth')
-    assert code == 2 and 'there is no config file missing.py' in error
+    assert code == 2 and error == 'test.py: error: there is no config file missing.py'
     code, error = call('test', str(config), 'missing.pth')
-    assert code == 2 and 'there is no checkpoint file missing.pth' in error
+    assert code == 2 and error == 'test.py: error: missing.pth: no such file'
 
 
 def test_missing_weights_to_start_from_stop_the_training(config, call, tmp_path):

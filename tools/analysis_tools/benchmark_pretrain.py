@@ -70,10 +70,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help="images for --profile, instead of the config's")
     parser.add_argument('--out', metavar='FILE', help='write the JSON to this file too')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
-    args = parser.parse_args()
-    if not os.path.isfile(args.config):
-        parser.error(f'there is no config file {args.config}')
-    return args
+    return parser.parse_args()
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -81,6 +78,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
     Raises:
         DataError: It is no pretraining with FLSL, or an override does not fit it.
+        FileNotFoundError: There is none.
     """
     cfg = read_config_file(args.config, args.cfg_options or {})
     if cfg.model.get('type') != 'FLSL':
