@@ -20,8 +20,8 @@ class Layout:
         recognise: Tells from all tensors by name, and the names of the other entries of the
             file, whether this is the layout.
         networks: Network name to the pattern of its backbone's prefix; the default one first.
-        head: Prefix pattern of the projection head beside a backbone that FLSL can train on, by
-            network name.
+        heads: Network name to the pattern of the prefix of its projection head, where FLSL can
+            train on.
     """
 
     name: str
