@@ -14,22 +14,22 @@ import sys
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.dist import is_main_process  # noqa: E402
+from mmengine.config import Config
+from mmengine.dist import is_main_process
 
-from flsl_mm.checkpoint import load_model  # noqa: E402
-from flsl_mm.checkpoint.reading import check_file  # noqa: E402
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.command_line import (  # noqa: E402
+from flsl_mm.checkpoint import load_model
+from flsl_mm.checkpoint.reading import check_file
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.command_line import (
     add_run_arguments,
     build_runner,
     end_processes,
     read_config,
     run_command,
 )
-from flsl_mm.engine.json_file import write_json  # noqa: E402
-from flsl_mm.evaluation import metrics_table  # noqa: E402
-from flsl_mm.whole_file import check_writable  # noqa: E402
+from flsl_mm.engine.json_file import write_json
+from flsl_mm.evaluation import metrics_table
+from flsl_mm.whole_file import check_writable
 
 
 def parse_args() -> argparse.Namespace:

@@ -16,10 +16,10 @@ import sys
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import Config  # noqa: E402
+from mmengine.config import Config
 
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.command_line import (  # noqa: E402
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.command_line import (
     add_run_arguments,
     build_runner,
     end_processes,

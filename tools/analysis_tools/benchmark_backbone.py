@@ -19,15 +19,15 @@ from functools import partial
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import MODELS  # noqa: E402
-from plain_step import use_plain_attention  # noqa: E402
-from torch import Tensor  # noqa: E402
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from plain_step import use_plain_attention
+from torch import Tensor
 
-from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
-from flsl_mm.engine.command_line import not_negative, positive, run_command  # noqa: E402
-from flsl_mm.models.backbones import relative_attention  # noqa: E402
+from flsl_mm.engine.benchmarking import measure_in_turns
+from flsl_mm.engine.command_line import not_negative, positive, run_command
+from flsl_mm.models.backbones import relative_attention
 
 VARIANTS = ('fast', 'plain')
 

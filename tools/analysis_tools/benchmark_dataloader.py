@@ -26,23 +26,23 @@ from pathlib import Path
 # Before torch is imported: CPU times are of one core.
 os.environ['OMP_NUM_THREADS'] = '1'
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmpretrain.registry import DATASETS, MODELS  # noqa: E402
-from PIL import Image, ImageFilter, ImageOps  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.utils.data import DataLoader, Dataset, default_collate  # noqa: E402
-from torchvision import transforms as T  # noqa: E402
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, MODELS
+from PIL import Image, ImageFilter, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchvision import transforms as T
 
-from flsl_mm.datasets import UnlabeledImages  # noqa: E402
-from flsl_mm.datasets.transforms import RandomTeacherCrop  # noqa: E402
-from flsl_mm.engine.command_line import not_negative, positive, run_command  # noqa: E402
-from flsl_mm.engine.runners import FLSLRunner  # noqa: E402
-from flsl_mm.models.data_preprocessors import MultiViewPreprocessor  # noqa: E402
-from flsl_mm.models.data_preprocessors.photometry import Photometry  # noqa: E402
+from flsl_mm.datasets import UnlabeledImages
+from flsl_mm.datasets.transforms import RandomTeacherCrop
+from flsl_mm.engine.command_line import not_negative, positive, run_command
+from flsl_mm.engine.runners import FLSLRunner
+from flsl_mm.models.data_preprocessors import MultiViewPreprocessor
+from flsl_mm.models.data_preprocessors.photometry import Photometry
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -21,19 +21,15 @@ from collections.abc import Callable
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor  # noqa: E402
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from flsl_mm.engine.command_line import not_negative, positive  # noqa: E402
-from flsl_mm.evaluation import LabelPropagator  # noqa: E402
-from flsl_mm.evaluation.functional.davis import (  # noqa: E402
-    ObjectMeasures,
-    disk_of,
-    measure_sequence,
-)
+from flsl_mm.engine.command_line import not_negative, positive
+from flsl_mm.evaluation import LabelPropagator
+from flsl_mm.evaluation.functional.davis import ObjectMeasures, disk_of, measure_sequence
 
 VARIANTS = ('fast', 'plain')
 

@@ -23,27 +23,22 @@ from functools import partial
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.optim import OptimWrapper, build_optim_wrapper  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmpretrain.registry import MODELS  # noqa: E402
-from mmpretrain.structures import DataSample  # noqa: E402
-from plain_step import PlainStep  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from plain_step import PlainStep
+from torch import Tensor, nn
 
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
-from flsl_mm.engine.command_line import (  # noqa: E402
-    not_negative,
-    positive,
-    read_config_file,
-    run_command,
-)
-from flsl_mm.engine.json_file import write_json  # noqa: E402
-from flsl_mm.engine.profiling import print_parts, profile_training  # noqa: E402
-from flsl_mm.models.compiled import compile_networks  # noqa: E402
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.benchmarking import measure_in_turns
+from flsl_mm.engine.command_line import not_negative, positive, read_config_file, run_command
+from flsl_mm.engine.json_file import write_json
+from flsl_mm.engine.profiling import print_parts, profile_training
+from flsl_mm.models.compiled import compile_networks
 
 VARIANTS = ('flsl', 'plain', 'dino')
 
