@@ -12,10 +12,11 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_distributed
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.registry import RUNNERS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ...checkpoint import CheckpointError, load_model
 from ...config_error import ConfigError
@@ -158,8 +159,17 @@ class FLSLRunner(Runner):
             return
         compile_networks(model, **({} if options is True else options))
 
-    def build_param_scheduler(self, scheduler):
+    def build_param_scheduler(
+        self, scheduler: _ParamScheduler | dict | list
+    ) -> list[_ParamScheduler] | dict[str, list[_ParamScheduler]]:
         """Build the schedulers of the optimizer.
+
+        Args:
+            scheduler: One, its config, or a list of these; where there are several optimizers also
+                a dict of such by their names.
+
+        Returns:
+            list | dict: The schedulers; by name where there are several optimizers.
 
         Raises:
             ConfigError: One is given in epochs, but the loop counts iterations only.
@@ -242,12 +252,21 @@ class FLSLRunner(Runner):
                 )
 
     @staticmethod
-    def build_dataloader(dataloader, *args, **kwargs):
-        """Build a data loader; without workers there are none to keep alive or to prefetch."""
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a data loader; without workers there are none to keep alive or to prefetch.
+
+        Args:
+            dataloader: Its config; one that is built already is returned.
+            seed: Of its sampler and its workers; without one they differ from run to run.
+            diff_rank_seed: Whether ``seed`` differs between processes; their samplers, which must
+                agree, then draw one together.
+        """
         if isinstance(dataloader, dict) and dataloader.get('num_workers') == 0:
             dataloader = {**copy.deepcopy(dataloader), 'persistent_workers': False}
             dataloader.pop('prefetch_factor', None)
-        return Runner.build_dataloader(dataloader, *args, **kwargs)
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
 
 def _check_resumable(checkpoint: dict, filename: str) -> None:
