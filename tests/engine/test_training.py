@@ -475,6 +475,15 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runn
     assert [p.name for p in Path(tiny_config.work_dir).glob('*.pth')] == ['epoch_1.pth']
 
 
+def test_resuming_a_finished_run_says_that_it_is_finished(make_runner, tiny_config, capsys):
+    train(make_runner, tiny_config)
+    capsys.readouterr()
+    shorter = {'train_cfg.max_epochs': 1}
+    assert train(make_runner, tiny_config, **shorter, resume=True) == []
+    assert 'epochs, and max_epochs=1 asks for no more' in (out := capsys.readouterr().out)
+    assert 'continuing at the beginning' not in out
+
+
 def test_a_resumed_run_names_the_checkpoint_where_it_lies(make_runner, tiny_config, tmp_path):
     train(make_runner, tiny_config, **{'train_cfg.max_epochs': 1})
     moved = Path(tiny_config.work_dir, 'epoch_1.pth').rename(tmp_path / 'moved.pth')

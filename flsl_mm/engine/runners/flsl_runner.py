@@ -218,6 +218,12 @@ class FLSLRunner(Runner):
         super().resume(filename, *args, **kwargs)
         info = self.message_hub.runtime_info
         info['last_ckpt'] = str(filename)  # a file does not know where it was moved
+        if isinstance(self.train_loop, ResumableTrainLoop) and self.epoch >= self.max_epochs:
+            self.logger.warning(
+                f'{filename} has {self.epoch} epochs, and max_epochs={self.max_epochs} asks for no '
+                'more: there is nothing left to train.'
+            )
+            return
         length = len(self.train_dataloader)
         if info.get('max_iters', 0) != length * info.get('max_epochs', 0) and isinstance(
             self.train_loop, ResumableTrainLoop
