@@ -39,6 +39,7 @@ from flsl_mm.models import FLSLVisionTransformer  # noqa: E402
 from flsl_mm.visualization import figures, token_maps  # noqa: E402
 from flsl_mm.visualization.images import (  # noqa: E402
     find_image_files,
+    long_image_note,
     read_image,
     resize_short_side,
 )
@@ -207,7 +208,10 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
     photos = []
     for path in evenly_spaced(paths, args.max_images):
         image = read_image(path)
-        photos.append(Photo(path, resize_short_side(image, args.short_side), image.shape[:2]))
+        resized = resize_short_side(image, args.short_side)
+        if note := long_image_note(path, resized, args.short_side):
+            print(note)
+        photos.append(Photo(path, resized, image.shape[:2]))
     return photos
 
 
