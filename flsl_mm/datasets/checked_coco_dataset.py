@@ -6,7 +6,7 @@ from mmdet.registry import DATASETS
 
 from flsl_mm.data_error import DataError
 
-from .coco_entries import check_entries
+from .coco_entries import check_entries, check_references
 
 NEEDED = dict(
     images=('id', 'file_name', 'width', 'height'),
@@ -22,9 +22,12 @@ class CheckedCOCO(COCO):
         """Index what was read.
 
         Raises:
-            DataError: An entry lacks what mmdet takes from it. Annotations may be left out.
+            DataError: An entry lacks what mmdet takes from it, or an annotation belongs to no image
+                or category. Annotations may be left out.
         """
-        check_entries({'annotations': [], **self.dataset}, NEEDED)
+        content = {'annotations': [], **self.dataset}
+        check_entries(content, NEEDED)
+        check_references(content)
         super().createIndex()
 
     def get_cat_ids(self, cat_names: list = [], sup_names: list = [], cat_ids: list = []) -> list:  # noqa: B006

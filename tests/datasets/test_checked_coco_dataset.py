@@ -122,6 +122,14 @@ def test_a_broken_annotation_file_is_named(make_dataset):
         (lambda c: c['images'][0].pop('width'), 'image 3 has no width'),
         (lambda c: c['images'][0].pop('file_name'), 'image 3 has no file_name'),
         (lambda c: c['categories'][0].pop('name'), 'category 7 has no name'),
+        (
+            lambda c: c['annotations'][1].update(category_id=8),
+            'annotation 8 has the unknown category 8',
+        ),
+        (
+            lambda c: c['annotations'][1].update(image_id='8'),
+            "annotation 8 belongs to the unknown image '8'",
+        ),
     ],
 )
 def test_entries_that_lack_something_are_one_clear_line(make_dataset, change, message):
@@ -147,6 +155,14 @@ def test_images_to_test_on_need_no_annotations(make_dataset):
 def test_classes_that_the_file_lacks_are_named(make_dataset):
     with pytest.raises(ValueError, match=r'lacks 1 of the 3 classes of the config \(bird\)'):
         make_dataset(GOOD, classes=('cat', 'dog', 'bird'))
+
+
+def test_categories_of_the_file_that_are_no_classes_are_left_out(make_dataset):
+    content = copy.deepcopy(GOOD)
+    extra = dict(content['annotations'][0], id=99, category_id=7)
+    content['annotations'].append(extra)
+    dataset = make_dataset(content, classes=('dog',))
+    assert [item['data_samples'].gt_instances.labels.tolist() for item in dataset] == [[0], [0]]
 
 
 def test_categories_in_another_order_are_refused(make_dataset):
