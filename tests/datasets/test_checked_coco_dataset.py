@@ -142,6 +142,22 @@ def test_entries_that_lack_something_are_one_clear_line(make_dataset, change, me
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('segmentation', [None, []])
+def test_masks_are_needed_where_the_pipeline_loads_them(make_dataset, segmentation):
+    content = changed(segmentation=segmentation)
+    message = '1 of 2 annotations have no segmentation, the first is of 3.png, .* with_mask=False'
+    for test_mode in (False, True):
+        with pytest.raises(DataError, match=f'annotations.json: {message}') as error:
+            make_dataset(content, test_mode=test_mode)
+        assert '\n' not in str(error.value)
+    boxes = [PIPELINE[0], dict(PIPELINE[1], with_mask=False), PIPELINE[2]]
+    assert len(make_dataset(content, pipeline=boxes)[0]['data_samples'].gt_instances) == 1
+
+
+def test_what_is_left_out_needs_no_mask(make_dataset):
+    assert len(make_dataset(changed(bbox=[8, 8, 0, 24], segmentation=None))) == 2
+
+
 def test_a_file_that_is_a_list_is_refused(make_dataset):
     with pytest.raises(DataError, match='annotations.json: .* not supported'):
         make_dataset('[]')
