@@ -14,12 +14,13 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     new. Only being killed leaves the hidden draft behind.
 
     Args:
-        path: Destination, in an existing folder.
+        path: Destination; its folder is made.
 
     Yields:
         Path: The draft to write; removed when the block raises.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft_of(path)
     try:
         yield draft

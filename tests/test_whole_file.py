@@ -1,6 +1,15 @@
 import pytest
 
-from flsl_mm.whole_file import check_writable
+from flsl_mm.whole_file import check_writable, whole_file
+
+
+def test_a_file_appears_in_a_new_folder_when_it_is_whole(tmp_path):
+    path = tmp_path / 'new' / 'file'
+    with whole_file(path) as draft:
+        draft.write_text('whole')
+        assert not path.exists()
+    assert path.read_text() == 'whole'
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_destination_that_can_be_written_is_left_as_it_is(tmp_path):

@@ -27,25 +27,24 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config, DictAction
 
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.command_line import positive  # noqa: E402
-from flsl_mm.engine.frozen_command import (  # noqa: E402
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.command_line import positive, run_command
+from flsl_mm.engine.frozen_command import (
     add_network_arguments,
     build_from_settings,
     build_networks,
     read_labeled_images,
-    run_command,
     run_tasks,
 )
-from flsl_mm.engine.json_file import write_json  # noqa: E402
-from flsl_mm.engine.run_tool import run_tool, train_command  # noqa: E402
-from flsl_mm.engine.training_run import TrainingRun, as_json, config_digest  # noqa: E402
-from flsl_mm.evaluation import comparison_table  # noqa: E402
-from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
-from flsl_mm.file_stamp import file_stamp  # noqa: E402
-from flsl_mm.whole_file import check_writable  # noqa: E402
+from flsl_mm.engine.json_file import write_json
+from flsl_mm.engine.run_tool import run_tool, train_command
+from flsl_mm.engine.training_run import TrainingRun, as_json, config_digest
+from flsl_mm.evaluation import comparison_table
+from flsl_mm.evaluation.tasks import FrozenTask
+from flsl_mm.file_stamp import file_stamp
+from flsl_mm.whole_file import check_writable
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'

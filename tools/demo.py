@@ -19,10 +19,10 @@ from pathlib import Path
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.logging import MMLogger
 
-from flsl_mm.demo import Plan, Sizes, StepFailed, StepRunner, make_report  # noqa: E402
-from flsl_mm.engine.command_line import positive  # noqa: E402
+from flsl_mm.demo import Plan, Sizes, StepFailed, StepRunner, make_report
+from flsl_mm.engine.command_line import positive
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Sizes(

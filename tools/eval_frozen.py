@@ -17,14 +17,14 @@ from collections.abc import Sequence
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from flsl_mm.engine.frozen_command import (  # noqa: E402
+from flsl_mm.engine.frozen_command import (
     build_from_settings,
     frozen_parser,
     read_labeled_images,
     run_frozen_command,
 )
-from flsl_mm.evaluation.tasks.dense_suite import TASKS  # noqa: E402
-from flsl_mm.evaluation.tasks.frozen_task import FrozenTask  # noqa: E402
+from flsl_mm.evaluation.tasks.dense_suite import TASKS
+from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from flsl_mm.engine.frozen_command import (  # noqa: E402
+from flsl_mm.engine.frozen_command import (
     add_task_arguments,
     build_task,
     frozen_parser,

@@ -8,6 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.command_line import run_command
 from flsl_mm.engine.json_file import write_json
 from flsl_mm.evaluation import evaluate_uavdt
 from flsl_mm.evaluation.functional.uavdt_files import read_frame_list
@@ -17,19 +19,7 @@ from flsl_mm.whole_file import check_writable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    try:
-        check_writable(args.out)
-        frames = read_frame_list(args.frame_list) if args.frame_list else None
-        result = evaluate_uavdt(
-            args.gt_dir, args.detection_dir, args.sequences, args.iou, frames, report_progress
-        )
-        print(format_table(result, args.iou))
-        write_json(args.out, result)
-    except (OSError, ValueError) as error:
-        print(f'eval_uavdt.py: error: {error}', file=sys.stderr)
-        return 2
-    print(f'written to {args.out}')
-    return 0
+    return run_command('eval_uavdt.py', lambda: evaluate(args))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -64,6 +54,26 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         help='JSON file for the numbers (%(default)s)',
     )
     return parser.parse_args(arguments)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Print and write AP.
+
+    Raises:
+        DataError: A line of a file is malformed, or an argument does not do.
+        OSError: A file is missing, or cannot be written.
+    """
+    check_writable(args.out)
+    frames = read_frame_list(args.frame_list) if args.frame_list else None
+    try:
+        result = evaluate_uavdt(
+            args.gt_dir, args.detection_dir, args.sequences, args.iou, frames, report_progress
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    print(format_table(result, args.iou))
+    write_json(args.out, result)
+    print(f'written to {args.out}')
 
 
 def report_progress(sequence: str) -> None:

@@ -209,7 +209,11 @@ def fingerprint() -> str:
 
 
 def pinned(package: str) -> str:
-    """The version of a package in ``constraints.txt``."""
+    """The version of a package in ``constraints.txt``.
+
+    Raises:
+        SetupError: It names none.
+    """
     match = re.search(rf'^{re.escape(package)}==([^\s;]+)', CONSTRAINTS.read_text(), re.MULTILINE)
     if match is None:
         raise SetupError(f'constraints.txt names no version of {package}: restore that file')

@@ -9,27 +9,27 @@ import argparse
 import os
 import os.path as osp
 import sys
-from typing import NoReturn
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.dist import is_main_process  # noqa: E402
+from mmengine.config import Config
+from mmengine.dist import is_main_process
 
-from flsl_mm.checkpoint import CheckpointError, load_model  # noqa: E402
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.command_line import (  # noqa: E402
+from flsl_mm.checkpoint import load_model
+from flsl_mm.checkpoint.reading import check_file
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.command_line import (
     add_run_arguments,
     build_runner,
     end_processes,
-    last_line,
     read_config,
+    run_command,
 )
-from flsl_mm.engine.json_file import write_json  # noqa: E402
-from flsl_mm.evaluation import metrics_table  # noqa: E402
-from flsl_mm.whole_file import check_writable  # noqa: E402
+from flsl_mm.engine.json_file import write_json
+from flsl_mm.evaluation import metrics_table
+from flsl_mm.whole_file import check_writable
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,26 +44,15 @@ def parse_args() -> argparse.Namespace:
         '--out', metavar='FILE', help='JSON file for the numbers (<work dir>/test_metrics.json)'
     )
     parser.add_argument('--show-dir', metavar='DIR', help='save pictures of the predictions there')
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='also read a checkpoint that may execute code; only for files of known origin',
-    )
-    args = parser.parse_args()
-    for kind, path in (('config', args.config), ('checkpoint', args.checkpoint)):
-        if not osp.isfile(path):
-            parser.error(f'there is no {kind} file {path}')
-    return args
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line and exit code 2, as for wrong arguments."""
-    print(f'test.py: error: {message}', file=sys.stderr)
-    sys.exit(2)
+    return parser.parse_args()
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
-    """The config with the settings that only testing has."""
+    """The config with the settings that only testing has.
+
+    Raises:
+        DataError: It cannot draw.
+    """
     cfg.load_from, cfg.resume = None, False  # the checkpoint is loaded strictly, below
     if args.show_dir:
         save_pictures(cfg, osp.abspath(args.show_dir))
@@ -71,10 +60,14 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 
 def save_pictures(cfg: Config, folder: str) -> None:
-    """Let the config's visualization hook write pictures into a folder, in place."""
+    """Let the config's visualization hook write pictures into a folder, in place.
+
+    Raises:
+        DataError: There is none.
+    """
     hook = cfg.default_hooks.get('visualization')
     if hook is None:
-        fail('--show-dir: the config has no default_hooks.visualization')
+        raise DataError('--show-dir: the config has no default_hooks.visualization')
     hook['draw'] = True
     if hook['type'].endswith('DetVisualizationHook'):
         hook['test_out_dir'] = folder
@@ -88,10 +81,13 @@ def evaluate(args: argparse.Namespace) -> None:
 
     Raises:
         CheckpointError: The checkpoint cannot be read or does not fit.
+        DataError: The config cannot be tested.
+        FileNotFoundError: There is no config.
     """
     cfg = merge_args(read_config(args), args)
     if cfg.get('test_dataloader') is None:
-        fail(f'{args.config} has no test_dataloader, so there is nothing to test')
+        raise DataError(f'{args.config} has no test_dataloader, so there is nothing to test')
+    check_file(args.checkpoint)  # before what takes time
     runner = build_runner(cfg)
     load_model(runner.model, args.checkpoint, args.trust)
     path = args.out or osp.join(runner.work_dir, 'test_metrics.json')
@@ -103,17 +99,14 @@ def evaluate(args: argparse.Namespace) -> None:
         print(metrics_table(metrics))
         write_json(path, content)
         print(f'written to {path}')
+    end_processes(args)
 
 
-def main() -> None:
-    """Evaluate."""
+def main() -> int:
+    """Evaluate; returns the exit code."""
     args = parse_args()
-    try:
-        evaluate(args)
-        end_processes(args)
-    except (CheckpointError, DataError, OSError) as error:
-        fail(last_line(error))
+    return run_command('test.py', lambda: evaluate(args))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

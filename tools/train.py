@@ -16,16 +16,15 @@ import sys
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import Config  # noqa: E402
+from mmengine.config import Config
 
-from flsl_mm.checkpoint import CheckpointError  # noqa: E402
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.command_line import (  # noqa: E402
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.command_line import (
     add_run_arguments,
     build_runner,
     end_processes,
-    last_line,
     read_config,
+    run_command,
 )
 
 
@@ -44,14 +43,7 @@ def parse_args() -> argparse.Namespace:
         help='continue from a checkpoint; without a path from the latest in the work dir, if any',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='also read checkpoints that may execute code; only for files of known origin',
-    )
     args = parser.parse_args()
-    if not osp.isfile(args.config):
-        parser.error(f'there is no config file {args.config}')
     if args.resume not in (None, 'auto') and not osp.isfile(args.resume):
         parser.error(f'--resume: there is no checkpoint {args.resume}')
     return args
@@ -93,15 +85,16 @@ def use_mixed_precision(optim_wrapper: dict) -> None:
         optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def main() -> None:
-    """Train."""
+def main() -> int:
+    """Train; returns the exit code."""
     args = parse_args()
-    try:
+
+    def command() -> None:
         build_runner(merge_args(read_config(args), args)).train()
         end_processes(args)
-    except (CheckpointError, DataError, OSError) as error:
-        sys.exit(f'train.py: error: {last_line(error)}')
+
+    return run_command('train.py', command)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

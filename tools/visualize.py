@@ -21,34 +21,30 @@ from typing import Any, NamedTuple
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-import numpy as np  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from mmengine.utils import track_iter_progress  # noqa: E402
+import numpy as np
+from matplotlib.figure import Figure
+from mmengine.utils import track_iter_progress
 
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.datasets.mask_folder import read_mask  # noqa: E402
-from flsl_mm.engine.command_line import positive, split_name  # noqa: E402
-from flsl_mm.engine.frozen_command import (  # noqa: E402
-    add_network_arguments,
-    build_network,
-    run_command,
-)
-from flsl_mm.engine.json_file import write_json  # noqa: E402
-from flsl_mm.evenly_spaced import evenly_spaced  # noqa: E402
-from flsl_mm.models import FLSLVisionTransformer  # noqa: E402
-from flsl_mm.visualization import figures, token_maps  # noqa: E402
-from flsl_mm.visualization.images import (  # noqa: E402
+from flsl_mm.data_error import DataError
+from flsl_mm.datasets.mask_folder import read_mask
+from flsl_mm.engine.command_line import positive, run_command, split_name
+from flsl_mm.engine.frozen_command import add_network_arguments, build_network
+from flsl_mm.engine.json_file import write_json
+from flsl_mm.evenly_spaced import evenly_spaced
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.visualization import figures, token_maps
+from flsl_mm.visualization.images import (
     find_image_files,
     long_image_note,
     read_image,
     resize_short_side,
 )
-from flsl_mm.visualization.map_figure import draw_maps  # noqa: E402
-from flsl_mm.visualization.masks import find_mask, resize_mask  # noqa: E402
-from flsl_mm.visualization.query_points import Point, parse_point  # noqa: E402
-from flsl_mm.visualization.saving import save_arrays, save_figure  # noqa: E402
-from flsl_mm.visualization.token_embedding import COLOUR_BY, embed_tokens  # noqa: E402
-from flsl_mm.whole_file import check_writable  # noqa: E402
+from flsl_mm.visualization.map_figure import draw_maps
+from flsl_mm.visualization.masks import find_mask, resize_mask
+from flsl_mm.visualization.query_points import Point, parse_point
+from flsl_mm.visualization.saving import save_arrays, save_figure
+from flsl_mm.visualization.token_embedding import COLOUR_BY, embed_tokens
+from flsl_mm.whole_file import check_writable
 
 KINDS = {
     'attention': "self-attention of query points inside the last block (paper's Figure 4)",

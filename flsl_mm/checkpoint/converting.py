@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .checkpoint_error import CheckpointError
-from .layouts import Checkpoint, identify
+from .checkpoint_error import CheckpointError, errors_about
+from .layouts import Checkpoint
 from .load_report import LoadReport
 from .loading import choose_network, open_checkpoint, report_rest, take_network
 from .matching import Target, check_values, match
@@ -53,15 +53,12 @@ def convert_checkpoint(
     check_destination(destination, force)
     if to not in ('mmpretrain', 'timm'):
         raise CheckpointError(f"can convert to 'mmpretrain' or 'timm', not to {to!r}")
-    name, checkpoint = open_checkpoint(source, trust)
-    try:
-        found = identify(checkpoint)
+    found = open_checkpoint(source, trust)
+    with errors_about(found.name):
         if to == 'mmpretrain' and key is None and found.layout.heads is not None:
-            tensors, meta, report = extract_model(found, name)
+            tensors, meta, report = extract_model(found)
         else:
-            tensors, meta, report = extract_backbone(found, name, key)
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
+            tensors, meta, report = extract_backbone(found, key)
     if to == 'timm':
         tensors = {to_timm_name(parameter): tensor for parameter, tensor in tensors.items()}
     write_checkpoint(destination, tensors, meta, flat=to == 'timm')
@@ -69,14 +66,14 @@ def convert_checkpoint(
 
 
 def extract_backbone(
-    found: Checkpoint, source: str, key: str | None
+    found: Checkpoint, key: str | None
 ) -> tuple[dict[str, Tensor], dict[str, Any], LoadReport]:
     """One network's plain ViT under our names, its settings and the report.
 
     Raises:
         CheckpointError: The network is absent, incomplete or no plain ViT.
     """
-    entries, report = take_network(found, choose_network(found, key), source, key)
+    entries, report = take_network(found, choose_network(found, key), key)
     tensors = match(entries, Target.own(entries), report)
     report_rest(found, report)
     settings = _settings(tensors['patch_embed.projection.weight'], report)
@@ -85,22 +82,20 @@ def extract_backbone(
     return tensors, settings, report
 
 
-def extract_model(
-    found: Checkpoint, source: str
-) -> tuple[dict[str, Tensor], dict[str, Any], LoadReport]:
+def extract_model(found: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any], LoadReport]:
     """Student and teacher with their heads, named as in :class:`FLSL`, settings and report.
 
     Raises:
         CheckpointError: A network or head is absent, incomplete or unfit.
     """
-    whole = LoadReport(source, found.layout.name, 'both')
+    whole = LoadReport(found.name, found.layout.name, 'both')
     tensors: dict[str, Tensor] = {}
     for network, prefix in (('student', ''), ('teacher', 'teacher.')):
         if network not in found.networks():
             raise CheckpointError(
                 f'holds no {network}; --key {found.networks()[0]} takes the other backbone'
             )
-        entries, report = take_network(found, network, source)
+        entries, report = take_network(found, network)
         backbone = match(entries, Target.own(entries), report)
         head = match_head(found.select(found.layout.heads[network]), report)
         parts = {f'backbone.{n}': t for n, t in backbone.items()}

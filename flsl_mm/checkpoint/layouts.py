@@ -20,8 +20,8 @@ class Layout:
         recognise: Tells from all tensors by name, and the names of the other entries of the
             file, whether this is the layout.
         networks: Network name to the pattern of its backbone's prefix; the default one first.
-        head: Prefix pattern of the projection head beside a backbone that FLSL can train on, by
-            network name.
+        heads: Network name to the pattern of the prefix of its projection head, where FLSL can
+            train on.
     """
 
     name: str
@@ -35,12 +35,14 @@ class Checkpoint:
     """A checkpoint taken apart.
 
     Attributes:
+        name: What to call it in messages.
         layout: Its layout.
         entries: Every tensor under its name without DDP prefixes; names in a ``student`` or
             ``teacher`` dict start with it.
         other: What else the file holds (training state, settings).
     """
 
+    name: str
     layout: Layout
     entries: Mapping[str, Entry]
     other: Mapping[str, Any]
@@ -120,11 +122,12 @@ LAYOUTS = (
 )
 
 
-def identify(checkpoint: Mapping[str, Any]) -> Checkpoint:
+def identify(checkpoint: Mapping[str, Any], name: str) -> Checkpoint:
     """Recognise the layout of a checkpoint by its keys.
 
     Args:
         checkpoint: What a file holds, or a bare state dict.
+        name: What to call it in messages.
 
     Raises:
         CheckpointError: No tensors, or none of the known layouts.
@@ -147,7 +150,7 @@ def identify(checkpoint: Mapping[str, Any]) -> Checkpoint:
         raise CheckpointError(f'holds no weights, only {_some(checkpoint) or "an empty dict"}')
     for layout in LAYOUTS:
         if layout.recognise(entries, set(other)):
-            return Checkpoint(layout, entries, other)
+            return Checkpoint(name, layout, entries, other)
     known = ', '.join(dict.fromkeys(layout.name for layout in LAYOUTS))
     raise CheckpointError(f'no ViT of a known layout ({known}); its keys: {_some(entries)}')
 

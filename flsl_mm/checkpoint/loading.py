@@ -9,7 +9,7 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from .checkpoint_error import CheckpointError
+from .checkpoint_error import CheckpointError, errors_about
 from .layouts import Checkpoint, identify
 from .load_report import LoadReport
 from .matching import Target, match
@@ -17,7 +17,7 @@ from .names import Entry, to_our_names
 from .reading import read_checkpoint
 from .recorded import recorded_heads, recorded_network
 
-Source = str | os.PathLike | Mapping[str, Any]
+Source = str | os.PathLike | Mapping[str, Any] | Checkpoint
 
 
 def load_pretrained(
@@ -27,7 +27,8 @@ def load_pretrained(
 
     Args:
         module: ``FLSLVisionTransformer``, ``ViTFPN`` or ``ViTDet``.
-        source: Path or state dict in any layout of :data:`~flsl_mm.checkpoint.layouts.LAYOUTS`.
+        source: Path or state dict in any layout of :data:`~flsl_mm.checkpoint.layouts.LAYOUTS`, or
+            what :func:`open_checkpoint` gave for it.
         key: ``'teacher'`` or ``'student'``. Files of one network need none. Without it the teacher
             is taken (of MoCo v3 the momentum encoder).
         trust: Also read files that may execute code, see :func:`read_checkpoint`.
@@ -38,16 +39,13 @@ def load_pretrained(
     Raises:
         CheckpointError: The file cannot be read or does not cover and fit the backbone.
     """
-    name, checkpoint = open_checkpoint(source, trust)
-    try:
-        found = identify(checkpoint)
+    found = open_checkpoint(source, trust)
+    with errors_about(found.name):
         network = choose_network(found, key)
-        entries, report = take_network(found, network, name, key)
+        entries, report = take_network(found, network, key)
         target = Target.of(module)
         tensors = match(entries, target, report)
         report_rest(found, report)
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
     with torch.no_grad():
         for parameter, tensor in tensors.items():
             target.parameters[parameter].copy_(tensor)
@@ -55,11 +53,24 @@ def load_pretrained(
     return report
 
 
-def open_checkpoint(source: Source, trust: bool) -> tuple[str, Mapping[str, Any]]:
-    """Name of a source for messages, and what it holds."""
+def open_checkpoint(source: Source, trust: bool) -> Checkpoint:
+    """Read a source and recognise its layout; one that is open already is left as it is.
+
+    Args:
+        source: As of :func:`load_pretrained`.
+        trust: See :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is in no known layout.
+    """
+    if isinstance(source, Checkpoint):
+        return source
     if isinstance(source, Mapping):
-        return 'state dict', source
-    return str(source), read_checkpoint(source, trust)
+        name, checkpoint = 'state dict', source
+    else:
+        name, checkpoint = str(source), read_checkpoint(source, trust)
+    with errors_about(name):
+        return identify(checkpoint, name)
 
 
 def choose_network(found: Checkpoint, key: str | None) -> str:
@@ -83,11 +94,11 @@ def choose_network(found: Checkpoint, key: str | None) -> str:
 
 
 def take_network(
-    found: Checkpoint, network: str, source: str, key: str | None = None
+    found: Checkpoint, network: str, key: str | None = None
 ) -> tuple[dict[str, Entry], LoadReport]:
     """One network's tensors under our names, and a report to be filled in."""
     entries = to_our_names(found.select(found.layout.networks[network]))
-    report = LoadReport(source, found.layout.name, network)
+    report = LoadReport(found.name, found.layout.name, network)
     if network == 'backbone':
         report.note = 'the only one in the file'
     elif key is None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint_error import CheckpointError
+from ..version import __version__
+from .checkpoint_error import errors_about
 from .converting import extract_backbone
-from .layouts import identify
 from .load_report import LoadReport
 from .loading import open_checkpoint
 from .recorded import config_value
@@ -42,12 +42,9 @@ def publish_model(
     """
     source, destination = Path(source), Path(destination)
     check_destination(destination, force=True)
-    name, checkpoint = open_checkpoint(source, trust)
-    try:
-        found = identify(checkpoint)
-        tensors, settings, report = extract_backbone(found, name, key)
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
+    found = open_checkpoint(source, trust)
+    with errors_about(found.name):
+        tensors, settings, report = extract_backbone(found, key)
 
     draft = destination.with_name(f'.{destination.stem}-{os.getpid()}{destination.suffix}')
     try:
@@ -90,7 +87,7 @@ def _origin(other: Mapping[str, Any]) -> dict[str, Any]:
         or settings.get('data_path'),
         experiment=meta.get('experiment_name'),
         mmengine_version=meta.get('mmengine_version'),
-        flsl_mm_version=_version(),
+        flsl_mm_version=__version__,
     )
 
 
@@ -103,13 +100,3 @@ def _find(value: Any, name: str) -> Any:
     if isinstance(value, list):
         return next((v for v in (_find(part, name) for part in value) if v is not None), None)
     return None
-
-
-def _version() -> str | None:
-    """Version of the installed package; None in a bare checkout."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version('flsl_mm')
-    except PackageNotFoundError:
-        return None

@@ -1,6 +1,5 @@
 """Finding, reading and caching one sequence of UAVDT."""
 
-import io
 import json
 import re
 import zipfile
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mmengine.fileio import get_file_backend
 from mmengine.logging import MMLogger
 from PIL import Image
 
 from flsl_mm.data_error import DataError
+from flsl_mm.whole_file import whole_file
 
-from ..engine import atomic_backend  # noqa: F401  (registers the backend)
 from ..evaluation.functional.uavdt_files import FRAME, find_text, read_ground_truth
 
 # Where the archives' content ends up, below the data root, by how they are unpacked.
@@ -167,9 +165,8 @@ def _read_cache(path: Path, state: str) -> SequenceIndex | None:
 
 
 def _write_cache(path: Path, state: str, index: SequenceIndex) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, state=np.array(state), **index._asdict())
     try:
-        get_file_backend(backend_args=dict(backend='atomic')).put(buffer.getvalue(), path)
+        with whole_file(path) as draft, draft.open('wb') as file:
+            np.savez(file, state=np.array(state), **index._asdict())
     except OSError as error:
         MMLogger.get_current_instance().warning(f'{path}: index not cached ({error})')

@@ -111,7 +111,7 @@ class UnlabeledImages(Dataset):
         """The packed sample of ``key``; a plain index gets a seed from torch's generator.
 
         Raises:
-            RuntimeError: 100 images in a row cannot be read.
+            DataError: 100 images in a row cannot be read.
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(key, int(torch.randint(2**31, ())))
@@ -125,4 +125,4 @@ class UnlabeledImages(Dataset):
             except OSError as error:
                 broken.append((self.source.path(self._position(index)), str(error)))
         examples = '; '.join(map(': '.join, broken[:3]))
-        raise RuntimeError(f'{len(broken)} images in a row cannot be read, for example {examples}')
+        raise DataError(f'{len(broken)} images in a row cannot be read, for example {examples}')

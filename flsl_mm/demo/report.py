@@ -8,10 +8,10 @@ import torch
 from mmengine.config import Config
 
 from ..datasets.scenes import CLASSES
-from ..engine.atomic_backend import AtomicLocalBackend
 from ..models import build_vit
 from ..visualization import modes_figure, pca_figure, tsne_figure
 from ..visualization.saving import save_figure
+from ..whole_file import whole_file
 from .comparison import Comparison, means_table, verdict
 from .html_report import Cell, HtmlReport
 from .pictures import (
@@ -48,7 +48,8 @@ def make_report(plan: Plan, steps: Sequence[Step], seconds: dict[str, float]) ->
     _write_maps(report, plan)
     _write_detection(report, plan, steps)
     _write_commands(report, steps, seconds)
-    AtomicLocalBackend().put_text(report.text(), plan.report)
+    with whole_file(plan.report) as draft:
+        draft.write_text(report.text(), encoding='utf-8')
     words = [verdict(comparisons, 'FLSL', other) for other in ('random', 'DINO')]
     return '\n'.join([means_table(comparisons, METHODS), *words])
 

@@ -12,9 +12,7 @@ class AtomicLocalBackend(LocalBackend):
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes to a file."""
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as draft:
+        with whole_file(filepath) as draft:
             draft.write_bytes(obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:

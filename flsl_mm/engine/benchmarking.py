@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import multiprocessing
 
+from ..data_error import DataError
+
 Build = Callable[[str], Callable[[], None]]
 
 
@@ -37,7 +39,7 @@ def measure_in_turns(
         median step over all threads, in which waiting for other programs does not count.
 
     Raises:
-        RuntimeError: A variant failed; its traceback is on stderr.
+        DataError: A variant failed; its traceback is on stderr.
     """
     context = multiprocessing.get_context('spawn')
     peers: dict[str, Connection] = {}
@@ -67,7 +69,7 @@ def _receive(name: str, peer: Connection):
     try:
         return peer.recv()
     except EOFError:
-        raise RuntimeError(f'the variant {name!r} failed; see above') from None
+        raise DataError(f'the variant {name!r} failed; see above') from None
 
 
 def _serve(connection: Connection, build: Build, variant: str, device: str) -> None:

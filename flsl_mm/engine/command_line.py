@@ -4,8 +4,9 @@ import argparse
 import atexit
 import os
 import os.path as osp
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from mmengine.dist import barrier, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from flsl_mm.checkpoint import CheckpointError
 from flsl_mm.data_error import DataError
 
 
@@ -29,7 +31,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override entries of the config, such as train_dataloader.batch_size=8',
     )
+    add_trust_argument(parser)
     add_launcher_arguments(parser)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the permission to read what :func:`~flsl_mm.checkpoint.read_checkpoint` refuses."""
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='also read checkpoints that may execute code; only for files of known origin',
+    )
 
 
 def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +60,7 @@ def read_config(args: argparse.Namespace) -> Config:
     """The config file with the settings of :func:`add_run_arguments`.
 
     Raises:
-        FileNotFoundError: A file that it inherits from is missing.
+        FileNotFoundError: It is missing, or a file that it inherits from.
         DataError: An override does not fit the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -65,9 +77,11 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
     """A config file with overrides, such as ``{'train_dataloader.batch_size': 8}``.
 
     Raises:
-        FileNotFoundError: A file that it inherits from is missing.
+        FileNotFoundError: It is missing, or a file that it inherits from.
         DataError: An override does not fit the config.
     """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no config file {path}')
     cfg = Config.fromfile(path)
     try:
         cfg.merge_from_dict(dict(options))
@@ -97,9 +111,27 @@ def end_processes(args: argparse.Namespace) -> None:
         os._exit(0)
 
 
-def last_line(error: Exception) -> str:
-    """What an error says, in one line: that of a data worker comes after its traceback."""
-    return (str(error) or repr(error)).splitlines()[-1]
+def run_command(name: str, command: Callable[[], Any]) -> int:
+    """Run a tool's work; what is wrong with files and data is one line, without a traceback.
+
+    So is a file or folder that cannot be read or written.
+
+    Args:
+        name: Of the tool, for the message.
+        command: Does the work.
+
+    Returns:
+        int: The exit code of the process: 0, or 2 after an error, as for wrong arguments.
+    """
+    try:
+        command()
+    except (CheckpointError, DataError, OSError) as error:
+        # A data worker's error comes with its traceback, whose last line names the type too.
+        text = (str(error) or repr(error)).splitlines()[-1]
+        text = re.sub(r'^[\w.]+Error: ', '', text)
+        print(f'{name}: error: {text}', file=sys.stderr)
+        return 2
+    return 0
 
 
 def positive(text: str) -> int:
@@ -108,9 +140,22 @@ def positive(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: It is less.
     """
+    return _at_least(1, text)
+
+
+def not_negative(text: str) -> int:
+    """A number from 0, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is less.
+    """
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
+    if number < least:
+        raise argparse.ArgumentTypeError(f'must be at least {least}, got {text}')
     return number
 
 

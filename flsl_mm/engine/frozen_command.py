@@ -8,12 +8,11 @@ A tool of frozen tasks is a parser and a function that builds the tasks::
         return run_frozen_command(parser, build_tasks, arguments)
 
 Tools that do something else with networks (pictures, a report) take
-:func:`add_network_arguments`, :func:`build_network` and :func:`run_command`.
+:func:`add_network_arguments` and :func:`build_network`.
 """
 
 import argparse
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,6 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed, is_main_process
 
-from ..checkpoint import CheckpointError
 from ..data_error import DataError
 from ..datasets.find_labeled_images import find_labeled_images
 from ..evaluation.functional.comparison_table import comparison_table
@@ -31,7 +29,12 @@ from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FLSLVisionTransformer, build_vit
 from ..registry import FROZEN_TASKS
 from ..whole_file import check_writable
-from .command_line import add_launcher_arguments, end_processes, last_line
+from .command_line import (
+    add_launcher_arguments,
+    add_trust_argument,
+    end_processes,
+    run_command,
+)
 from .json_file import write_json
 
 CHECKPOINT_HELP = (
@@ -69,11 +72,7 @@ def add_network_arguments(
         metavar='N',
         help='attention heads, where a file does not record them and they are not 64 wide',
     )
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='also read a checkpoint that may execute code; only for files of known origin',
-    )
+    add_trust_argument(parser)
     parser.add_argument(
         '--seed', type=int, default=0, metavar='N', help='seed of random weights (%(default)s)'
     )
@@ -272,28 +271,6 @@ def run_frozen_command(
         end_processes(args)
 
     return run_command(parser.prog, command)
-
-
-def run_command(name: str, command: Callable[[], Any]) -> int:
-    """Run a tool's work; what is wrong with files and data is one line, without a traceback.
-
-    So is a file or folder that cannot be read or written.
-
-    Args:
-        name: Of the tool, for the message.
-        command: Does the work.
-
-    Returns:
-        int: The exit code of the process: 0, or 2 after an error.
-    """
-    try:
-        command()
-    except (CheckpointError, DataError, OSError) as error:
-        # A data worker's error comes with its traceback, whose last line names the type too.
-        text = re.sub(r'^[\w.]+Error: ', '', last_line(error))
-        print(f'{name}: error: {text}', file=sys.stderr)
-        return 2
-    return 0
 
 
 def start_processes(args: argparse.Namespace) -> None:

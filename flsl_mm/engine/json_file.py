@@ -5,9 +5,7 @@ import math
 import os
 from typing import Any
 
-from mmengine.fileio import get_file_backend
-
-from . import atomic_backend  # noqa: F401  (registers the backend)
+from ..whole_file import whole_file
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
@@ -18,7 +16,8 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         content: Of dicts, lists, strings and numbers.
     """
     text = json.dumps(_finite(content), indent=2, allow_nan=False) + '\n'
-    get_file_backend(backend_args=dict(backend='atomic')).put_text(text, path)
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding='utf-8')
 
 
 def _finite(value: Any) -> Any:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.data import DataLoader
 
+from flsl_mm.data_error import DataError
 from flsl_mm.whole_file import whole_file
 
 from .runners import FLSLRunner
@@ -155,12 +156,10 @@ def endless(loader: DataLoader) -> Iterator[dict]:
     """Batches of one epoch after the other.
 
     Raises:
-        RuntimeError: There is none.
+        DataError: There is none.
     """
     if not len(loader):
-        raise RuntimeError(
-            f'{len(loader.dataset)} images do not fill a batch of {loader.batch_size}'
-        )
+        raise DataError(f'{len(loader.dataset)} images do not fill a batch of {loader.batch_size}')
     epoch = 0
     while True:
         loader.sampler.set_epoch(epoch)

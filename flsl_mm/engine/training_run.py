@@ -1,5 +1,6 @@
 """A training run by a tool, found again in its folder."""
 
+import argparse
 import hashlib
 import json
 import time
@@ -12,7 +13,7 @@ from mmengine.config import Config
 
 from ..data_error import DataError
 from ..file_stamp import file_stamp
-from .command_line import read_config_file
+from .command_line import add_run_arguments, read_config_file
 from .json_file import write_json
 from .pretrained import pretrained_vits
 from .run_tool import run_tool
@@ -37,7 +38,7 @@ class TrainingRun:
 
     Raises:
         DataError: The folder holds a run with other overrides, of another config or from other
-            weights, or an override does not fit.
+            weights, or an override does not fit or cannot be given to a tool.
     """
 
     def __init__(self, config: Path, work_dir: Path, cfg_options: Mapping[str, Any]) -> None:
@@ -45,6 +46,7 @@ class TrainingRun:
         self.work_dir = work_dir
         self.name = work_dir.name
         self.cfg_options = dict(sorted(cfg_options.items()))
+        self._arguments = [option_argument(*option) for option in self.cfg_options.items()]
         cfg = read_config_file(config, self.cfg_options)
         self.checkpoint = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
         self.state: dict[str, Any] = dict(
@@ -92,8 +94,7 @@ class TrainingRun:
 
     def option_arguments(self) -> list[str]:
         """The overrides as arguments of a tool."""
-        options = [f'{key}={_as_argument(value)}' for key, value in self.cfg_options.items()]
-        return ['--cfg-options', *options] if options else []
+        return ['--cfg-options', *self._arguments] if self._arguments else []
 
     def train(self, command: Sequence[str], title: str) -> None:
         """Train, or continue to.
@@ -143,8 +144,29 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def option_argument(key: str, value: Any) -> str:
+    """``key=value`` as ``--cfg-options`` reads it.
+
+    Raises:
+        DataError: It would read something else: it takes a text at its commas apart, drops spaces
+            and outer quotes, makes numbers of digits, and knows no way around that.
+    """
+    argument = f'{key}={_as_argument(value)}'
+    parser = argparse.ArgumentParser()
+    add_run_arguments(parser)
+    try:
+        found = repr(parser.parse_args(['--cfg-options', argument]).cfg_options[key])
+    except (AssertionError, RecursionError):  # of mmengine, where there is a comma too
+        found = 'brackets that do not match'
+    if found != repr(value):
+        raise DataError(
+            f'{key}={value!r} cannot be given to a tool, whose --cfg-options would read {found}: '
+            'another name or value is needed'
+        )
+    return argument
+
+
 def _as_argument(value: Any) -> str:
-    """A value as ``--cfg-options`` reads it."""
     if isinstance(value, (list, tuple)):
         left, right = '[]' if isinstance(value, list) else '()'
         return left + ','.join(map(_as_argument, value)) + right

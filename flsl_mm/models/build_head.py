@@ -6,8 +6,9 @@ import torch
 from mmengine.logging import print_log
 
 from ..checkpoint import CheckpointError, LoadReport
+from ..checkpoint.checkpoint_error import errors_about
 from ..checkpoint.converting import match_head
-from ..checkpoint.layouts import Checkpoint, identify
+from ..checkpoint.layouts import Checkpoint
 from ..checkpoint.loading import Source, choose_network, open_checkpoint
 from ..checkpoint.recorded import config_value
 from .heads.prototype_head import PrototypeHead
@@ -17,7 +18,7 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
     """Build the projection head of a network, in evaluation mode and without gradients.
 
     Args:
-        source: A path or state dict, as of :func:`build_vit`.
+        source: As of :func:`~flsl_mm.checkpoint.load_pretrained`.
         key: ``'teacher'`` (the default where a file has both) or ``'student'``.
         trust: Also read files that may execute code, see :func:`read_checkpoint`.
 
@@ -28,16 +29,13 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
     Raises:
         CheckpointError: The file cannot be used, or its head is incomplete.
     """
-    name, checkpoint = open_checkpoint(source, trust)
-    try:
-        found = identify(checkpoint)
+    found = open_checkpoint(source, trust)
+    with errors_about(found.name):
         network = choose_network(found, key)
         entries = found.select((found.layout.heads or {}).get(network, '(?!)'))
         if not entries:
             return None
-        tensors = match_head(entries, LoadReport(name, found.layout.name, network))
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
+        tensors = match_head(entries, LoadReport(found.name, found.layout.name, network))
     tensors = {key.removeprefix('head.'): tensor for key, tensor in tensors.items()}
     first, prototypes = tensors['mlp.0.weight'], tensors['prototypes.weight']
     with torch.random.fork_rng(devices=[]):
@@ -53,10 +51,10 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
         head.load_state_dict(tensors)
     except RuntimeError as error:
         reason = ' '.join(str(error).split())
-        raise CheckpointError(f'{name}: the head of the {network}: {reason}') from error
+        raise CheckpointError(f'{found.name}: the head of the {network}: {reason}') from error
     head.self_scale = _recorded_scale(found)
     print_log(
-        f'{name}: also the projection head of the {network}, {len(prototypes)} prototypes',
+        f'{found.name}: also the projection head of the {network}, {len(prototypes)} prototypes',
         logger='current',
     )
     return head.eval().requires_grad_(False)

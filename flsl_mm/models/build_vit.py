@@ -10,7 +10,8 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
-from ..checkpoint.layouts import identify
+from ..checkpoint.checkpoint_error import errors_about
+from ..checkpoint.layouts import Checkpoint
 from ..checkpoint.loading import Source, choose_network, open_checkpoint, take_network
 from ..checkpoint.matching import Target, num_layers
 from .backbones import FLSLVisionTransformer
@@ -64,15 +65,17 @@ def build_vit(
     if random:
         source = source[len(RANDOM) :]
     design = _named_design(source) if random else None
-    design = design or _read_design(source, key, num_heads, trust)
+    if design is None:
+        source = open_checkpoint(source, trust)
+        design = _read_design(source, key, num_heads)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vit = FLSLVisionTransformer(**design._asdict(), out_type='raw')
         vit.init_weights()
     if not random:
-        load_pretrained(vit, source, key, trust)
+        load_pretrained(vit, source, key)
     if with_head:
-        vit.head = None if random else build_head(source, key, trust)
+        vit.head = None if random else build_head(source, key)
     return vit.eval().requires_grad_(False)
 
 
@@ -94,12 +97,10 @@ def _named_design(text: str) -> _Design | None:
     return _Design(arch, size, _IMAGE // size * size)
 
 
-def _read_design(source: Source, key: str | None, num_heads: int | None, trust: bool) -> _Design:
+def _read_design(found: Checkpoint, key: str | None, num_heads: int | None) -> _Design:
     """The design that the weights of a file have."""
-    name, checkpoint = open_checkpoint(source, trust)
-    try:
-        found = identify(checkpoint)
-        entries, report = take_network(found, choose_network(found, key), name, key)
+    with errors_about(found.name):
+        entries, report = take_network(found, choose_network(found, key), key)
         parameters = Target.own(entries).parameters
         side = _grid_side(parameters['pos_embed'])
         width = parameters['pos_embed'].shape[-1]
@@ -108,11 +109,10 @@ def _read_design(source: Source, key: str | None, num_heads: int | None, trust: 
             heads = report.num_heads or _usual_heads(width, found.layout.name)
         if heads < 1 or width % heads:
             raise CheckpointError(f'{heads} attention heads do not divide its width of {width}')
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
     if report.num_heads is None and num_heads is None:
         print_log(
-            f'{name} does not record its attention heads: taking {heads}, {_HEAD_WIDTH} wide each',
+            f'{found.name} does not record its attention heads: taking {heads}, {_HEAD_WIDTH} wide '
+            'each',
             logger='current',
             level=logging.WARNING,
         )

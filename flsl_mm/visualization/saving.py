@@ -11,16 +11,12 @@ from flsl_mm.whole_file import whole_file
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> None:
     """Write a figure as PNG; makes the folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as draft:
         figure.savefig(draft, format='png', dpi=dpi)
 
 
 def save_arrays(arrays: Mapping[str, np.ndarray], path: str | Path) -> None:
     """Write arrays as compressed NPZ; makes the folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as draft, draft.open('wb') as file:
         np.savez_compressed(file, **arrays)
 

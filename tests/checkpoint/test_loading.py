@@ -190,7 +190,7 @@ def test_tensors_of_any_shape_are_loaded_or_refused_but_never_crash(data, layout
     with contextlib.suppress(CheckpointError):
         load_pretrained(build_vit(), file)
     with contextlib.suppress(CheckpointError):
-        extract_backbone(identify(file), 'file', None)
+        extract_backbone(identify(file, 'file'), None)
 
 
 def test_another_depth_or_width_is_refused_with_both_numbers(build_vit, timm_state):

@@ -152,7 +152,7 @@ def test_the_last_image_broken_wraps_to_the_first(tmp_path):
 def test_only_broken_images_is_an_error_with_examples(tmp_path):
     (tmp_path / 'list.txt').write_text('gone.png\nlost.png\n')
     dataset = build(tmp_path, ann_file='list.txt')
-    with pytest.raises(RuntimeError, match='2 images in a row cannot be read.*gone.png.*lost.png'):
+    with pytest.raises(DataError, match='2 images in a row cannot be read.*gone.png.*lost.png'):
         dataset[0]
 
 

@@ -1,7 +1,8 @@
 import pytest
 
+from flsl_mm.checkpoint import CheckpointError
 from flsl_mm.data_error import DataError
-from flsl_mm.engine.command_line import read_config_file, split_name
+from flsl_mm.engine.command_line import read_config_file, run_command, split_name
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,26 @@ def test_a_file_with_an_equals_sign_in_its_name_has_no_name(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'lr=1.pth').touch()
     assert split_name('lr=1.pth') == (None, 'lr=1.pth')
+
+
+@pytest.mark.parametrize(
+    'error, line',
+    [
+        (DataError('a.png: not an image'), 'a.png: not an image'),
+        (CheckpointError('a.pth: no such file'), 'a.pth: no such file'),
+        (OSError('disk full'), 'disk full'),
+        (DataError('Caught in a worker\n  at x.py\nflsl_mm.DataError: no image'), 'no image'),
+    ],
+)
+def test_what_is_wrong_with_files_is_one_line_and_an_exit_code(error, line, capsys):
+    def fail():
+        raise error
+
+    assert run_command('tool.py', fail) == 2
+    assert capsys.readouterr().err == f'tool.py: error: {line}\n'
+
+
+def test_a_mistake_in_the_code_keeps_its_traceback():
+    with pytest.raises(IndexError):
+        run_command('tool.py', lambda: [][0])
+    assert run_command('tool.py', list) == 0

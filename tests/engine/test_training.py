@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -412,6 +414,51 @@ def test_a_loop_of_iterations_trains_too(make_runner, tiny_config):
     assert rows[0]['lr'] == pytest.approx(1e-3) and rows[3]['lr'] < 2e-4
     assert torch.equal(rows[0]['prototypes'], rows[1]['prototypes'])
     assert not torch.equal(rows[1]['prototypes'], rows[2]['prototypes'])
+
+
+def test_an_error_stands_at_the_end_of_the_log_file(make_runner, tiny_config):
+    with pytest.raises(ValueError, match='has nothing at'):
+        wrong = dict(target='head.temperature', type='linear', start=0, end=1)
+        train(make_runner, tiny_config, **{'default_hooks.schedule.extra': wrong})
+    [log] = Path(tiny_config.work_dir).glob('*/*.log')
+    last = log.read_text().splitlines()[-1]
+    assert last.endswith("FLSL has nothing at 'head.temperature' to schedule")
+
+
+def test_an_interrupted_run_says_how_to_go_on(make_runner, tiny_config, capsys):
+    runner = make_runner(tiny_config, **{'default_hooks.checkpoint.interval': 1})
+    hook = Spy()
+
+    def interrupt(runner, *_, **__):
+        if runner.iter == 3:
+            raise KeyboardInterrupt
+
+    hook.after_train_iter = interrupt
+    runner.register_hook(hook)
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert 'interrupted; last checkpoint: ' in (out := capsys.readouterr().out)
+    assert 'epoch_1.pth. --resume goes on from it' in out
+
+
+def test_a_config_that_takes_the_place_of_our_imports_still_finds_our_data_sets():
+    """In a process of its own: other tests import them."""
+    code = """
+from mmengine.config import Config
+import flsl_mm
+from flsl_mm.engine.runners import FLSLRunner
+from mmengine.runner import Runner
+Runner.from_cfg = classmethod(lambda cls, cfg: None)
+FLSLRunner.from_cfg(Config(dict(default_scope='mmdet')))
+from mmdet.registry import DATASETS
+assert DATASETS.get('CheckedCocoDataset')
+FLSLRunner.from_cfg(Config(dict(default_scope='mmseg')))
+from mmseg.registry import DATASETS
+assert DATASETS.get('CheckedADE20KDataset')
+"""
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmseg')
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runner, tiny_config):

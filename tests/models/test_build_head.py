@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from flsl_mm.checkpoint import CheckpointError
+from flsl_mm.checkpoint import CheckpointError, loading
 from flsl_mm.models import build_vit
 from flsl_mm.models.build_head import build_head
 
@@ -77,3 +77,13 @@ def test_a_vit_keeps_its_head_when_asked_to(saved):
     torch.testing.assert_close(vit.head(tokens), model.teacher.head(tokens))
     assert not hasattr(build_vit(path), 'head')
     assert build_vit(f'random:{path}', with_head=True).head is None
+
+
+def test_a_vit_with_its_head_comes_from_one_reading(saved, monkeypatch):
+    _, path = saved()
+    read, paths = loading.read_checkpoint, []
+    monkeypatch.setattr(
+        loading, 'read_checkpoint', lambda path, trust: paths.append(path) or read(path, trust)
+    )
+    build_vit(path, with_head=True)
+    assert paths == [path]

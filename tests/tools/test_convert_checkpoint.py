@@ -59,10 +59,10 @@ def test_an_unusable_file_ends_in_one_line_and_leaves_nothing(name, convert, tmp
     make, message = FILES[name]
     make(tmp_path / name)
     before = set(tmp_path.iterdir())
-    assert convert(tmp_path / name, tmp_path / 'out.pth', '--to', 'timm') == 1
+    assert convert(tmp_path / name, tmp_path / 'out.pth', '--to', 'timm') == 2
     out, err = capsys.readouterr()
     assert out == ''
-    assert err.startswith('error: ') and message in err and name in err
+    assert err.startswith('convert_checkpoint.py: error: ') and message in err and name in err
     assert err.count('\n') == 1 and 'Traceback' not in err
     assert set(tmp_path.iterdir()) == before
 
@@ -72,7 +72,7 @@ def test_the_process_fails_with_one_line_and_an_exit_code(run_tool, source, tmp_
     process = run_tool(
         'model_converters/convert_checkpoint.py', source, tmp_path / 'out.pth', '--to', 'timm'
     )
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert process.stdout == ''
     assert process.stderr.count('\n') == 1 and 'truncated, damaged or foreign' in process.stderr
     assert [path.name for path in tmp_path.iterdir()] == ['source.pth']
@@ -102,11 +102,11 @@ def test_an_existing_or_impossible_destination_is_left_alone(convert, source, tm
         'nowhere/out.pth': 'there is no folder',
     }
     for name, message in refused.items():
-        assert convert(source, tmp_path / name, '--to', 'timm') == 1
+        assert convert(source, tmp_path / name, '--to', 'timm') == 2
         assert message in capsys.readouterr().err
     assert (tmp_path / 'out.pth').read_text() == 'precious'
     (tmp_path / 'notes.json').write_text('precious')
-    assert convert(source, tmp_path / 'notes.pth', '--to', 'timm') == 1
+    assert convert(source, tmp_path / 'notes.pth', '--to', 'timm') == 2
     assert 'notes.json: exists; pass --force' in capsys.readouterr().err
     assert (tmp_path / 'notes.json').read_text() == 'precious'
     assert not (tmp_path / 'notes.pth').exists()
@@ -123,5 +123,5 @@ def test_the_key_chooses_the_network(convert, tmp_path, capsys):
         path = tmp_path / f'{key}.pth'
         assert convert(tmp_path / 'x.pth', path, '--to', 'mmpretrain', '--key', key) == 0
         assert torch.equal(torch.load(path)['state_dict']['ln1.bias'], weights['ln1.bias'])
-    assert convert(tmp_path / 'x.pth', tmp_path / 'whole.pth', '--to', 'mmpretrain') == 1
+    assert convert(tmp_path / 'x.pth', tmp_path / 'whole.pth', '--to', 'mmpretrain') == 2
     assert 'lacks the head of the student; use --key' in capsys.readouterr().err

@@ -32,7 +32,7 @@ def test_logs_become_a_picture(plot_curves, runs, capsys):
 
 @pytest.mark.parametrize(
     'argument, message',
-    [('--window=0', '--window must be at least 1'), ('--out=a.jpg', '--out must end in .png')],
+    [('--window=0', '--window: must be at least 1'), ('--out=a.jpg', '--out must end in .png')],
 )
 def test_wrong_arguments_are_refused(plot_curves, capsys, argument, message):
     with pytest.raises(SystemExit) as end:

@@ -6,6 +6,7 @@ import torch
 
 from flsl_mm.checkpoint import load_pretrained
 from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.version import __version__
 
 ARCH = dict(embed_dims=24, num_layers=1, num_heads=3, feedforward_channels=8)
 CONFIG = f"""model = dict(type='FLSL', backbone=dict(arch={ARCH}))
@@ -55,12 +56,12 @@ def test_the_teacher_is_published_under_its_hash_with_its_origin(
         network='teacher',
         num_heads=3,
         patch_size=8,
+        flsl_mm_version=__version__,
         source_layout='FLSL',
         sha256=digest,
         source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
     assert {name: values[name] for name in expected} == expected
-    assert 'flsl_mm_version' in values
 
     vit = FLSLVisionTransformer(ARCH, 16, 8)
     assert load_pretrained(vit, weights, key='teacher').num_heads == 3
@@ -71,7 +72,7 @@ def test_a_file_that_cannot_be_published_leaves_nothing(publish, checkpoint, tmp
     path, _ = checkpoint
     path.write_bytes(path.read_bytes()[:-99])
     (tmp_path / 'out').mkdir()
-    assert publish(path, tmp_path / 'out' / 'x.pth') == 1
+    assert publish(path, tmp_path / 'out' / 'x.pth') == 2
     assert capsys.readouterr().err.count('\n') == 1
     assert not list((tmp_path / 'out').iterdir())
 
@@ -80,7 +81,7 @@ def test_publishing_twice_needs_force(publish, checkpoint, tmp_path, capsys):
     path, _ = checkpoint
     assert publish(path, tmp_path / 'x.pth', '--key', 'student') == 0
     files = sorted(tmp_path.iterdir())
-    assert publish(path, tmp_path / 'x.pth', '--key', 'student') == 1
+    assert publish(path, tmp_path / 'x.pth', '--key', 'student') == 2
     assert 'pass --force' in capsys.readouterr().err
     assert publish(path, tmp_path / 'x.pth', '--key', 'student', '--force') == 0
     assert sorted(tmp_path.iterdir()) == files

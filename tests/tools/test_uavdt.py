@@ -108,6 +108,8 @@ def test_eval_uavdt_says_in_one_line_what_is_wrong(eval_uavdt, root, tmp_path, c
     assert eval_uavdt(common) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith('eval_uavdt.py: error: ') and 'M0203.txt, line 1: 4 columns' in error
+    assert eval_uavdt([*common, '--iou=2']) == 2
+    assert 'eval_uavdt.py: error: iou_threshold must be' in capsys.readouterr().err
     assert not (tmp_path / 'ap.json').exists()
 
 

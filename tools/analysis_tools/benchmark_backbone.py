@@ -19,14 +19,15 @@ from functools import partial
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import MODELS  # noqa: E402
-from plain_step import use_plain_attention  # noqa: E402
-from torch import Tensor  # noqa: E402
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from plain_step import use_plain_attention
+from torch import Tensor
 
-from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
-from flsl_mm.models.backbones import relative_attention  # noqa: E402
+from flsl_mm.engine.benchmarking import measure_in_turns
+from flsl_mm.engine.command_line import not_negative, positive, run_command
+from flsl_mm.models.backbones import relative_attention
 
 VARIANTS = ('fast', 'plain')
 
@@ -37,10 +38,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file with model.backbone')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N')
-    parser.add_argument('--size', type=int, nargs=2, default=(1024, 1024), metavar=('H', 'W'))
-    parser.add_argument('--steps', type=int, default=5, help='measured steps')
-    parser.add_argument('--warmup', type=int, default=1, help='steps before them')
+    parser.add_argument('--batch-size', type=positive, default=1, metavar='N')
+    parser.add_argument('--size', type=positive, nargs=2, default=(1024, 1024), metavar=('H', 'W'))
+    parser.add_argument('--steps', type=positive, default=5, help='measured steps')
+    parser.add_argument('--warmup', type=not_negative, default=1, help='steps before them')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
     args = parser.parse_args()
@@ -87,20 +88,15 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], None]:
     return step
 
 
-def main() -> None:
-    """Measure both, compare and print."""
-    args = parse_args()
-    try:
-        found = measure_in_turns(
-            partial(build_step, args),
-            VARIANTS,
-            args.steps,
-            args.warmup,
-            args.device,
-            args.batch_size,
-        )
-    except RuntimeError as error:
-        sys.exit(f'benchmark_backbone.py: error: {error}')
+def measure(args: argparse.Namespace) -> None:
+    """Measure both, compare and print.
+
+    Raises:
+        DataError: One of them failed.
+    """
+    build = partial(build_step, args)
+    sizes = (args.steps, args.warmup, args.device, args.batch_size)
+    found = measure_in_turns(build, VARIANTS, *sizes)
     for name, values in found.items():
         print(f'{name:5}', '  '.join(f'{k} {v:.3f}' for k, v in values.items()))
     fast, plain = found['fast'], found['plain']
@@ -117,5 +113,11 @@ def main() -> None:
     print(json.dumps({**fast, **comparison}))
 
 
+def main() -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args()
+    return run_command('benchmark_backbone.py', lambda: measure(args))
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -26,24 +26,24 @@ from pathlib import Path
 # Before torch is imported: CPU times are of one core.
 os.environ['OMP_NUM_THREADS'] = '1'
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmpretrain.registry import DATASETS, MODELS  # noqa: E402
-from PIL import Image, ImageFilter, ImageOps  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.utils.data import DataLoader, Dataset, default_collate  # noqa: E402
-from torchvision import transforms as T  # noqa: E402
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, MODELS
+from PIL import Image, ImageFilter, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchvision import transforms as T
 
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.datasets import UnlabeledImages  # noqa: E402
-from flsl_mm.datasets.transforms import RandomTeacherCrop  # noqa: E402
-from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW  # noqa: E402
-from flsl_mm.engine.runners import FLSLRunner  # noqa: E402
-from flsl_mm.models.data_preprocessors import MultiViewPreprocessor  # noqa: E402
-from flsl_mm.models.data_preprocessors.photometry import Photometry  # noqa: E402
+from flsl_mm.datasets import UnlabeledImages
+from flsl_mm.datasets.transforms import RandomTeacherCrop
+from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW
+from flsl_mm.engine.command_line import not_negative, positive, run_command
+from flsl_mm.engine.runners import FLSLRunner
+from flsl_mm.models.data_preprocessors import MultiViewPreprocessor
+from flsl_mm.models.data_preprocessors.photometry import Photometry
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -53,13 +53,17 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file of a pretraining')
     parser.add_argument('--data-root', required=True, help='folder of images')
-    parser.add_argument('--workers', type=int, default=1, metavar='W', help='of the data loader')
-    parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--images', type=int, default=256, help='per measurement; repeated if few')
-    parser.add_argument('--repeats', type=int, default=5, help='measurements of each')
+    parser.add_argument(
+        '--workers', type=not_negative, default=1, metavar='W', help='of the data loader'
+    )
+    parser.add_argument('--batch-size', type=positive, default=32)
+    parser.add_argument(
+        '--images', type=positive, default=256, help='per measurement; repeated if few'
+    )
+    parser.add_argument('--repeats', type=positive, default=5, help='measurements of each')
     parser.add_argument(
         '--short-side',
-        type=int,
+        type=positive,
         metavar='PX',
         help='resize the images first, into a temporary folder as JPEGs of quality 90',
     )
@@ -293,29 +297,34 @@ def print_table(found: dict[str, float], workers: int) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    args = parse_args(arguments)
+def measure(args: argparse.Namespace) -> None:
+    """Measure both pipelines, and print.
+
+    Raises:
+        DataError: The images cannot be used.
+        FileNotFoundError: There are none.
+    """
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     torch.manual_seed(0)
     init_default_scope('mmpretrain')
-    try:
-        cfg = Config.fromfile(args.config)
-        with tempfile.TemporaryDirectory() as folder:
-            data_root = args.data_root
-            if args.short_side:
-                dataset = DATASETS.build(dict(type='UnlabeledImages', data_root=data_root))
-                rewrite_images(dataset, args.short_side, Path(folder))
-                data_root = folder
-            found = Benchmark(cfg, args, data_root).run()
-    except (DataError, FileNotFoundError) as error:
-        print(f'benchmark_dataloader.py: error: {error}', file=sys.stderr)
-        return 2
+    cfg = Config.fromfile(args.config)
+    with tempfile.TemporaryDirectory() as folder:
+        data_root = args.data_root
+        if args.short_side:
+            dataset = DATASETS.build(dict(type='UnlabeledImages', data_root=data_root))
+            rewrite_images(dataset, args.short_side, Path(folder))
+            data_root = folder
+        found = Benchmark(cfg, args, data_root).run()
     print_table(found, args.workers)
     conditions = dict(workers=args.workers, batch_size=args.batch_size, short_side=args.short_side)
     print(json.dumps({**found, **conditions}))
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('benchmark_dataloader.py', lambda: measure(args))
 
 
 if __name__ == '__main__':

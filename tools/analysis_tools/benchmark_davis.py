@@ -21,18 +21,15 @@ from collections.abc import Callable
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor  # noqa: E402
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from flsl_mm.evaluation import LabelPropagator  # noqa: E402
-from flsl_mm.evaluation.functional.davis import (  # noqa: E402
-    ObjectMeasures,
-    disk_of,
-    measure_sequence,
-)
+from flsl_mm.engine.command_line import not_negative, positive
+from flsl_mm.evaluation import LabelPropagator
+from flsl_mm.evaluation.functional.davis import ObjectMeasures, disk_of, measure_sequence
 
 VARIANTS = ('fast', 'plain')
 
@@ -45,19 +42,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--frames', type=int, default=12, help='frames of the video (%(default)s)')
     parser.add_argument(
         '--grid',
-        type=int,
+        type=positive,
         nargs=2,
         default=(30, 52),
         metavar=('H', 'W'),
         help='tokens of a frame (30 52: patches of 16 at 480p)',
     )
-    parser.add_argument('--dim', type=int, default=384, help='width of a token (%(default)s)')
-    parser.add_argument('--objects', type=int, default=2, help='(%(default)s)')
-    parser.add_argument('--radius', type=int, default=12, help='(%(default)s)')
-    parser.add_argument('--topk', type=int, default=5, help='(%(default)s)')
-    parser.add_argument('--num-frames', type=int, default=8, help='remembered (%(default)s)')
+    parser.add_argument('--dim', type=positive, default=384, help='width of a token (%(default)s)')
+    parser.add_argument('--objects', type=positive, default=2, help='(%(default)s)')
+    parser.add_argument('--radius', type=not_negative, default=12, help='(%(default)s)')
+    parser.add_argument('--topk', type=positive, default=5, help='(%(default)s)')
+    parser.add_argument('--num-frames', type=positive, default=8, help='remembered (%(default)s)')
     parser.add_argument(
-        '--size', type=int, nargs=2, default=(480, 854), metavar=('H', 'W'), help='of masks'
+        '--size', type=positive, nargs=2, default=(480, 854), metavar=('H', 'W'), help='of masks'
     )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args()

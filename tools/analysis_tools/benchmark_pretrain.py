@@ -23,22 +23,22 @@ from functools import partial
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.optim import OptimWrapper, build_optim_wrapper  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmpretrain.registry import MODELS  # noqa: E402
-from mmpretrain.structures import DataSample  # noqa: E402
-from plain_step import PlainStep  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from plain_step import PlainStep
+from torch import Tensor, nn
 
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.benchmarking import measure_in_turns  # noqa: E402
-from flsl_mm.engine.command_line import read_config_file  # noqa: E402
-from flsl_mm.engine.json_file import write_json  # noqa: E402
-from flsl_mm.engine.profiling import print_parts, profile_training  # noqa: E402
-from flsl_mm.models.compiled import compile_networks  # noqa: E402
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.benchmarking import measure_in_turns
+from flsl_mm.engine.command_line import not_negative, positive, read_config_file, run_command
+from flsl_mm.engine.json_file import write_json
+from flsl_mm.engine.profiling import print_parts, profile_training
+from flsl_mm.models.compiled import compile_networks
 
 VARIANTS = ('flsl', 'plain', 'dino')
 
@@ -49,9 +49,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config of an FLSL pretraining')
-    parser.add_argument('--batch-size', type=int, default=16, metavar='N')
-    parser.add_argument('--steps', type=int, default=5, help='measured steps of each variant')
-    parser.add_argument('--warmup', type=int, default=2, help='steps before them')
+    parser.add_argument('--batch-size', type=positive, default=16, metavar='N')
+    parser.add_argument('--steps', type=positive, default=5, help='measured steps of each variant')
+    parser.add_argument('--warmup', type=not_negative, default=2, help='steps before them')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
     parser.add_argument(
@@ -65,19 +65,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help="images for --profile, instead of the config's")
     parser.add_argument('--out', metavar='FILE', help='write the JSON to this file too')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
-    args = parser.parse_args()
-    if not os.path.isfile(args.config):
-        parser.error(f'there is no config file {args.config}')
-    if min(args.batch_size, args.steps) < 1 or args.warmup < 0:
-        parser.error('--batch-size and --steps must be positive, --warmup not negative')
-    return args
+    return parser.parse_args()
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config, made ready for any device and without pretrained weights."""
+    """The config, made ready for any device and without pretrained weights.
+
+    Raises:
+        DataError: It is no pretraining with FLSL, or an override does not fit it.
+        FileNotFoundError: There is none.
+    """
     cfg = read_config_file(args.config, args.cfg_options or {})
     if cfg.model.get('type') != 'FLSL':
-        sys.exit(f'benchmark_pretrain.py: error: {args.config} is not a pretraining with FLSL')
+        raise DataError(f'{args.config} is not a pretraining with FLSL')
     cfg.model.backbone.pop('init_cfg', None)  # the speed does not depend on the weights
     if earlier := cfg.model.get('previous_teacher'):
         earlier.init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
@@ -202,14 +202,14 @@ def profile(args: argparse.Namespace) -> dict:
     )
 
 
-def main() -> None:
-    """Measure, print, and write."""
-    args = parse_args()
-    try:
-        read_config(args)
-        result = profile(args) if args.profile else compare(args)
-    except (RuntimeError, OSError, DataError) as error:
-        sys.exit(f'benchmark_pretrain.py: error: {error}')
+def measure(args: argparse.Namespace) -> None:
+    """Measure, print, and write.
+
+    Raises:
+        DataError: The config or its images do not do, or a variant failed.
+    """
+    read_config(args)  # what is wrong with it shows before a process is started
+    result = profile(args) if args.profile else compare(args)
     on_gpu = args.device.startswith('cuda')
     result.update(
         batch_size=args.batch_size,
@@ -222,5 +222,11 @@ def main() -> None:
     print(json.dumps(result))
 
 
+def main() -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args()
+    return run_command('benchmark_pretrain.py', lambda: measure(args))
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -26,6 +26,7 @@ import numpy as np
 from flsl_mm.datasets import ResumableSampler, UnlabeledImages
 from flsl_mm.datasets.packed_strings import PackedStrings
 from flsl_mm.datasets.tar_shards import INDEX_NAME
+from flsl_mm.engine.command_line import not_negative, positive, run_command
 
 CLASSES = 1000
 KINDS = ('list', 'shards', 'folders')
@@ -37,8 +38,10 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--names', type=int, default=1_281_167, help='images (ImageNet has that)')
-    parser.add_argument('--epochs', type=int, default=3, help='of asking for every image')
+    parser.add_argument(
+        '--names', type=positive, default=1_281_167, help='images (ImageNet has that)'
+    )
+    parser.add_argument('--epochs', type=not_negative, default=3, help='of asking for every image')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS)
     parser.add_argument('--temporary', help="where to make the files up (the system's folder)")
     return parser.parse_args(arguments)
@@ -134,9 +137,12 @@ def measure(folder: str, epochs: int) -> dict:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    args = parse_args(arguments)
+def compare(args: argparse.Namespace) -> None:
+    """Measure every kind, and print.
+
+    Raises:
+        OSError: The files cannot be made up.
+    """
     names, found = make_names(args.names), {}
     for kind in args.kinds:
         with tempfile.TemporaryDirectory(dir=args.temporary) as folder:
@@ -152,7 +158,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
     print(json.dumps(found))
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('benchmark_startup.py', lambda: compare(args))
 
 
 if __name__ == '__main__':

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flsl_mm.data_error import DataError
-from flsl_mm.engine.command_line import split_name
-from flsl_mm.engine.frozen_command import run_command
+from flsl_mm.engine.command_line import positive, run_command, split_name
 from flsl_mm.visualization import curves_figure, read_training_log
 from flsl_mm.visualization.curves_figure import DEFAULT_KEYS
 from flsl_mm.visualization.saving import save_figure
@@ -37,7 +36,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--window',
-        type=int,
+        type=positive,
         default=1,
         metavar='N',
         help='average over N logged values; they stay visible behind (%(default)s)',
@@ -45,12 +44,10 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--out', metavar='FILE', default='work_dirs/curves.png', help='picture (%(default)s)'
     )
-    parser.add_argument('--dpi', type=int, default=150, help='of the PNG (%(default)s)')
+    parser.add_argument('--dpi', type=positive, default=150, help='of the PNG (%(default)s)')
     args = parser.parse_args(arguments)
     if Path(args.out).suffix.lower() != '.png':
         parser.error(f'--out must end in .png, got {args.out}')
-    if args.window < 1:
-        parser.error(f'--window must be at least 1, got {args.window}')
     return args
 
 

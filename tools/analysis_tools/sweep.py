@@ -23,25 +23,17 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import DictAction  # noqa: E402
+from mmengine.config import DictAction
 
-from flsl_mm.data_error import DataError  # noqa: E402
-from flsl_mm.engine.ablation_table import (  # noqa: E402
-    AblationTable,
-    all_configs,
-    read_ablation_tables,
-)
-from flsl_mm.engine.command_line import positive  # noqa: E402
-from flsl_mm.engine.frozen_command import (  # noqa: E402
-    add_device_argument,
-    build_from_settings,
-    run_command,
-)
-from flsl_mm.engine.json_file import write_json  # noqa: E402
-from flsl_mm.engine.run_tool import train_command  # noqa: E402
-from flsl_mm.engine.sweep_run import SweepRun  # noqa: E402
-from flsl_mm.evaluation.tasks import FrozenTask  # noqa: E402
-from flsl_mm.whole_file import check_writable  # noqa: E402
+from flsl_mm.data_error import DataError
+from flsl_mm.engine.ablation_table import AblationTable, all_configs, read_ablation_tables
+from flsl_mm.engine.command_line import positive, run_command
+from flsl_mm.engine.frozen_command import add_device_argument, build_from_settings
+from flsl_mm.engine.json_file import write_json
+from flsl_mm.engine.run_tool import train_command
+from flsl_mm.engine.sweep_run import SweepRun
+from flsl_mm.evaluation.tasks import FrozenTask
+from flsl_mm.whole_file import check_writable
 
 TOOLS = Path(__file__).resolve().parents[1]
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flsl_mm.datasets import scenes
-from flsl_mm.engine.command_line import positive
+from flsl_mm.engine.command_line import positive, run_command
 
 UAVDT_SEQUENCES = ('M0101', 'M0203')
 MIN_SIDE = 16  # pixels; objects of smaller images have too few to be annotated
@@ -38,21 +38,7 @@ RECORD = 'drawn.json'  # in the folder of a layout: what it was drawn by
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    writers = make_writers(args)
-    try:
-        # All of them before any is drawn.
-        missing = [name for name in args.layouts if not is_drawn(writers[name], args.out / name)]
-        for layout in args.layouts:
-            folder, start = args.out / layout, time.time()
-            if layout not in missing:
-                print(f'{folder}: drawn before')
-                continue
-            draw_whole(writers[layout], folder)
-            print(f'{folder}: drawn in {time.time() - start:.1f} s', flush=True)
-    except OSError as error:
-        print(f'make_scenes.py: error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    return run_command('make_scenes.py', lambda: draw(args))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -75,6 +61,24 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     if args.side < MIN_SIDE:
         parser.error(f'--side must be at least {MIN_SIDE} for objects to be seen, got {args.side}')
     return args
+
+
+def draw(args: argparse.Namespace) -> None:
+    """Draw the layouts that are not there.
+
+    Raises:
+        OSError: A folder is something else, or cannot be written.
+    """
+    writers = make_writers(args)
+    # All of them before any is drawn.
+    missing = [name for name in args.layouts if not is_drawn(writers[name], args.out / name)]
+    for layout in args.layouts:
+        folder, start = args.out / layout, time.time()
+        if layout not in missing:
+            print(f'{folder}: drawn before')
+            continue
+        draw_whole(writers[layout], folder)
+        print(f'{folder}: drawn in {time.time() - start:.1f} s', flush=True)
 
 
 def make_writers(args: argparse.Namespace) -> dict[str, partial]:

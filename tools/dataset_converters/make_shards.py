@@ -29,6 +29,7 @@ from pathlib import Path
 from flsl_mm.data_error import DataError
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, ImageFiles
 from flsl_mm.datasets.tar_shards import INDEX_NAME, index_shards
+from flsl_mm.engine.command_line import positive, run_command
 from flsl_mm.whole_file import whole_file
 
 READERS = 16
@@ -44,13 +45,13 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('src', nargs='?', help='folder of images, as data_root of a pretraining')
     parser.add_argument('dst', nargs='?', help='folder for the tar files, empty or new')
     parser.add_argument('--ann-file', help='list of the images to take, relative to SRC')
-    parser.add_argument('--shard-mib', type=int, default=1024, help='size of a tar file (1024)')
+    parser.add_argument(
+        '--shard-mib', type=positive, default=1024, help='size of a tar file (1024)'
+    )
     parser.add_argument('--index', metavar='DIR', help='only index the tar files in DIR')
     args = parser.parse_args(arguments)
     if (args.src is None) != (args.dst is None) or (args.src is None) == (args.index is None):
         parser.error('give either SRC and DST or --index DIR')
-    if args.shard_mib < 1:
-        parser.error('--shard-mib must be at least 1')
     return args
 
 
@@ -139,7 +140,8 @@ def find(src: str, ann_file: str | None) -> ImageFiles:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    try:
+
+    def command() -> None:
         if args.index is None:
             folder, images = args.dst, find(args.src, args.ann_file)
             written = write_shards(images, Path(folder), args.shard_mib << 20)
@@ -150,13 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             folder, left_out = args.index, 0
             count = index_shards(folder, IMAGE_EXTENSIONS)
-    except (OSError, DataError) as error:
-        print(f'make_shards.py: error: {error}', file=sys.stderr)
-        return 2
-    print(f'{count} images; their index is {Path(folder) / INDEX_NAME}')
-    if left_out:
-        print(f'{left_out} of {len(images)} images left out: they cannot be read')
-    return 0
+        print(f'{count} images; their index is {Path(folder) / INDEX_NAME}')
+        if left_out:
+            print(f'{left_out} of {len(images)} images left out: they cannot be read')
+
+    return run_command('make_shards.py', command)
 
 
 if __name__ == '__main__':

@@ -13,36 +13,16 @@ import sys
 from collections.abc import Sequence
 from os.path import relpath
 
-from mmengine.fileio import get_file_backend
-
 from flsl_mm.datasets import UAVDTDataset
 from flsl_mm.datasets.uavdt_index import find_folders
+from flsl_mm.engine.command_line import run_command
+from flsl_mm.whole_file import whole_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    try:
-        dataset = UAVDTDataset(
-            args.data_root,
-            args.split,
-            args.sequences,
-            args.frame_list,
-            serialize_data=False,
-        )
-        image_dir, _ = find_folders(args.data_root, dataset.sequences)
-        content = to_coco(dataset, str(image_dir))
-        backend = get_file_backend(backend_args=dict(backend='atomic'))
-        backend.put_text(json.dumps(content), args.out)
-    except (OSError, ValueError) as error:
-        print(f'uavdt2coco.py: error: {error}', file=sys.stderr)
-        return 2
-    crowds = sum(annotation['iscrowd'] for annotation in content['annotations'])
-    print(
-        f'{len(content["images"])} images, {len(content["annotations"]) - crowds} boxes and '
-        f'{crowds} crowd annotations written to {args.out}; file names are relative to {image_dir}'
-    )
-    return 0
+    return run_command('uavdt2coco.py', lambda: convert(args))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -60,6 +40,27 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         '--frame-list', metavar='FILE', help='only the frames in this file (docs/uavdt.md)'
     )
     return parser.parse_args(arguments)
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Read, convert and write.
+
+    Raises:
+        DataError: A line of the ground truth is malformed, or an image cannot be read.
+        OSError: Files are missing, or OUT cannot be written.
+    """
+    dataset = UAVDTDataset(
+        args.data_root, args.split, args.sequences, args.frame_list, serialize_data=False
+    )
+    image_dir, _ = find_folders(args.data_root, dataset.sequences)
+    content = to_coco(dataset, str(image_dir))
+    with whole_file(args.out) as draft:
+        draft.write_text(json.dumps(content), encoding='utf-8')
+    crowds = sum(annotation['iscrowd'] for annotation in content['annotations'])
+    print(
+        f'{len(content["images"])} images, {len(content["annotations"]) - crowds} boxes and '
+        f'{crowds} crowd annotations written to {args.out}; file names are relative to {image_dir}'
+    )
 
 
 def to_coco(dataset: UAVDTDataset, image_dir: str) -> dict:

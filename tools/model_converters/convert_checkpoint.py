@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from flsl_mm.checkpoint import CheckpointError, convert_checkpoint
+from flsl_mm.checkpoint import convert_checkpoint
 from flsl_mm.checkpoint.writing import check_absent, check_destination, write_whole
+from flsl_mm.engine.command_line import run_command
 
 _EPILOG = """\
 layouts read: FLSL training checkpoints, the authors' released FLSL, DINO (full and backbone), MAE,
@@ -47,23 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--force', action='store_true', help='replace DST and its report')
     args = parser.parse_args(arguments)
+    return run_command('convert_checkpoint.py', lambda: convert(args))
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Convert, and write the report beside it.
+
+    Raises:
+        CheckpointError: SRC cannot be converted, or DST not written.
+    """
     destination = Path(args.destination)
-    try:
-        check_destination(destination, args.force)
-        record = destination.with_suffix('.json')
-        check_absent(record, args.force)
-        report = convert_checkpoint(
-            args.source, args.destination, args.to, args.key, args.trust, args.force
-        )
-        text = json.dumps(asdict(report), indent=1)
-        write_whole(record, lambda part: part.write_text(text))
-    except CheckpointError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    check_destination(destination, args.force)
+    record = destination.with_suffix('.json')
+    check_absent(record, args.force)
+    report = convert_checkpoint(
+        args.source, args.destination, args.to, args.key, args.trust, args.force
+    )
+    text = json.dumps(asdict(report), indent=1)
+    write_whole(record, lambda part: part.write_text(text))
     print(report)
     hint = 'loads as `load_from` of FLSL' if report.network == 'both' else _HINTS[args.to]
     print(f'wrote {args.destination} and {record.name}; {hint}')
-    return 0
 
 
 if __name__ == '__main__':

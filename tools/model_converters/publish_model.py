@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flsl_mm.checkpoint import CheckpointError, publish_model
+from flsl_mm.checkpoint import publish_model
+from flsl_mm.engine.command_line import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,16 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--force', action='store_true', help='replace files that exist')
     args = parser.parse_args(arguments)
-    try:
+
+    def command() -> None:
         path, report = publish_model(
             args.source, args.destination, args.key, args.trust, args.force
         )
-    except CheckpointError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print(report)
-    print(f'wrote {path} and {path.with_suffix(".json").name}')
-    return 0
+        print(report)
+        print(f'wrote {path} and {path.with_suffix(".json").name}')
+
+    return run_command('publish_model.py', command)
 
 
 if __name__ == '__main__':

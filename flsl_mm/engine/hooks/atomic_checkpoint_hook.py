@@ -14,6 +14,7 @@ from mmpretrain.registry import HOOKS
 from flsl_mm.unwrap_model import unwrap_model
 
 from .. import atomic_backend  # noqa: F401  (registers the backend)
+from ..training_stopped import TrainingStopped
 
 
 @HOOKS.register_module()
@@ -29,7 +30,7 @@ class AtomicCheckpointHook(CheckpointHook):
         kwargs: As for :class:`mmengine.hooks.CheckpointHook`, local directories only.
 
     Raises:
-        RuntimeError: At a save, some weights are not finite; the message names the last good
+        TrainingStopped: At a save, some weights are not finite; the message names the last good
             checkpoint.
     """
 
@@ -110,7 +111,7 @@ class AtomicCheckpointHook(CheckpointHook):
         for name, value in model.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 last = runner.message_hub.runtime_info.get('last_ckpt', 'none')
-                raise RuntimeError(
+                raise TrainingStopped(
                     f'{name} is not finite at epoch {runner.epoch + 1}, iteration '
                     f'{runner.iter + 1}: not saved; last good checkpoint: {last}'
                 )

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ...config_error import ConfigError
+from ...data_error import DataError
 
 NUM_LOGGED = 20
 NUM_EXAMPLES = 5
@@ -29,7 +30,7 @@ class BrokenImagesHook(Hook):
             there is one at the end of each epoch too.
 
     Raises:
-        RuntimeError: More than ``max_ratio`` of the data set is broken; names five examples.
+        DataError: More than ``max_ratio`` of the data set is broken; names five examples.
     """
 
     priority = 'VERY_LOW'  # that of checkpoints, which are registered before: save, then stop
@@ -75,7 +76,7 @@ class BrokenImagesHook(Hook):
             runner.logger.warning(f'image skipped, cannot be read: {path}: {reason}')
         runner.logger.warning(f'{count} of {total} images could not be read so far')
         if count > self.max_ratio * total:
-            raise RuntimeError(_too_many(self.broken, total, self.max_ratio))
+            raise DataError(_too_many(self.broken, total, self.max_ratio))
 
 
 def _too_many(broken: Mapping[str, str], total: int, max_ratio: float) -> str:

@@ -20,7 +20,6 @@ from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.unwrap_model import unwrap_model
 
 from ...config_error import ConfigError
-from .. import atomic_backend  # noqa: F401  (registers the backend)
 from ..json_file import write_json
 
 NETWORKS = ('teacher', 'student')

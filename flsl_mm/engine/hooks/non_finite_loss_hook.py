@@ -8,6 +8,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
+from ..training_stopped import TrainingStopped
+
 
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
@@ -22,7 +24,7 @@ class NonFiniteLossHook(Hook):
             after the accident. On a CPU every loss is looked at at once.
 
     Raises:
-        RuntimeError: A loss is not finite.
+        TrainingStopped: A loss is not finite.
     """
 
     priority = 'HIGH'
@@ -52,7 +54,7 @@ class NonFiniteLossHook(Hook):
         values = ', '.join(f'{name}={value.item():g}' for name, value in losses.items())
         last = runner.message_hub.runtime_info.get('last_ckpt')
         advice = f'last good checkpoint: {last}' if last else 'no checkpoint was saved before'
-        raise RuntimeError(
+        raise TrainingStopped(
             f'the loss is not finite at epoch {epoch + 1}, iteration {iteration + 1} '
             f'({values}); {advice}. Lower the learning rate or train in float32.'
         )

@@ -1,23 +1,29 @@
 """mmengine's Runner, with the rough edges of long and of small runs taken off."""
 
 import copy
+import importlib
+import logging
+import sys
 import zipfile
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_distributed
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.registry import RUNNERS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ...checkpoint import CheckpointError, load_model
 from ...config_error import ConfigError
 from ...models.compiled import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...unwrap_model import unwrap_model
+from ..config_numbers import check_numbers
 from ..loops import ResumableTrainLoop
 from ..pretrained import check_pretrained, forget_pretrained, trust_files, use_pretrained
 from ..schedulers import WarmupCosineLR
@@ -25,6 +31,10 @@ from .keyword_safe_config import KeywordSafeConfig
 
 # The names of mmengine's default hooks.
 OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+
+# Of each scope, what registers the data sets and metrics that need its package. Our configs import
+# them too; but the `custom_imports` of a config that inherits one take the place of ours.
+SCOPE_MODULES = dict(mmdet='flsl_mm.datasets.checked_coco_dataset', mmseg='flsl_mm.datasets.ade20k')
 
 
 @RUNNERS.register_module()
@@ -56,21 +66,41 @@ class FLSLRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'FLSLRunner':
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
+        check_numbers(cfg)
+        if module := SCOPE_MODULES.get(cfg.get('default_scope')):
+            importlib.import_module(module)
         use_pretrained(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
         return super().from_cfg(cfg)
 
     def train(self) -> nn.Module:
-        """Train; the trained model.
+        """Train; the trained model. An error is also written to the end of the log file.
 
         Raises:
             CheckpointError: The pretrained weights are not there.
         """
-        self._find_checkpoint()
-        if self._load_from is None:
-            check_pretrained(self.cfg)
-        return super().train()
+        try:
+            self._find_checkpoint()
+            if self._load_from is None:
+                check_pretrained(self.cfg)
+            return super().train()
+        except KeyboardInterrupt:
+            last = self.message_hub.runtime_info.get('last_ckpt', 'none')
+            self.logger.warning(f'interrupted; last checkpoint: {last}. --resume goes on from it')
+            raise
+        except Exception:
+            self._write_error()
+            raise
+
+    def _write_error(self) -> None:
+        """Add the error that is being handled to the log file; the screen gets it elsewhere."""
+        record = self.logger.makeRecord(
+            self.logger.name, logging.ERROR, __file__, 0, 'training ended', (), sys.exc_info()
+        )
+        for handler in self.logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handle(record)
 
     def _init_model_weights(self) -> None:
         """Initialise the model, without its pretrained weights where a checkpoint has all."""
@@ -129,8 +159,17 @@ class FLSLRunner(Runner):
             return
         compile_networks(model, **({} if options is True else options))
 
-    def build_param_scheduler(self, scheduler):
+    def build_param_scheduler(
+        self, scheduler: _ParamScheduler | dict | list
+    ) -> list[_ParamScheduler] | dict[str, list[_ParamScheduler]]:
         """Build the schedulers of the optimizer.
+
+        Args:
+            scheduler: One, its config, or a list of these; where there are several optimizers also
+                a dict of such by their names.
+
+        Returns:
+            list | dict: The schedulers; by name where there are several optimizers.
 
         Raises:
             ConfigError: One is given in epochs, but the loop counts iterations only.
@@ -213,12 +252,21 @@ class FLSLRunner(Runner):
                 )
 
     @staticmethod
-    def build_dataloader(dataloader, *args, **kwargs):
-        """Build a data loader; without workers there are none to keep alive or to prefetch."""
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a data loader; without workers there are none to keep alive or to prefetch.
+
+        Args:
+            dataloader: Its config; one that is built already is returned.
+            seed: Of its sampler and its workers; without one they differ from run to run.
+            diff_rank_seed: Whether ``seed`` differs between processes; their samplers, which must
+                agree, then draw one together.
+        """
         if isinstance(dataloader, dict) and dataloader.get('num_workers') == 0:
             dataloader = {**copy.deepcopy(dataloader), 'persistent_workers': False}
             dataloader.pop('prefetch_factor', None)
-        return Runner.build_dataloader(dataloader, *args, **kwargs)
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
 
 def _check_resumable(checkpoint: dict, filename: str) -> None:
@@ -238,9 +286,9 @@ def _check_resumable(checkpoint: dict, filename: str) -> None:
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """The newest complete checkpoint of a run.
 
-    That is the one ``last_checkpoint`` points to (looked up in ``work_dir`` first, as the folder
-    may have been moved or copied), else the most recent of ``epoch_*.pth`` and ``iter_*.pth`` that
-    is a whole file.
+    That is the one ``last_checkpoint`` points to (in ``work_dir`` if there is one of that name, as
+    the folder may have been moved or copied), else the most recent of ``epoch_*.pth`` and
+    ``iter_*.pth`` that is a whole file. Damaged ones are passed over with a warning.
 
     Args:
         work_dir: Folder of the run.
@@ -256,5 +304,11 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     )
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file() and (target := pointer.read_text().strip()):
-        candidates = [work_dir / Path(target).name, Path(target), *candidates]
-    return next((str(path) for path in candidates if zipfile.is_zipfile(path)), None)
+        own = work_dir / Path(target).name
+        candidates = [own if own.exists() else Path(target), *candidates]
+    for path in dict.fromkeys(candidates):
+        if zipfile.is_zipfile(path):
+            return str(path)
+        if path.exists():
+            MMLogger.get_current_instance().warning(f'{path} is no whole checkpoint: passed over')
+    return None

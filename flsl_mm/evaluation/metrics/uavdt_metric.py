@@ -1,17 +1,16 @@
 """UAVDT's AP as a metric for tools/train.py and tools/test.py."""
 
 import math
-import os.path as osp
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import get_file_backend
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
-from ...engine import atomic_backend  # noqa: F401  (registers the backend)
+from ...whole_file import whole_file
 from ..functional.uavdt import evaluate_uavdt
 from ..functional.uavdt_files import format_detections, parse_frame_name, read_frame_list
 
@@ -88,7 +87,6 @@ class UAVDTMetric(BaseMetric):
 
     def _export(self, results: list, sequences: Sequence[str], folder: str) -> None:
         """Write one file for each sequence, empty where nothing was found."""
-        backend = get_file_backend(backend_args=dict(backend='atomic'))
         by_sequence: dict[str, list] = {name: [] for name in sequences}
         for name, frame, arrays in sorted(results, key=lambda result: result[:2]):
             by_sequence[name].append((frame, arrays))
@@ -102,7 +100,8 @@ class UAVDTMetric(BaseMetric):
                 )
                 for frame, arrays in found
             )
-            backend.put_text(text, osp.join(folder, f'{name}.txt'))
+            with whole_file(Path(folder, f'{name}.txt')) as draft:
+                draft.write_text(text, encoding='utf-8')
         if self.out_dir:
             MMLogger.get_current_instance().info(
                 f'detections of {len(sequences)} sequences written to {folder}'

@@ -234,7 +234,6 @@ def _read(path: Path) -> BoxFeatures | None:
 def _write(path: Path, found: BoxFeatures) -> None:
     """Cache features; a folder that cannot be written is no error."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = dict(features=found.features.contiguous(), labels=found.labels)
         with whole_file(path) as draft:
             save_file(tensors, draft, metadata=dict(counts=json.dumps(found.counts)))

@@ -5,6 +5,7 @@ from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from PIL import Image
 
+from flsl_mm.data_error import DataError
 from flsl_mm.datasets import UnlabeledImages
 from flsl_mm.engine.hooks import BrokenImagesHook, broken_images_hook
 
@@ -53,7 +54,7 @@ def test_up_to_one_percent_is_logged_with_reasons_and_goes_on():
 def test_more_than_one_percent_stops_the_run_and_names_five_examples():
     hook, runner = BrokenImagesHook(interval=1), make_runner(500)
     train(hook, runner, [messages(0, 1, 2, 3, 4)])
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises(DataError) as error:
         train(hook, runner, [messages(5, 6)])
     assert '7 of 500 images cannot be read' in str(error.value)
     assert 'max_ratio' in str(error.value) and str(error.value).count('truncated') == 5
@@ -91,7 +92,7 @@ def test_an_image_that_is_read_again_counts_once(tmp_path):
 def test_findings_wait_for_the_interval_and_the_end_of_the_epoch():
     hook, runner = BrokenImagesHook(), make_runner(100)
     train(hook, runner, [messages(1, 2)] * 10)
-    with pytest.raises(RuntimeError, match='2 of 100'):
+    with pytest.raises(DataError, match='2 of 100'):
         hook.after_train_epoch(runner)
 
 

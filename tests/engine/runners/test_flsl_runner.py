@@ -3,6 +3,7 @@ import os
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from flsl_mm.engine import latest_checkpoint
 from flsl_mm.engine.runners.keyword_safe_config import KeywordSafeConfig
@@ -36,13 +37,26 @@ def test_a_moved_or_copied_folder_finds_its_own_checkpoint(tmp_path, original_is
     assert latest_checkpoint(copy) == str(copy / 'epoch_1.pth')
 
 
-def test_damaged_files_and_pointers_are_passed_over(tmp_path):
+def test_a_damaged_copy_is_not_replaced_by_its_original(tmp_path):
+    original, copy = tmp_path / 'original', tmp_path / 'copy'
+    for folder in (original, copy):
+        folder.mkdir()
+        for epoch in (1, 2):
+            save(folder / f'epoch_{epoch}.pth', age=3 - epoch)
+    (copy / 'epoch_2.pth').write_bytes(b'')
+    (copy / 'last_checkpoint').write_text(str(original / 'epoch_2.pth'))
+    assert latest_checkpoint(copy) == str(copy / 'epoch_1.pth')
+
+
+def test_damaged_files_and_pointers_are_passed_over(tmp_path, capsys):
+    MMLogger.get_instance('test_damaged_files')  # writes to this test's output
     save(tmp_path / 'epoch_1.pth', age=3)
     save(tmp_path / 'iter_20.pth', age=2)
     (tmp_path / 'epoch_3.pth').write_bytes((tmp_path / 'iter_20.pth').read_bytes()[:200])
     for pointer in ('', str(tmp_path / 'epoch_3.pth')):
         (tmp_path / 'last_checkpoint').write_text(pointer)
         assert latest_checkpoint(tmp_path) == str(tmp_path / 'iter_20.pth')
+    assert 'epoch_3.pth is no whole checkpoint: passed over' in capsys.readouterr().out
 
 
 def test_config_text_with_python_keywords_is_python():
