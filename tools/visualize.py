@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
 
 from flsl_mm.data_error import DataError
-from flsl_mm.datasets.mask_folder import read_mask
+from flsl_mm.datasets.read_mask import read_mask
 from flsl_mm.engine.command_line import positive, run_command, split_name
 from flsl_mm.engine.frozen_command import add_network_arguments, build_network
 from flsl_mm.engine.json_file import write_json
