@@ -251,8 +251,8 @@ def run_frozen_command(
 
     def command() -> None:
         start_processes(args)
+        networks = build_networks(args)  # before the data: to index ImageNet takes minutes
         tasks = build_tasks(args)
-        networks = build_networks(args)
         if is_main_process():
             check_writable(args.out)
         results: dict[str, dict[str, Any]] = {}
