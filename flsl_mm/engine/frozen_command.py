@@ -36,6 +36,7 @@ from .command_line import (
     run_command,
 )
 from .json_file import write_json
+from .task_numbers import check_task_numbers
 
 CHECKPOINT_HELP = (
     'file of any layout that docs/checkpoints.md lists, random:ARCH/PATCH such as '
@@ -195,6 +196,7 @@ def build_from_settings(task: Mapping[str, Any]) -> FrozenTask:
         DataError: A setting does not exist or is out of range.
         FileNotFoundError: There are no data.
     """
+    check_task_numbers(task)
     try:
         return FROZEN_TASKS.build(task)
     except (TypeError, ValueError) as error:
