@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from .fitting_names import fit
+from .fitting_names import fit, text_width
 from .query_points import Point
 from .token_maps import TokenMaps
 
@@ -114,7 +114,8 @@ def _grid(
     has_bar = bool(colours.label)
     size = (
         CELL * columns + margin + 0.35 + 0.75 * has_bar,
-        (CELL * sum(heights) + GAP * len(heights) + 0.4),
+        # One flat row is lower than the bar's label is long.
+        max(CELL * sum(heights) + GAP * len(heights), text_width(colours.label, 8)) + 0.4,
     )
     figure = Figure(figsize=size, layout='constrained')
     edge = 0.06 / size[0]  # labels beside the images would be cut a little

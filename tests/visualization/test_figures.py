@@ -171,6 +171,14 @@ def test_pictures_stand_in_columns_beside_the_colour_bar_and_below_it(
         np.testing.assert_allclose([place.x1 for place in column], column[0].x1, atol=1e-3)
 
 
+@pytest.mark.parametrize('size', [(96, 128), (8, 600)])
+def test_the_colour_bar_s_label_fits_beside_one_flat_row(colour_vit, two_colours, size):
+    figure = modes_figure({'a': colour_vit}, [two_colours(*size, 4, 10)], [[(0.5, 0.5)]])
+    figure_pixels(figure, dpi=50)
+    label = figure.axes[-1].yaxis.label.get_window_extent()
+    assert label.y0 > 0 and label.y1 < figure.bbox.y1
+
+
 @pytest.mark.parametrize('name', ['W' * 40, 'i' * 80, 'a-network-of-a-rather-long-name'])
 def test_long_names_of_networks_stay_over_their_columns(colour_vit, images, name):
     vits = {f'{name}{i}': colour_vit for i in range(2)}
