@@ -18,6 +18,9 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
     Yields:
         Path: The draft to write; removed when the block raises.
+
+    Raises:
+        OSError: It cannot be written; names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,6 +30,10 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         with draft.open('rb+') as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
+    except OSError as error:
+        if error.errno and error.filename is None:  # as where the disk is full
+            error.filename = str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 

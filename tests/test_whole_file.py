@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from flsl_mm.whole_file import check_writable, whole_file
@@ -26,3 +29,11 @@ def test_one_that_cannot_is_named(tmp_path, name):
     (tmp_path / 'file').touch()
     with pytest.raises(OSError, match=f'{name} cannot be written: '):
         check_writable(tmp_path / name)
+
+
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    with pytest.raises(OSError, match=r'No space left on device: .*epoch_1\.pth'):
+        with whole_file(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not list(tmp_path.iterdir())

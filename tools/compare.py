@@ -27,7 +27,7 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from flsl_mm.data_error import DataError
 from flsl_mm.engine.command_line import positive, run_command
@@ -39,6 +39,7 @@ from flsl_mm.engine.frozen_command import (
     run_tasks,
 )
 from flsl_mm.engine.json_file import write_json
+from flsl_mm.engine.options_action import OptionsAction
 from flsl_mm.engine.run_tool import run_tool, train_command
 from flsl_mm.engine.training_run import TrainingRun, as_json, config_digest
 from flsl_mm.evaluation import comparison_table
@@ -108,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='TASK.KEY=VALUE',
         help='override settings of a task, such as davis.short_side=240 or '

@@ -14,13 +14,4 @@ model = dict(
     ),
 )
 
-# What a schedule of the base names in FLSL's neck is not there; the others are the base's.
-default_hooks = dict(
-    schedule=dict(
-        _delete_=True,
-        type='ScheduleHook',
-        weight_decay={{_base_.default_hooks.schedule.weight_decay}},
-        momentum={{_base_.default_hooks.schedule.momentum}},
-        teacher_temp={{_base_.default_hooks.schedule.teacher_temp}},
-    )
-)
+default_hooks = dict(schedule=dict(positional=None))  # it is of FLSL's neck

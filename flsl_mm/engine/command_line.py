@@ -2,21 +2,34 @@
 
 import argparse
 import atexit
+import inspect
 import os
 import os.path as osp
 import re
 import sys
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import barrier, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from flsl_mm.checkpoint import CheckpointError
 from flsl_mm.data_error import DataError
+
+from .options_action import OptionsAction
+from .training_stopped import TrainingStopped
+
+# Their message says what a user can do.
+USER_ERRORS = (CheckpointError, DataError, OSError, TrainingStopped)
+# Top-level entries that a config may have beside the arguments of mmengine's Runner.
+OPTIONAL_ENTRIES = (
+    'compile custom_imports find_unused_parameters model_wrapper_cfg pretrained runner_type '
+    'tta_model tta_pipeline trust'
+).split()
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +40,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         metavar='KEY=VALUE',
         help='override entries of the config, such as train_dataloader.batch_size=8',
     )
@@ -83,11 +96,26 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
     cfg = Config.fromfile(path)
+    for key in options:
+        _check_known(key.partition('.')[0], cfg, path)
     try:
         cfg.merge_from_dict(dict(options))
     except (TypeError, KeyError, IndexError) as error:
         raise DataError(f'--cfg-options do not fit {path}: {error}') from error
     return cfg
+
+
+def _check_known(name: str, cfg: Config, path: str | os.PathLike) -> None:
+    """Refuse an override that nothing would read, such as a misspelt one.
+
+    Raises:
+        DataError: The config has no such entry, nor may it have one.
+    """
+    known = {*cfg, *inspect.signature(Runner.__init__).parameters, *OPTIONAL_ENTRIES}
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        advice = f'; is it {near[0]}?' if near else ''
+        raise DataError(f'--cfg-options: {path} has no entry {name}{advice}')
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -112,26 +140,47 @@ def end_processes(args: argparse.Namespace) -> None:
 
 
 def run_command(name: str, command: Callable[[], Any]) -> int:
-    """Run a tool's work; what is wrong with files and data is one line, without a traceback.
+    """Run a tool's work; what a user can mend is one line, without a traceback.
 
-    So is a file or folder that cannot be read or written.
+    That is what is wrong with files, data and settings, and a run that stopped itself.
 
     Args:
         name: Of the tool, for the message.
         command: Does the work.
 
     Returns:
-        int: The exit code of the process: 0, or 2 after an error, as for wrong arguments.
+        int: The exit code of the process: 0, 130 after Ctrl-C, or 2 after an error, as for wrong
+        arguments.
     """
     try:
         command()
-    except (CheckpointError, DataError, OSError) as error:
+    except KeyboardInterrupt:
+        print(f'{name}: interrupted', file=sys.stderr)
+        return 130
+    except Exception as error:
+        mistake = _config_mistake(error)
+        if not mistake and not isinstance(error, USER_ERRORS):
+            raise
         # A data worker's error comes with its traceback, whose last line names the type too.
-        text = (str(error) or repr(error)).splitlines()[-1]
+        text = mistake or (str(error) or repr(error)).splitlines()[-1]
         text = re.sub(r'^[\w.]+Error: ', '', text)
         print(f'{name}: error: {text}', file=sys.stderr)
         return 2
     return 0
+
+
+def _config_mistake(error: Exception) -> str | None:
+    """What is wrong with a config, where mmengine or a class that it builds says so; else None."""
+    text = str(error.args[0]) if error.args else ''
+    if isinstance(error, TypeError) and re.search(
+        r'__init__\(\) (got an unexpected keyword|missing \d+ required)', text
+    ):
+        return f'{text}: look into the config and --cfg-options'
+    if isinstance(error, KeyError) and re.search(r'is not in the \S+ registry', text):
+        return text.partition(' More details')[0]
+    if isinstance(error, ImportError) and 'pip install' in text:
+        return text
+    return None
 
 
 def positive(text: str) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed, is_main_process
 
 from ..data_error import DataError
@@ -36,6 +36,7 @@ from .command_line import (
     run_command,
 )
 from .json_file import write_json
+from .options_action import OptionsAction
 from .task_numbers import check_task_numbers
 
 CHECKPOINT_HELP = (
@@ -157,7 +158,7 @@ def add_task_arguments(parser: argparse.ArgumentParser, task_type: str) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the task, such as temperature=0.1',

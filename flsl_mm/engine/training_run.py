@@ -1,6 +1,5 @@
 """A training run by a tool, found again in its folder."""
 
-import argparse
 import hashlib
 import json
 import time
@@ -13,8 +12,9 @@ from mmengine.config import Config
 
 from ..data_error import DataError
 from ..file_stamp import file_stamp
-from .command_line import add_run_arguments, read_config_file
+from .command_line import read_config_file
 from .json_file import write_json
+from .options_action import read_value
 from .pretrained import pretrained_vits
 from .run_tool import run_tool
 
@@ -148,26 +148,18 @@ def option_argument(key: str, value: Any) -> str:
     """``key=value`` as ``--cfg-options`` reads it.
 
     Raises:
-        DataError: It would read something else: it takes a text at its commas apart, drops spaces
-            and outer quotes, makes numbers of digits, and knows no way around that.
+        DataError: It would read something else, as of a dict's infinity.
     """
-    argument = f'{key}={_as_argument(value)}'
-    parser = argparse.ArgumentParser()
-    add_run_arguments(parser)
+    text = str(value)
+    if not _reads_as(text, value):
+        text = repr(value)
+    if not _reads_as(text, value):
+        raise DataError(f'{key}={value!r} cannot be given to a tool by --cfg-options')
+    return f'{key}={text}'
+
+
+def _reads_as(text: str, value: Any) -> bool:
     try:
-        found = repr(parser.parse_args(['--cfg-options', argument]).cfg_options[key])
-    except (AssertionError, RecursionError):  # of mmengine, where there is a comma too
-        found = 'brackets that do not match'
-    if found != repr(value):
-        raise DataError(
-            f'{key}={value!r} cannot be given to a tool, whose --cfg-options would read {found}: '
-            'another name or value is needed'
-        )
-    return argument
-
-
-def _as_argument(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        left, right = '[]' if isinstance(value, list) else '()'
-        return left + ','.join(map(_as_argument, value)) + right
-    return str(value)
+        return repr(read_value(text)) == repr(value)
+    except (AssertionError, RecursionError):
+        return False

@@ -1,5 +1,9 @@
-import pytest
+import re
 
+import pytest
+from mmpretrain.registry import MODELS
+
+import flsl_mm  # noqa: F401  (registers the models)
 from flsl_mm.checkpoint import CheckpointError
 from flsl_mm.data_error import DataError
 from flsl_mm.engine.command_line import read_config_file, run_command, split_name
@@ -55,3 +59,48 @@ def test_a_mistake_in_the_code_keeps_its_traceback():
     with pytest.raises(IndexError):
         run_command('tool.py', lambda: [][0])
     assert run_command('tool.py', list) == 0
+
+
+@pytest.mark.parametrize(
+    'config, line',
+    [
+        (dict(type='MeanShiftNeck', self_scal=1), "unexpected keyword argument 'self_scal': look"),
+        (dict(type='MeanShiftNeck'), "missing 2 required positional arguments: 'self_scale' and"),
+        (dict(type='MeanShiftNek'), 'MeanShiftNek is not in the mmpretrain::model registry'),
+        (dict(type='FLSLHead', in_channels=8, num_layers=0), 'num_layers must be at least 1'),
+    ],
+)
+def test_a_mistake_in_a_config_is_one_line(config, line, capsys):
+    assert run_command('tool.py', lambda: MODELS.build(config)) == 2
+    [printed] = capsys.readouterr().err.splitlines()
+    assert line in printed
+
+
+def test_another_type_error_keeps_its_traceback():
+    with pytest.raises(TypeError):
+        run_command('tool.py', lambda: 1 + '1')
+
+
+def test_an_interrupted_tool_says_so_in_one_line(capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    assert run_command('tool.py', interrupt) == 130
+    assert capsys.readouterr().err == 'tool.py: interrupted\n'
+
+
+@pytest.mark.parametrize('name', ['compile', 'load_from', 'model', 'test_evaluator'])
+def test_overrides_of_entries_that_a_config_may_have_are_taken(tmp_path, name):
+    path = tmp_path / 'config.py'
+    path.write_text('model = 1\n')
+    assert read_config_file(path, {name: 2})[name] == 2
+
+
+@pytest.mark.parametrize(
+    'option, advice', [('modell.depth', '; is it model?'), ('pretrain', '; is it pretrained?')]
+)
+def test_a_misspelt_override_is_refused(tmp_path, option, advice):
+    path = tmp_path / 'config.py'
+    path.write_text('model = dict(depth=2)\n')
+    with pytest.raises(DataError, match=f'has no entry .*{re.escape(advice)}$'):
+        read_config_file(path, {option: 1})

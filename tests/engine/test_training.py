@@ -126,12 +126,13 @@ def test_a_value_that_its_schedule_overwrites_is_named(make_runner, tiny_config,
 
 
 def test_a_schedule_of_the_weight_decay_needs_its_groups(make_runner, tiny_config):
+    overrides = {'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor'}
+    rows = train(
+        make_runner, tiny_config, **overrides, **{'default_hooks.schedule.weight_decay': None}
+    )
+    assert {row['decay'][0] for row in rows} == {0.04}
     with pytest.raises(ValueError, match="constructor='TwoGroupConstructor'"):
-        train(
-            make_runner,
-            tiny_config,
-            **{'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor'},
-        )
+        train(make_runner, tiny_config, **overrides)
 
 
 def test_training_goes_on_without_any_one_of_the_default_hooks(make_runner, tiny_config):

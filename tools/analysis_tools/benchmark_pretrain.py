@@ -24,7 +24,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -37,6 +37,7 @@ from flsl_mm.data_error import DataError
 from flsl_mm.engine.benchmarking import measure_in_turns
 from flsl_mm.engine.command_line import not_negative, positive, read_config_file, run_command
 from flsl_mm.engine.json_file import write_json
+from flsl_mm.engine.options_action import OptionsAction
 from flsl_mm.engine.profiling import print_parts, profile_training
 from flsl_mm.models.compiled import compile_networks
 
@@ -64,7 +65,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--data-root', help="images for --profile, instead of the config's")
     parser.add_argument('--out', metavar='FILE', help='write the JSON to this file too')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override the config')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, help='override entries')
     return parser.parse_args()
 
 

@@ -23,13 +23,13 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from mmengine.config import DictAction
 
 from flsl_mm.data_error import DataError
 from flsl_mm.engine.ablation_table import AblationTable, all_configs, read_ablation_tables
 from flsl_mm.engine.command_line import positive, run_command
 from flsl_mm.engine.frozen_command import add_device_argument, build_from_settings
 from flsl_mm.engine.json_file import write_json
+from flsl_mm.engine.options_action import OptionsAction
 from flsl_mm.engine.run_tool import train_command
 from flsl_mm.engine.sweep_run import SweepRun
 from flsl_mm.evaluation.tasks import FrozenTask
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override entries of all configs',
@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--knn-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the k-NN (BoxKNN), such as train_per_class=100',

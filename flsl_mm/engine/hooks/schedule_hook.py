@@ -20,7 +20,7 @@ class ScheduleHook(Hook):
     """Set attributes of the model, or the weight decay, before every iteration, and log them.
 
     Args:
-        schedules: For each name in the log a dict with the keys
+        schedules: For each name in the log None, which is none, or a dict with the keys
 
             - **target** (str): a dotted path from the model, through attributes and dict keys
               (``'momentum'``, ``'head.teacher_temp'``, ``'head.loss_weights.intra'``), or
@@ -39,7 +39,8 @@ class ScheduleHook(Hook):
     # After the runtime info of the iteration, before hooks that read the values.
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self, **schedules: dict) -> None:
+    def __init__(self, **schedules: dict | None) -> None:
+        schedules = {name: found for name, found in schedules.items() if found is not None}
         required, optional = {'target', 'type', 'start', 'end'}, {'epochs'}
         for name, schedule in schedules.items():
             if not required <= set(schedule) <= required | optional:
