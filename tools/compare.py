@@ -136,13 +136,13 @@ def compare(args: argparse.Namespace) -> None:
         DataError: Data or settings cannot be used, or fine-tuning failed.
     """
     args.out = args.out or str(args.work_dir / 'compare.json')
+    networks = build_networks(args)  # before the data: to index ImageNet takes minutes
     settings = {name: task_settings(name, args) for name in args.tasks}
     tasks = {name: build_task(settings[name]) for name in args.tasks if name != 'coco'}
     detectors = {}
     if 'coco' in settings:
         detectors = {c: detector_run(c, settings['coco'], args) for c in args.checkpoints}
         check_folders(detectors)
-    networks = build_networks(args)
     check_writable(args.out)
     results = read_results(args.out, settings, list(networks))
     try:

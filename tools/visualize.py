@@ -26,14 +26,19 @@ from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
 
 from flsl_mm.data_error import DataError
-from flsl_mm.datasets.mask_folder import read_mask
+from flsl_mm.datasets.read_mask import read_mask
 from flsl_mm.engine.command_line import positive, run_command, split_name
 from flsl_mm.engine.frozen_command import add_network_arguments, build_network
 from flsl_mm.engine.json_file import write_json
 from flsl_mm.evenly_spaced import evenly_spaced
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.visualization import figures, token_maps
-from flsl_mm.visualization.images import find_image_files, read_image, resize_short_side
+from flsl_mm.visualization.images import (
+    find_image_files,
+    long_image_note,
+    read_image,
+    resize_short_side,
+)
 from flsl_mm.visualization.map_figure import draw_maps
 from flsl_mm.visualization.masks import find_mask, resize_mask
 from flsl_mm.visualization.query_points import Point, parse_point
@@ -199,7 +204,10 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
     photos = []
     for path in evenly_spaced(paths, args.max_images):
         image = read_image(path)
-        photos.append(Photo(path, resize_short_side(image, args.short_side), image.shape[:2]))
+        resized = resize_short_side(image, args.short_side)
+        if note := long_image_note(path, resized, args.short_side):
+            print(note)
+        photos.append(Photo(path, resized, image.shape[:2]))
     return photos
 
 

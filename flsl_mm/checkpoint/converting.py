@@ -50,7 +50,7 @@ def convert_checkpoint(
             is written whole or not at all.
     """
     destination = Path(destination)
-    check_destination(destination, force)
+    check_destination(destination, force, source)
     if to not in ('mmpretrain', 'timm'):
         raise CheckpointError(f"can convert to 'mmpretrain' or 'timm', not to {to!r}")
     found = open_checkpoint(source, trust)

@@ -1,5 +1,6 @@
 """Writing checkpoint files whole or not at all."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,16 +14,19 @@ from ..whole_file import whole_file
 from .checkpoint_error import CheckpointError
 
 
-def check_destination(path: Path, force: bool) -> None:
+def check_destination(path: Path, force: bool, source: str | os.PathLike | None = None) -> None:
     """Refuse a destination before any work is done.
 
     Raises:
-        CheckpointError: Unknown suffix, no such folder, or an existing file without ``force``.
+        CheckpointError: Unknown suffix, no such folder, the file ``source``, or an existing file
+            without ``force``.
     """
     if path.suffix not in ('.pth', '.safetensors'):
         raise CheckpointError(f'{path}: the name must end in .pth or .safetensors')
     if not path.parent.is_dir():
         raise CheckpointError(f'{path}: there is no folder {path.parent}')
+    if source is not None and path.exists() and os.path.exists(source) and path.samefile(source):
+        raise CheckpointError(f'{path}: is the file to read, which would be lost: name another')
     check_absent(path, force)
 
 

@@ -1,12 +1,15 @@
 """COCO annotations, checked when they are read; needs mmdet."""
 
+import os
+from collections.abc import Sequence
+
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
 from flsl_mm.data_error import DataError
 
-from .coco_entries import check_entries
+from .coco_entries import check_entries, check_references
 
 NEEDED = dict(
     images=('id', 'file_name', 'width', 'height'),
@@ -22,9 +25,12 @@ class CheckedCOCO(COCO):
         """Index what was read.
 
         Raises:
-            DataError: An entry lacks what mmdet takes from it. Annotations may be left out.
+            DataError: An entry lacks what mmdet takes from it, or an annotation belongs to no image
+                or category. Annotations may be left out.
         """
-        check_entries({'annotations': [], **self.dataset}, NEEDED)
+        content = {'annotations': [], **self.dataset}
+        check_entries(content, NEEDED)
+        check_references(content)
         super().createIndex()
 
     def get_cat_ids(self, cat_names: list = [], sup_names: list = [], cat_ids: list = []) -> list:  # noqa: B006
@@ -59,8 +65,9 @@ class CheckedCocoDataset(CocoDataset):
 
     Raises:
         FileNotFoundError: There is no annotation file.
-        DataError: It is no JSON, an entry lacks something, its categories are not the classes, or
-            no image is left.
+        DataError: It is no JSON, an entry lacks something, an annotation belongs to nothing, its
+            categories are not the classes, an object has no segmentation where the pipeline loads
+            masks, or no image is left.
     """
 
     COCOAPI = CheckedCOCO
@@ -68,7 +75,10 @@ class CheckedCocoDataset(CocoDataset):
     def load_data_list(self) -> list[dict]:
         """Read the annotation file."""
         try:
-            return super().load_data_list()
+            images = super().load_data_list()
+            if any(getattr(t, 'with_mask', False) for t in self.pipeline.transforms):
+                _check_masks(images)
+            return images
         except FileNotFoundError:
             raise FileNotFoundError(f'there is no annotation file {self.ann_file}') from None
         except (ValueError, AssertionError) as error:  # mmdet and pycocotools assert
@@ -83,3 +93,20 @@ class CheckedCocoDataset(CocoDataset):
                 f' (filter_cfg={self.filter_cfg})'
             )
         return kept
+
+
+def _check_masks(images: Sequence[dict]) -> None:
+    """Refuse objects without a mask.
+
+    Raises:
+        DataError: There are some; says how many and where the first is.
+    """
+    objects = [(image, instance) for image in images for instance in image['instances']]
+    without = [image for image, instance in objects if 'mask' not in instance]
+    if without:
+        raise DataError(
+            f'{len(without)} of {len(objects)} annotations have no segmentation, the first is of '
+            f'{os.path.basename(without[0]["img_path"])}, and the pipeline loads masks; without '
+            'masks train Faster R-CNN (configs/_base_/models/faster-rcnn_vits16_fpn.py) with '
+            'with_mask=False'
+        )

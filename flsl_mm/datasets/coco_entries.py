@@ -1,4 +1,4 @@
-"""What the entries of a COCO-style file have to have."""
+"""What the entries of a COCO-style file have to have, and to belong to."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,9 +24,33 @@ def check_entries(content: Mapping[str, Any], needed: Mapping[str, Sequence[str]
         for number, entry in enumerate(content[name]):
             problem = _problem(entry, keys)
             if problem:
-                known = isinstance(entry, dict) and entry.get('id') is not None
-                which = f'{SINGULAR[name]} {entry["id"]}' if known else f'{name}[{number}]'
-                raise DataError(f'{which} {problem}')
+                raise DataError(f'{_name(name, number, entry)} {problem}')
+
+
+def check_references(content: Mapping[str, Any]) -> None:
+    """Refuse annotations that belong to nothing: they would be lost without a word.
+
+    Args:
+        content: Of a COCO-style file whose entries have been checked.
+
+    Raises:
+        DataError: An annotation has a category or an image that the file has not; the message
+            names the first.
+    """
+    categories = {category['id'] for category in content['categories']}
+    images = {image['id'] for image in content['images']}
+    for number, annotation in enumerate(content['annotations']):
+        which = _name('annotations', number, annotation)
+        if annotation['category_id'] not in categories:
+            raise DataError(f'{which} has the unknown category {annotation["category_id"]!r}')
+        if annotation['image_id'] not in images:
+            raise DataError(f'{which} belongs to the unknown image {annotation["image_id"]!r}')
+
+
+def _name(name: str, number: int, entry: Any) -> str:
+    """What to call the entry at a place of a list: by its id if it has one."""
+    known = isinstance(entry, dict) and entry.get('id') is not None
+    return f'{SINGULAR[name]} {entry["id"]}' if known else f'{name}[{number}]'
 
 
 def _problem(entry: Any, keys: Sequence[str]) -> str | None:

@@ -10,7 +10,7 @@ from mmpretrain.registry import DATASETS
 
 from flsl_mm.data_error import DataError
 
-from .coco_entries import check_entries
+from .coco_entries import check_entries, check_references
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
 
 NEEDED = dict(
@@ -51,7 +51,6 @@ class InstanceImages(LabeledImages):
             image['id']: [] for image in content['images']
         }
         for annotation in content['annotations']:
-            self._check(annotation)
             self._instances[annotation['image_id']].append(annotation)
         samples = sorted(content['images'], key=lambda image: image['id'])
         samples = [dict(s, path=os.path.join(images, s['file_name'])) for s in samples]
@@ -63,18 +62,6 @@ class InstanceImages(LabeledImages):
             )
         super().__init__(samples, len(self.classes) + 1, max_images)
         self._instances = {s['id']: self._instances[s['id']] for s in self.samples}
-
-    def _check(self, annotation: Mapping[str, Any]) -> None:
-        """Refuse what cannot be placed.
-
-        Raises:
-            DataError: The annotation belongs to no image or category.
-        """
-        where = f'{self.ann_file}: annotation {annotation.get("id")}'
-        if annotation['category_id'] not in self.classes:
-            raise DataError(f'{where} has the unknown category {annotation["category_id"]}')
-        if annotation['image_id'] not in self._instances:
-            raise DataError(f'{where} belongs to the unknown image {annotation["image_id"]}')
 
     def load(self, sample: Mapping[str, Any]) -> LabeledImage:
         """Read an image and draw its instances."""
@@ -134,7 +121,8 @@ def _read(ann_file: str) -> dict[str, list[Mapping[str, Any]]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        DataError: A list is missing or empty, or an entry lacks something.
+        DataError: A list is missing or empty, an entry lacks something, or an annotation belongs to
+            no image or category.
     """
     try:
         with open(ann_file, encoding='utf-8') as file:
@@ -148,6 +136,7 @@ def _read(ann_file: str) -> dict[str, list[Mapping[str, Any]]]:
             raise DataError(f'annotation file {ann_file} has no {key}')
     try:
         check_entries(content, NEEDED)
+        check_references(content)
     except DataError as error:
         raise DataError(f'annotation file {ann_file}: {error}') from None
     return content

@@ -37,6 +37,7 @@ from .command_line import (
 )
 from .json_file import write_json
 from .options_action import OptionsAction
+from .task_numbers import check_task_numbers
 
 CHECKPOINT_HELP = (
     'file of any layout that docs/checkpoints.md lists, random:ARCH/PATCH such as '
@@ -196,6 +197,7 @@ def build_from_settings(task: Mapping[str, Any]) -> FrozenTask:
         DataError: A setting does not exist or is out of range.
         FileNotFoundError: There are no data.
     """
+    check_task_numbers(task)
     try:
         return FROZEN_TASKS.build(task)
     except (TypeError, ValueError) as error:
@@ -252,8 +254,8 @@ def run_frozen_command(
 
     def command() -> None:
         start_processes(args)
+        networks = build_networks(args)  # before the data: to index ImageNet takes minutes
         tasks = build_tasks(args)
-        networks = build_networks(args)
         if is_main_process():
             check_writable(args.out)
         results: dict[str, dict[str, Any]] = {}

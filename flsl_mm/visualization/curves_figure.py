@@ -13,8 +13,8 @@ from .map_figure import PLAIN_TEXT
 from .training_log import logged_curve
 
 DEFAULT_KEYS = (
-    'loss', 'loss_intra', 'loss_inter', 'loss_volume', 'prototypes_used', 'attended_tokens',
-    'cos_token_mode', 'max_p_t', 'lr',
+    'loss', 'loss_intra', 'loss_inter', 'loss_volume', 'prototypes_used', 'entropy_p_bar',
+    'attended_tokens', 'cos_token_mode', 'max_p_t', 'lr',
 )  # fmt: skip
 COLUMNS = 3
 CELL = (3.3, 2.3)  # inches
@@ -57,6 +57,7 @@ def curves_figure(
             _draw_curve(axis, *logged_curve(rows, key), window, f'C{number}', label)
         axis.set_title(key, fontsize=9)
         axis.set_xlabel('iteration', fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.25)
     for axis in axes[len(keys) :]:

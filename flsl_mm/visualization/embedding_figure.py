@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .map_figure import LETTER, PLAIN_TEXT, shorten
+from .fitting_names import fit, shorten, text_width
+from .map_figure import PLAIN_TEXT
 from .token_embedding import TokenEmbedding
 
 CELL = 2.3  # inches
@@ -42,14 +43,14 @@ def draw_embeddings(
     if side_by_side:
         rows = [[panel for row in rows for panel in row]]
     columns = max(map(len, rows))
-    width = LETTER * max(map(len, [*names, legend, 'other'])) + 0.6  # of the legend
+    width = max(text_width(text, 8) for text in (*names, legend, 'other')) + 0.6  # of the legend
     size = CELL * columns + width, max(CELL * len(rows) + 0.4, 0.19 * len(names) + 0.5)
     figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, line in zip(rows, axes):
         for axis, (network, layer) in zip(line, row):
             _draw_tokens(axis, embeddings[network], layer, colours)
-            name = shorten(network, int(CELL / LETTER))
+            name = fit(network, CELL - 0.1, 9)
             if side_by_side:
                 axis.set_title(f'{name}\n{axis.get_title()}', fontsize=9)
             elif layer == 0:

@@ -9,6 +9,7 @@ from PIL import Image
 from flsl_mm.data_error import DataError
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, find_images
 from flsl_mm.datasets.transforms.load_rgb_image import LoadRGBImage
+from flsl_mm.short_side_scale import LONGEST, short_side_scale
 
 
 def find_image_files(sources: Sequence[str]) -> list[str]:
@@ -48,8 +49,22 @@ def read_image(path: str) -> np.ndarray:
 
 
 def resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:
-    """Resize an image (H, W, 3) bicubically to a short side in pixels, keeping its proportions."""
+    """Resize an image (H, W, 3) bicubically to a short side in pixels, keeping its proportions.
+
+    The long side gets at most four times as long, the short one then less than ``short_side``.
+    """
     height, width = image.shape[:2]
-    factor = short_side / min(height, width)
-    size = round(width * factor), round(height * factor)
+    scale = short_side_scale((height, width), short_side)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def long_image_note(path: str, resized: np.ndarray, short_side: int) -> str:
+    """What to tell of an image that was too long for ``short_side``; '' of any other."""
+    height, width = resized.shape[:2]
+    if min(height, width) >= short_side:
+        return ''
+    return (
+        f'{path} is more than {LONGEST} times as long as wide: resized to {width} x {height} '
+        f'pixels, its short side is not {short_side}'
+    )

@@ -10,13 +10,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from .fitting_names import fit, text_width
 from .query_points import Point
 from .token_maps import TokenMaps
 
 COLOUR_MAP = 'inferno'
 CELL = 1.75  # inches, the width of an image
 ASPECTS = 0.35, 1.35  # height of a cell by its width; taller images get narrower
-LETTER = 0.066  # inches, the width of a letter of 8 points
+GAP = 0.06  # inches between cells
+BAR = 0.12  # inches, the width of the colour bar
 PLAIN_TEXT = {'text.parse_math': False}  # names of files may have dollars
 
 
@@ -76,23 +78,19 @@ def draw_maps(
     rows = _layout(maps, points or [[None]] * len(images))
     heads = ['image', *_heads(maps, rows)]
     heights = [_height(images[row.image]) for row in rows]
-    figure, axes = _grid(
-        heights, len(heads), 0.25 * bool(rows[0].title) + 0.75 * bool(colours.label)
-    )
+    figure, axes = _grid(heights, len(heads), 0.25 * bool(rows[0].title), colours)
     for row, line, height in zip(rows, axes, heights):
-        letters = int(CELL * height / LETTER)
+        length = CELL * height
         point = points[row.image][row.query] if points else None
         draw_image(line[0], images[row.image], [point] if point else [])
-        line[0].set_ylabel(shorten(names[row.image], letters), fontsize=8)
-        line[1].set_ylabel(shorten(row.title, letters), fontsize=8)
+        line[0].set_ylabel(fit(names[row.image], length, 8), fontsize=8)
+        line[1].set_ylabel(fit(row.title, length, 8), fontsize=8)
         for axis, cell in zip(line[1:], row.cells):
             _draw_map(axis, maps[cell.network], row, cell, images[row.image].shape[:2], colours)
         for axis in line[1 + len(row.cells) :]:
             axis.set_axis_off()
     for axis, head in zip(axes[0], heads):
         axis.set_title(head, fontsize=9)
-    if colours.label:
-        _draw_colour_bar(figure, axes, heights, colours)
     return figure
 
 
@@ -102,26 +100,47 @@ def _height(image: np.ndarray) -> float:
     return min(max(image.shape[0] / image.shape[1], low), high)
 
 
-def _grid(heights: Sequence[float], columns: int, margin: float) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes (rows, columns), rows as high as told; ``margin`` in inches."""
-    size = CELL * columns + margin + 0.35, CELL * sum(heights) + 0.06 * len(heights) + 0.4
+def _grid(
+    heights: Sequence[float], columns: int, margin: float, colours: Colours
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns), with a colour bar if it has a label.
+
+    Args:
+        heights: Of the rows, by the width of a column.
+        columns: Of pictures.
+        margin: Inches for labels, beside those of the images.
+        colours: What the bar says.
+    """
+    has_bar = bool(colours.label)
+    size = (
+        CELL * columns + margin + 0.35 + 0.75 * has_bar,
+        # One flat row is lower than the bar's label is long.
+        max(CELL * sum(heights) + GAP * len(heights), text_width(colours.label, 8)) + 0.4,
+    )
     figure = Figure(figsize=size, layout='constrained')
     edge = 0.06 / size[0]  # labels beside the images would be cut a little
     figure.get_layout_engine().set(
-        w_pad=0.03, h_pad=0.03, hspace=0.0, wspace=0.0, rect=(edge, 0, 1 - edge, 1)
+        w_pad=GAP / 2, h_pad=GAP / 2, hspace=0.0, wspace=0.0, rect=(edge, 0, 1 - edge, 1)
     )
-    return figure, figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+    # The bar has a column of its own: taking its place from axes would move those of its rows.
+    widths = [CELL] * columns + [BAR] * has_bar
+    grid = figure.add_gridspec(
+        len(heights), len(widths), width_ratios=widths, height_ratios=heights
+    )
+    axes = [[figure.add_subplot(grid[r, c]) for c in range(columns)] for r in range(len(heights))]
+    if has_bar:
+        # Beside the first rows only: one as long as a page tells no more.
+        rows = max(1, round(3 / np.mean(heights)))
+        _draw_colour_bar(figure.add_subplot(grid[:rows, -1]), colours)
+    return figure, np.array(axes)
 
 
-def _draw_colour_bar(
-    figure: Figure, axes: np.ndarray, heights: Sequence[float], colours: Colours
-) -> None:
-    """A bar beside the first rows only: one as long as a page tells no more."""
-    rows = max(1, round(3 / np.mean(heights)))
+def _draw_colour_bar(axis: Axes, colours: Colours) -> None:
+    """The colours from 0 to 1 and what they stand for."""
     scale = ScalarMappable(Normalize(0, 1), COLOUR_MAP)
-    bar = figure.colorbar(scale, ax=axes[:rows], pad=0.01, aspect=30, shrink=0.95)
+    bar = axis.figure.colorbar(scale, cax=axis)
     bar.set_label(colours.label, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    axis.tick_params(labelsize=7)
 
 
 def draw_image(axis: Axes, image: np.ndarray, points: Sequence[Point] = ()) -> None:
@@ -133,12 +152,6 @@ def draw_image(axis: Axes, image: np.ndarray, points: Sequence[Point] = ()) -> N
         axis.plot(*place, 'o', ms=8, mfc='none', mec='white', mew=3.0)
         axis.plot(*place, 'o', ms=8, mfc='none', mec='limegreen', mew=1.6)
     _frame(axis, (height, width))
-
-
-def shorten(name: str, letters: int) -> str:
-    """A name that fits beside a picture: one of more than ``letters`` loses its middle."""
-    head, tail = max(letters - 1, 2) // 2, max(letters, 3) // 2
-    return name if len(name) <= letters else f'{name[:head]}…{name[-tail:]}'
 
 
 def _draw_map(
@@ -196,10 +209,7 @@ def _layout(maps: Mapping[str, TokenMaps], points: Sequence[Sequence[Point | Non
 def _heads(maps: Mapping[str, TokenMaps], rows: Sequence[_Row]) -> list[str]:
     """What the columns of maps show."""
     if not rows[0].title:
-        return [
-            f'{shorten(label, int(CELL / LETTER))}\nblock {m.layers[0]}'
-            for label, m in maps.items()
-        ]
+        return [f'{fit(label, CELL - GAP, 9)}\nblock {m.layers[0]}' for label, m in maps.items()]
     heads = []
     for column in range(max(len(m.layers) for m in maps.values())):
         blocks = {m.layers[column]: None for m in maps.values() if column < len(m.layers)}

@@ -122,6 +122,14 @@ def test_a_broken_annotation_file_is_named(make_dataset):
         (lambda c: c['images'][0].pop('width'), 'image 3 has no width'),
         (lambda c: c['images'][0].pop('file_name'), 'image 3 has no file_name'),
         (lambda c: c['categories'][0].pop('name'), 'category 7 has no name'),
+        (
+            lambda c: c['annotations'][1].update(category_id=8),
+            'annotation 8 has the unknown category 8',
+        ),
+        (
+            lambda c: c['annotations'][1].update(image_id='8'),
+            "annotation 8 belongs to the unknown image '8'",
+        ),
     ],
 )
 def test_entries_that_lack_something_are_one_clear_line(make_dataset, change, message):
@@ -132,6 +140,22 @@ def test_entries_that_lack_something_are_one_clear_line(make_dataset, change, me
     ) as error:
         make_dataset(content)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('segmentation', [None, []])
+def test_masks_are_needed_where_the_pipeline_loads_them(make_dataset, segmentation):
+    content = changed(segmentation=segmentation)
+    message = '1 of 2 annotations have no segmentation, the first is of 3.png, .* with_mask=False'
+    for test_mode in (False, True):
+        with pytest.raises(DataError, match=f'annotations.json: {message}') as error:
+            make_dataset(content, test_mode=test_mode)
+        assert '\n' not in str(error.value)
+    boxes = [PIPELINE[0], dict(PIPELINE[1], with_mask=False), PIPELINE[2]]
+    assert len(make_dataset(content, pipeline=boxes)[0]['data_samples'].gt_instances) == 1
+
+
+def test_what_is_left_out_needs_no_mask(make_dataset):
+    assert len(make_dataset(changed(bbox=[8, 8, 0, 24], segmentation=None))) == 2
 
 
 def test_a_file_that_is_a_list_is_refused(make_dataset):
@@ -147,6 +171,14 @@ def test_images_to_test_on_need_no_annotations(make_dataset):
 def test_classes_that_the_file_lacks_are_named(make_dataset):
     with pytest.raises(ValueError, match=r'lacks 1 of the 3 classes of the config \(bird\)'):
         make_dataset(GOOD, classes=('cat', 'dog', 'bird'))
+
+
+def test_categories_of_the_file_that_are_no_classes_are_left_out(make_dataset):
+    content = copy.deepcopy(GOOD)
+    extra = dict(content['annotations'][0], id=99, category_id=7)
+    content['annotations'].append(extra)
+    dataset = make_dataset(content, classes=('dog',))
+    assert [item['data_samples'].gt_instances.labels.tolist() for item in dataset] == [[0], [0]]
 
 
 def test_categories_in_another_order_are_refused(make_dataset):

@@ -41,9 +41,10 @@ def files(tmp_path):
     return paths
 
 
-def run(tmp_path, *arguments, tasks=None):
+def run(tmp_path, *arguments, tasks=None, build_tasks=None):
     parser = frozen_parser('An example.', out=str(tmp_path / 'out.json'))
-    return run_frozen_command(parser, lambda args: tasks or [MeanToken()], arguments)
+    build_tasks = build_tasks or (lambda args: tasks or [MeanToken()])
+    return run_frozen_command(parser, build_tasks, arguments)
 
 
 def test_several_checkpoints_stand_in_one_table_and_one_file(files, tmp_path, capsys):
@@ -81,8 +82,11 @@ def test_the_table_is_printed_though_the_file_cannot_be_written_in_the_end(
     assert captured.err.endswith('out.json: no space left on device\n')
 
 
-def test_a_wrong_checkpoint_shows_before_anything_is_computed(files, tmp_path, capsys):
-    assert run(tmp_path, files[0], 'missing.pth') == 2
+def test_a_wrong_checkpoint_shows_before_the_data_are_looked_at(files, tmp_path, capsys):
+    def build_tasks(args):
+        raise AssertionError('the data were looked at')
+
+    assert run(tmp_path, files[0], 'missing.pth', build_tasks=build_tasks) == 2
     assert 'error: missing.pth: no such file' in capsys.readouterr().err
     assert not (tmp_path / 'out.json').exists()
 

@@ -73,6 +73,24 @@ def test_the_last_line_is_json(tool, tiny_config, tmp_path, image_folder, capsys
     assert found['plain_bytes_per_image'] == 4 * 3 * (2 * 64**2 + 2 * 32**2)
 
 
+@pytest.mark.parametrize('rewritten', [False, True])
+def test_files_that_cannot_be_read_are_skipped_and_named_as_in_training(
+    tool, tiny_config, tmp_path, image_folder, capsys, rewritten
+):
+    config, root = str(tmp_path / 'tiny.py'), tmp_path / 'images'
+    tiny_config.dump(config)
+    root.mkdir()
+    for number in (0, 2):
+        content = (image_folder / f'class0/{number}.png').read_bytes()
+        (root / f'{number}.png').write_bytes(content)
+    (root / '1.png').symlink_to(tmp_path / 'gone')
+    options = ['--workers=0', '--images=4', '--batch-size=4', '--repeats=1']
+    options += ['--short-side=70'] * rewritten
+    assert tool.main([config, f'--data-root={root}', *options]) == 0
+    skipped = [line for line in capsys.readouterr().out.splitlines() if 'skipped' in line]
+    assert len(skipped) == 1 and f'image skipped, cannot be read: {root}/1.png' in skipped[0]
+
+
 def test_missing_data_are_one_clear_line(tool, project_root, tmp_path, capsys):
     config = str(project_root / 'configs/pretrain/flsl_vit-tiny_demo.py')
     assert tool.main([config, f'--data-root={tmp_path}/none']) == 2

@@ -159,6 +159,7 @@ def test_a_detector_of_another_config_or_file_is_not_taken(
         (['--cfg-options', 'dino.k=1'], "start with a task (knn, davis, frozen, coco), not 'dino'"),
         (['--cfg-options', 'knn.kk=1'], "unexpected keyword argument 'kk'"),
         (['--imagenet=nowhere'], 'nowhere'),
+        (['--imagenet=nowhere', '--checkpoints', 'missing.pth'], 'missing.pth: no such file'),
     ],
 )
 def test_what_is_wrong_is_one_line(tool, vit_file, data, capsys, arguments, message):

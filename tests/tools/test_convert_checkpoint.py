@@ -114,6 +114,16 @@ def test_an_existing_or_impossible_destination_is_left_alone(convert, source, tm
     assert 'blocks.0.norm1.weight' in torch.load(tmp_path / 'out.pth', weights_only=True)
 
 
+def test_a_checkpoint_is_never_replaced_by_its_conversion(convert, source, tmp_path, capsys):
+    content = source.read_bytes()
+    (tmp_path / 'link.pth').symlink_to(source)
+    for destination in ('source.pth', 'link.pth'):
+        for force in ([], ['--force']):
+            assert convert(source, tmp_path / destination, '--to', 'timm', *force) == 2
+            assert f'{destination}: is the file to read' in capsys.readouterr().err
+    assert source.read_bytes() == content and not (tmp_path / 'source.json').exists()
+
+
 def test_the_key_chooses_the_network(convert, tmp_path, capsys):
     student, teacher = changed(), {n: t + 1 for n, t in changed().items()}
     state = {f'backbone.{n}': t for n, t in student.items()}

@@ -65,6 +65,30 @@ def test_every_file_of_a_list_is_taken_whatever_its_name(tool, image_folder, tmp
     assert list(inside.source.names) == names
 
 
+def test_files_that_cannot_be_read_are_left_out_and_named(tool, image_folder, tmp_path, capsys):
+    for number in (0, 1):
+        content = (image_folder / f'class{number}/{number}.png').read_bytes()
+        (tmp_path / f'{number}.png').write_bytes(content)
+    for name in ('0-broken.png', 'z-broken.png'):  # the last one: no tar file of its own
+        (tmp_path / name).symlink_to(tmp_path / 'gone')
+    target = tmp_path / 'shards'
+    images = tool.ImageFiles.in_folder(str(tmp_path), ('.png',))
+    assert tool.write_shards(images, target, shard_bytes=1) == 2
+    assert [path.name for path in sorted(target.iterdir())] == ['000000.tar', '000001.tar']
+    for path in target.iterdir():
+        path.unlink()
+    capsys.readouterr()
+    assert tool.main([str(tmp_path), str(target)]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-2].startswith('2 images; their index is')
+    assert out.splitlines()[-1] == '2 of 4 images left out: they cannot be read'
+    assert all(
+        f'cannot be read: [Errno 2] No such file or directory: {name!r}' in err
+        for name in (f'{tmp_path}/0-broken.png', f'{tmp_path}/z-broken.png')
+    )
+    assert list(UnlabeledImages(str(target)).source.names) == ['0.png', '1.png']
+
+
 def test_images_that_were_lost_are_noticed(tool, image_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tool, 'index_shards', lambda folder, extensions: 11)
     assert tool.main([str(image_folder), str(tmp_path / 'shards')]) == 2
@@ -82,6 +106,7 @@ def test_mistakes_are_one_clear_line(tool, image_folder, tmp_path, capsys):
     arguments = [str(tmp_path), str(tmp_path / 'new'), '--ann-file=list.txt']
     assert tool.main(arguments) == 2
     assert 'No such file' in (error := capsys.readouterr().err) and 'gone.png' in error
+    assert f'none of the 1 images of {tmp_path} can be read' in error
     assert not list((tmp_path / 'new').iterdir())  # nothing half-written
 
 

@@ -134,6 +134,17 @@ def test_points_in_pixels_are_those_of_the_file(run):
         assert found['points'][1, 2] == pytest.approx([0.5, 0.5])
 
 
+def test_a_line_of_pixels_is_drawn_at_four_times_the_short_side(run, tmp_path, capsys):
+    Image.new('RGB', (300, 1)).save(tmp_path / 'line.png')
+    code, _, arrays = run('ass', images=str(tmp_path / 'line.png'))
+    assert code == 0
+    assert 'line.png is more than 4 times as long as wide: resized to 192 x 1 pixels' in (
+        capsys.readouterr().out
+    )
+    with np.load(arrays) as found:
+        assert found['ours/0'].shape == (3, 1, 1, 24)
+
+
 def refused(capsys) -> str:
     [line] = capsys.readouterr().err.splitlines()
     return line.removeprefix('visualize.py: error: ')

@@ -18,7 +18,7 @@ from flsl_mm.visualization import (
     tsne_figure,
 )
 from flsl_mm.visualization.figures import ASS_COLOURS, draw_tsne
-from flsl_mm.visualization.map_figure import shorten
+from flsl_mm.visualization.fitting_names import fit, shorten, text_width
 from flsl_mm.visualization.saving import figure_pixels
 
 POINTS = [[(0.1, 0.1), (0.9, 0.9)]]  # on red, on blue
@@ -150,6 +150,50 @@ def test_figures_become_pixels_without_any_global_state(colour_vit, images):
     assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
     assert not pyplot.get_fignums()
+
+
+def edges(figure, axis) -> tuple[float, float]:
+    """Left and right edge of an axes' title, in inches, when drawn."""
+    box = axis.title.get_window_extent()
+    return box.x0 / figure.dpi, box.x1 / figure.dpi
+
+
+@pytest.mark.parametrize('size', [(300, 96), (128, 96), (96, 128)])
+def test_pictures_stand_in_columns_beside_the_colour_bar_and_below_it(
+    colour_vit, two_colours, size
+):
+    images = [two_colours(*size, 10, 10)] * 6
+    figure = ass_figure({'ours': colour_vit}, images, [-1])
+    figure_pixels(figure, dpi=50)
+    places = [axis.get_position() for axis in map_axes(figure)]
+    for column in (places[::2], places[1::2]):
+        np.testing.assert_allclose([place.x0 for place in column], column[0].x0, atol=1e-3)
+        np.testing.assert_allclose([place.x1 for place in column], column[0].x1, atol=1e-3)
+
+
+@pytest.mark.parametrize('size', [(96, 128), (8, 600)])
+def test_the_colour_bar_s_label_fits_beside_one_flat_row(colour_vit, two_colours, size):
+    figure = modes_figure({'a': colour_vit}, [two_colours(*size, 4, 10)], [[(0.5, 0.5)]])
+    figure_pixels(figure, dpi=50)
+    label = figure.axes[-1].yaxis.label.get_window_extent()
+    assert label.y0 > 0 and label.y1 < figure.bbox.y1
+
+
+@pytest.mark.parametrize('name', ['W' * 40, 'i' * 80, 'a-network-of-a-rather-long-name'])
+def test_long_names_of_networks_stay_over_their_columns(colour_vit, images, name):
+    vits = {f'{name}{i}': colour_vit for i in range(2)}
+    for figure in (pca_figure(vits, images), tsne_figure(vits, images, [-1], max_tokens=40)):
+        figure_pixels(figure, dpi=50)
+        shown = [axis for axis in figure.axes if '\n' in axis.get_title()]
+        (_, end), (start, right) = (edges(figure, axis) for axis in shown)
+        assert end < start and right < figure.get_figwidth()
+
+
+def test_a_name_is_as_long_as_there_is_room():
+    name = 'flsl_vits16_300e'
+    assert fit(name, text_width(name, 8), 8) == name
+    assert fit(name, text_width(name, 8) - 0.01, 8) == 'flsl_v…16_300e'
+    assert text_width('W' * 9, 8) > 2 * text_width('i' * 9, 8)
 
 
 @pytest.mark.parametrize(

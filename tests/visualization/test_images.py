@@ -4,6 +4,7 @@ import pytest
 from flsl_mm.data_error import DataError
 from flsl_mm.visualization.images import (
     find_image_files,
+    long_image_note,
     read_image,
     resize_short_side,
 )
@@ -38,6 +39,17 @@ def test_an_unreadable_image_is_named(tmp_path):
 def test_the_short_side_is_resized_and_the_proportions_stay(size):
     image = resize_short_side(np.zeros((*size, 3), dtype=np.uint8), 16)
     assert sorted(image.shape) == [3, 16, 32]
+    assert long_image_note('a.png', image, 16) == ''
+
+
+@pytest.mark.parametrize(
+    'size, expected', [((20, 400), (3, 64)), ((400, 20), (64, 3)), ((1, 900), (1, 64))]
+)
+def test_a_panorama_gets_at_most_four_times_the_short_side(size, expected):
+    image = resize_short_side(np.zeros((*size, 3), dtype=np.uint8), 16)
+    assert image.shape == (*expected, 3)
+    note = long_image_note('a.png', image, 16)
+    assert f'a.png is more than 4 times as long as wide: resized to {expected[1]} x' in note
 
 
 def test_a_mask_is_found_in_the_same_subfolder_or_without_any(tmp_path):

@@ -73,6 +73,18 @@ def test_curves_have_a_panel_for_each_number_and_a_line_for_each_run():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ['a', 'b']
 
 
+@pytest.mark.parametrize('last', [1, 3, 9, 20_000])
+def test_iterations_are_marked_with_whole_numbers(last):
+    [axis] = curves_figure({'a': losses(1, last, 2.0)}, ['loss']).axes
+    assert all(tick == int(tick) for tick in axis.get_xticks())
+
+
+def test_by_default_the_signs_of_a_collapse_are_drawn():
+    rows = [dict(row, entropy_p_bar=4.0, prototypes_used=9) for row in losses(1, 3, 2.0)]
+    titles = [axis.get_title() for axis in curves_figure({'a': rows}).axes if axis.lines]
+    assert titles == ['loss', 'prototypes_used', 'entropy_p_bar']
+
+
 def test_by_default_the_usual_numbers_are_drawn():
     figure = curves_figure({'a': losses(1, 3, 2.0)})
     assert [axis.get_title() for axis in figure.axes] == ['loss']

@@ -39,6 +39,7 @@ from torchvision import transforms as T
 
 from flsl_mm.datasets import UnlabeledImages
 from flsl_mm.datasets.transforms import RandomTeacherCrop
+from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW
 from flsl_mm.engine.command_line import not_negative, positive, run_command
 from flsl_mm.engine.runners import FLSLRunner
 from flsl_mm.models.data_preprocessors import MultiViewPreprocessor
@@ -130,10 +131,19 @@ class PlainViews(Dataset):
 
     def __getitem__(self, index: int) -> list[Tensor]:
         """Views (3, H, W), teachers first."""
-        with open_image(self.images, index) as file:
-            crop = self.teacher(file.convert('RGB'))
+        crop = self.teacher(self._read(index))
         views = [crop] * self.num_teachers + [cut(crop) for cut in self.cuts]
         return [self.normalize(self.photometry(view)) for view in views]
+
+    def _read(self, index: int) -> Image.Image:
+        """An image, or the next one that can be read, as :class:`UnlabeledImages` takes it."""
+        for offset in range(min(len(self.images), MAX_BROKEN_IN_A_ROW)):
+            try:
+                with open_image(self.images, (index + offset) % len(self.images)) as file:
+                    return file.convert('RGB')
+            except OSError as error:
+                reason = error
+        raise reason
 
 
 def open_image(images: UnlabeledImages, index: int) -> Image.Image:
@@ -171,7 +181,7 @@ def bytes_per_image(batch: dict | list) -> float:
 
 
 def rewrite_images(dataset: UnlabeledImages, short_side: int, folder: Path) -> None:
-    """Save the images as JPEGs of another size.
+    """Save the images as JPEGs of another size; those that cannot be read are left out and named.
 
     Args:
         dataset: The images.
@@ -179,12 +189,15 @@ def rewrite_images(dataset: UnlabeledImages, short_side: int, folder: Path) -> N
         folder: Where to.
     """
     for i in range(len(dataset)):
-        with open_image(dataset, i) as image:
-            factor = short_side / min(image.size)
-            size = [round(side * factor) for side in image.size]
-            image.convert('RGB').resize(size, Image.Resampling.BICUBIC).save(
-                folder / f'{i:06}.jpg', quality=90
-            )
+        try:
+            with open_image(dataset, i) as file:
+                image = file.convert('RGB')
+        except OSError as error:
+            print(f'image skipped, cannot be read: {dataset.source.path(i)}: {error}')
+            continue
+        factor = short_side / min(image.size)
+        size = [round(side * factor) for side in image.size]
+        image.resize(size, Image.Resampling.BICUBIC).save(folder / f'{i:06}.jpg', quality=90)
 
 
 class Benchmark:
@@ -204,6 +217,7 @@ class Benchmark:
         self.plain = PlainViews(self.dataset, self.preprocessor)
         settings = dict(batch_size=args.batch_size, pin_memory=torch.cuda.is_available())
         loader = {**cfg.train_dataloader, **settings, 'dataset': self.dataset}
+        self.broken: dict[str, str] = {}  # by path, why it cannot be read
         self.here = self._build(loader, 0)
         self.loader = self._build(loader, args.workers)
         settings.update(drop_last=True, collate_fn=default_collate)
@@ -229,6 +243,9 @@ class Benchmark:
             for batch in batches:
                 self.preprocessor(batch, training=True)
 
+        for batch in batches:
+            for sample in batch['data_samples']:
+                self.broken.update(sample.get('broken', ()))
         device = cpu_ms(run_preprocessor, count)
         return dict(
             images_per_second=rate(self.loader),
@@ -243,6 +260,8 @@ class Benchmark:
     def run(self) -> dict[str, float]:
         """Medians of several measurements, after one that only warms up."""
         self.measure()
+        for path, reason in self.broken.items():
+            print(f'image skipped, cannot be read: {path}: {reason}')
         rows = []
         for number in range(self.args.repeats):
             rows.append(self.measure())

@@ -28,10 +28,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flsl_mm.datasets import scenes
+from flsl_mm.datasets.scenes.davis import MIN_SIDE
 from flsl_mm.engine.command_line import positive, run_command
 
 UAVDT_SEQUENCES = ('M0101', 'M0203')
-MIN_SIDE = 16  # pixels; objects of smaller images have too few to be annotated
 RECORD = 'drawn.json'  # in the folder of a layout: what it was drawn by
 
 

@@ -1,8 +1,9 @@
 r"""Put images into a few large tar files, for storage that is slow with many small ones.
 
 The order and the bytes of the images stay, so training on the result equals training on the
-folder. The tar files are ordinary ones, which tar and webdataset read too; beside them is an index,
-shards.npz, which is written last.
+folder. Files that cannot be read, which training skips too, are left out and named. The tar files
+are ordinary ones, which tar and webdataset read too; beside them is an index, shards.npz, which is
+written last.
 
 Example:
     python tools/dataset_converters/make_shards.py data/imagenet data/imagenet_shards
@@ -33,6 +34,7 @@ from flsl_mm.whole_file import whole_file
 
 READERS = 16
 READ_AHEAD = 256
+NUM_NAMED = 20
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -53,44 +55,74 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def write_shards(images: ImageFiles, folder: Path, shard_bytes: int) -> None:
+def write_shards(images: ImageFiles, folder: Path, shard_bytes: int) -> int:
     """Write images into numbered tar files.
+
+    Files that cannot be read are left out; the first 20 are named on stderr.
 
     Args:
         images: What to write, in this order.
         folder: Where to.
         shard_bytes: Size at which a tar file is closed.
 
+    Returns:
+        int: Number of images written.
+
     Raises:
-        DataError: The folder has files in it.
-        OSError: An image cannot be read, or a tar file not written.
+        DataError: The folder has files in it, or no image can be read.
+        OSError: A tar file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(path.name[0] != '.' for path in folder.iterdir()):
         raise DataError(f'{folder} is not empty: remove what is in it or name another folder')
     contents = read_in_order(images)
-    start, number, done = time.time(), 0, 0
-    while done < len(images):
+    entry = next(contents, None)
+    start, number, written = time.time(), 0, 0
+    while entry is not None:  # never a tar file without images
         with whole_file(folder / f'{number:06}.tar') as draft:
             with tarfile.open(draft, 'w', format=tarfile.PAX_FORMAT) as tar:
-                while done < len(images) and tar.offset < shard_bytes:
-                    content = next(contents)
+                while entry is not None and tar.offset < shard_bytes:
+                    done, content = entry
                     member = tarfile.TarInfo(images.names[done])
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
                     tar.members = []  # the library keeps them all
-                    done += 1
+                    written += 1
+                    entry = next(contents, None)
         number += 1
-        left = (time.time() - start) / done * (len(images) - done)
-        print(f'{number} tar files, {done} of {len(images)} images, {left:.0f} s left', flush=True)
+        left = (time.time() - start) / (done + 1) * (len(images) - done - 1)
+        print(
+            f'{number} tar files, {written} of {len(images)} images, {left:.0f} s left', flush=True
+        )
+    if not written:
+        raise DataError(f'none of the {len(images)} images of {images} can be read')
+    return written
 
 
-def read_in_order(images: ImageFiles) -> Iterator[bytes]:
-    """The contents of the files, read by several threads: slow storage takes that well."""
+def read_in_order(images: ImageFiles) -> Iterator[tuple[int, bytes]]:
+    """Positions and contents of the files that can be read.
+
+    Several threads read: slow storage takes that well.
+    """
+    broken = 0
     with ThreadPoolExecutor(READERS) as pool:
         for first in range(0, len(images), READ_AHEAD):
             numbers = range(first, min(first + READ_AHEAD, len(images)))
-            yield from pool.map(lambda i: Path(images.path(i)).read_bytes(), numbers)
+            for i, content in zip(numbers, pool.map(_read, map(images.path, numbers))):
+                if isinstance(content, bytes):
+                    yield i, content
+                    continue
+                broken += 1
+                if broken <= NUM_NAMED:
+                    print(f'image skipped, cannot be read: {content}', file=sys.stderr)
+
+
+def _read(path: str) -> bytes | OSError:
+    """The content of a file, or why it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        return error
 
 
 def find(src: str, ann_file: str | None) -> ImageFiles:
@@ -112,14 +144,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> None:
         if args.index is None:
             folder, images = args.dst, find(args.src, args.ann_file)
-            write_shards(images, Path(folder), args.shard_mib << 20)
+            written = write_shards(images, Path(folder), args.shard_mib << 20)
+            left_out = len(images) - written
             count = index_shards(folder, extensions=None)  # a list may name files of any ending
-            if count != len(images):
-                raise DataError(f'{count} of {len(images)} images are in {folder}: make it anew')
+            if count != written:
+                raise DataError(f'{count} of {written} images are in {folder}: make it anew')
         else:
-            folder = args.index
+            folder, left_out = args.index, 0
             count = index_shards(folder, IMAGE_EXTENSIONS)
         print(f'{count} images; their index is {Path(folder) / INDEX_NAME}')
+        if left_out:
+            print(f'{left_out} of {len(images)} images left out: they cannot be read')
 
     return run_command('make_shards.py', command)
 

@@ -58,7 +58,7 @@ def convert(args: argparse.Namespace) -> None:
         CheckpointError: SRC cannot be converted, or DST not written.
     """
     destination = Path(args.destination)
-    check_destination(destination, args.force)
+    check_destination(destination, args.force, args.source)
     record = destination.with_suffix('.json')
     check_absent(record, args.force)
     report = convert_checkpoint(

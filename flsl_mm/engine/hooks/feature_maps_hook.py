@@ -31,7 +31,8 @@ class FeatureMapsHook(Hook):
         interval: Epochs between two pictures.
         max_images: How many of the images are used, evenly spaced.
         points: Query points as x, y in fractions of an image.
-        short_side: Side in pixels that images are resized to.
+        short_side: Side in pixels that images are resized to; the long side gets at most four
+            times as long, which is logged.
 
     Raises:
         ConfigError: A number is not positive, a point is outside the image, or the model has no
@@ -75,9 +76,12 @@ class FeatureMapsHook(Hook):
                 f'FeatureMapsHook draws what the teacher sees, and {type(model).__name__} has none'
             )
         paths = evenly_spaced(images.find_image_files(self.sources), self.max_images)
-        self.images = [
-            images.resize_short_side(images.read_image(path), self.short_side) for path in paths
-        ]
+        self.images = []
+        for path in paths:
+            image = images.resize_short_side(images.read_image(path), self.short_side)
+            if note := images.long_image_note(path, image, self.short_side):
+                runner.logger.info(note)
+            self.images.append(image)
         if runner.iter == 0:
             self._draw(runner)
 

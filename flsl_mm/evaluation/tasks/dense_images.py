@@ -14,8 +14,7 @@ from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.pixel_statistics import normalise
 from flsl_mm.progress import progress
-
-LONGEST = 4  # of the short side, so that a panorama does not exhaust the memory
+from flsl_mm.short_side_scale import short_side_scale
 
 
 class DenseImage(NamedTuple):
@@ -70,8 +69,7 @@ def network_input(image: Image.Image, short_side: int, patch_size: int) -> Tenso
     Returns:
         Tensor: (3, H, W), float32.
     """
-    short, long = sorted(image.size)
-    scale = min(short_side / short, LONGEST * short_side / long)
+    scale = short_side_scale(image.size, short_side)
     size = [max(1, round(side * scale / patch_size)) * patch_size for side in image.size]
     pixels = torch.from_numpy(np.array(image.resize(size, Image.BICUBIC)))  # (H, W, 3) uint8
     return normalise(pixels.permute(2, 0, 1)).contiguous()

@@ -101,6 +101,19 @@ def logged_images(work_dir: str) -> list[str]:
     return events.Tags()['images']
 
 
+def test_a_panorama_is_drawn_smaller_and_that_is_logged(
+    make_runner, tiny_config, switched_on, tmp_path
+):
+    Image.new('RGB', (600, 30)).save(tmp_path / 'panorama.png')
+    switched_on['default_hooks.feature_maps']['images'] = str(tmp_path / 'panorama.png')
+    runner = make_runner(tiny_config, **switched_on)
+    runner.train()
+    [hook] = (hook for hook in runner.hooks if isinstance(hook, FeatureMapsHook))
+    assert [image.shape for image in hook.images] == [(6, 128, 3)]
+    [log] = Path(tiny_config.work_dir).glob('*/*.log')
+    assert 'panorama.png is more than 4 times as long as wide: resized' in log.read_text()
+
+
 def test_missing_images_show_before_training(make_runner, tiny_config, tmp_path):
     overrides = {'default_hooks.feature_maps.images': str(tmp_path / 'absent')}
     with pytest.raises(DataError, match='there is no image or folder .*absent'):
