@@ -33,5 +33,5 @@ def check_numbers(cfg: Config) -> None:
             continue
         kind = int if whole else int | float
         if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
-            what = 'a whole number' if whole else 'a number'
-            raise ConfigError(f'{path} must be {what}, at least {least}, got {value!r}')
+            what = 'must be a whole number' if whole else 'must be a number'
+            raise ConfigError(f'{path} {what}, at least {least}, got {value!r}')
