@@ -262,9 +262,14 @@ def _shrink_images(value, factor: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def forget_default_scope():
-    """A runner leaves its default scope behind, where every later registry look-up would start."""
+def forget_runner():
+    """A runner leaves its default scope and its logger behind for all that comes after it.
+
+    Registry look-ups would start in that scope, and the logger writes to the output of its test.
+    """
     yield
+    from mmengine.logging import MMLogger
     from mmengine.registry import DefaultScope
 
     DefaultScope._instance_dict.clear()
+    MMLogger._instance_dict.clear()

@@ -144,4 +144,5 @@ def test_the_demos_differ_in_the_objective_alone():
         for name in ('type', 'neck', 'head'):
             part.model.pop(name)
     assert flsl.default_hooks.schedule.pop('positional').target.startswith('neck.')
+    assert dino.default_hooks.schedule.pop('positional') is None
     assert dino.to_dict() == flsl.to_dict()
