@@ -1,6 +1,7 @@
 """Residual branches that are left out for some images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ def add_branch(
     if not drop_path.training or not rate:
         return x + branch(x, groups).to(x.dtype)
     keep = 1 - rate
-    parts = [draw_kept(batch, keep, x.device) for batch, _ in groups]
+    parts = draw_kept([batch for batch, _ in groups], keep, x.device)
     mask = torch.cat(
         [part.unsqueeze(1).expand(-1, n).flatten() for part, (_, n) in zip(parts, groups)]
     )
@@ -45,22 +46,27 @@ def add_branch(
     return AddToRows.apply(x, rows, out, 1 / keep)
 
 
-def draw_kept(images: int, keep: float, device: torch.device) -> Tensor:
+def draw_kept(sizes: Sequence[int], keep: float, device: torch.device) -> list[Tensor]:
     """Which images stochastic depth keeps: always as many, but for one, and any of them.
 
     Each image is kept with probability ``keep``. Independent draws would have tensors of many sizes
     computed for the kept images, between which a CPU's memory comes to lie in pieces.
 
     Args:
-        images: Their number.
+        sizes: Numbers of images of each view size.
         keep: Probability, in [0, 1].
         device: Where to draw.
 
     Returns:
-        Tensor: True for kept, of shape (images,).
+        list[Tensor]: True for kept, of shape (images,), of each view size.
     """
-    number = images * keep + torch.rand((), device=device)  # rounded down, the mean is exact
-    return torch.randperm(images, device=device) + 1 <= number
+    # What is rounded down in one view size counts in the next, so that the sum is as equal too.
+    start = torch.rand((), device=device)
+    marks = [(count * keep + start).floor() for count in (0, *accumulate(sizes))]
+    return [
+        torch.randperm(size, device=device) < high - low
+        for size, low, high in zip(sizes, marks, marks[1:])
+    ]
 
 
 class AddToRows(torch.autograd.Function):

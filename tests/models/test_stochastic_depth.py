@@ -9,21 +9,29 @@ from mmcv.cnn.bricks import DropPath
 from flsl_mm.models import stochastic_depth
 from flsl_mm.models.stochastic_depth import AddToRows, add_branch, draw_kept
 
+CPU = torch.device('cpu')
 
-@given(images=st.integers(1, 200), keep=st.floats(0.0, 1.0), seed=st.integers(0, 2**31))
-def test_as_many_images_are_kept_as_their_share_rounded_down_or_up(images, keep, seed):
+
+@given(
+    sizes=st.lists(st.integers(1, 200), min_size=1, max_size=3),
+    keep=st.floats(0.0, 1.0),
+    seed=st.integers(0, 2**31),
+)
+def test_as_many_images_are_kept_as_their_share_rounded_down_or_up(sizes, keep, seed):
     torch.manual_seed(seed)
-    kept = draw_kept(images, keep, torch.device('cpu'))
-    assert kept.shape == (images,) and kept.dtype == torch.bool
-    assert abs(kept.sum().item() - images * keep) < 1 + 1e-3  # rounding of float32
+    kept = draw_kept(sizes, keep, CPU)
+    assert [part.shape for part in kept] == [(size,) for size in sizes]
+    for part in (*kept, torch.cat(kept)):  # in each view size, and in all together
+        assert part.dtype == torch.bool
+        assert abs(part.sum().item() - len(part) * keep) < 1 + 1e-3  # rounding of float32
 
 
 @pytest.mark.parametrize('keep', [0.15, 0.9, 0.99])
 def test_every_image_is_kept_equally_often(keep):
     torch.manual_seed(0)
-    draws = torch.stack([draw_kept(7, keep, torch.device('cpu')) for _ in range(4000)]).float()
+    draws = torch.stack([torch.cat(draw_kept([3, 7], keep, CPU)) for _ in range(4000)]).float()
     error = (keep * (1 - keep) / len(draws)) ** 0.5
-    torch.testing.assert_close(draws.mean(0), torch.full((7,), keep), rtol=0, atol=4 * error)
+    torch.testing.assert_close(draws.mean(0), torch.full((10,), keep), rtol=0, atol=4 * error)
 
 
 def test_views_of_an_image_are_dropped_independently():
