@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
+from mmengine.logging import MMLogger
 
 from flsl_mm.data_error import DataError
 
-from .coco_entries import check_entries, check_references
+from .coco_entries import check_categories, check_entries, check_images
 
 NEEDED = dict(
     images=('id', 'file_name', 'width', 'height'),
@@ -25,12 +27,16 @@ class CheckedCOCO(COCO):
         """Index what was read.
 
         Raises:
-            DataError: An entry lacks what mmdet takes from it, or an annotation belongs to no image
-                or category. Annotations may be left out.
+            DataError: An entry lacks what mmdet takes from it, or an annotation has no category of
+                the file. Annotations may be left out.
         """
         content = {'annotations': [], **self.dataset}
         check_entries(content, NEEDED)
-        check_references(content)
+        check_categories(content)
+        try:
+            check_images(content)
+        except DataError as error:  # as where a part of the images was selected
+            MMLogger.get_current_instance().warning(f'left out with all like it: {error}')
         super().createIndex()
 
     def get_cat_ids(self, cat_names: list = [], sup_names: list = [], cat_ids: list = []) -> list:  # noqa: B006
@@ -76,7 +82,7 @@ class CheckedCocoDataset(CocoDataset):
         """Read the annotation file."""
         try:
             images = super().load_data_list()
-            if any(getattr(t, 'with_mask', False) for t in self.pipeline.transforms):
+            if _loads_masks(self.pipeline):
                 _check_masks(images)
             return images
         except FileNotFoundError:
@@ -93,6 +99,15 @@ class CheckedCocoDataset(CocoDataset):
                 f' (filter_cfg={self.filter_cfg})'
             )
         return kept
+
+
+def _loads_masks(transform: Any) -> bool:
+    """Whether a transform, or one of those in it, loads masks."""
+    if isinstance(transform, (list, tuple)):
+        return any(map(_loads_masks, transform))
+    return getattr(transform, 'with_mask', False) or _loads_masks(
+        getattr(transform, 'transforms', ())
+    )
 
 
 def _check_masks(images: Sequence[dict]) -> None:

@@ -27,24 +27,29 @@ def check_entries(content: Mapping[str, Any], needed: Mapping[str, Sequence[str]
                 raise DataError(f'{_name(name, number, entry)} {problem}')
 
 
-def check_references(content: Mapping[str, Any]) -> None:
-    """Refuse annotations that belong to nothing: they would be lost without a word.
+def check_categories(content: Mapping[str, Any]) -> None:
+    """Refuse annotations of no category: they would be lost without a word.
 
     Args:
         content: Of a COCO-style file whose entries have been checked.
 
     Raises:
-        DataError: An annotation has a category or an image that the file has not; the message
-            names the first.
+        DataError: An annotation has a category that the file has not; the message names the first.
     """
-    categories = {category['id'] for category in content['categories']}
-    images = {image['id'] for image in content['images']}
+    _check_references(content, 'category_id', 'categories', 'has the unknown category')
+
+
+def check_images(content: Mapping[str, Any]) -> None:
+    """Refuse annotations of no image; otherwise as :func:`check_categories`."""
+    _check_references(content, 'image_id', 'images', 'belongs to the unknown image')
+
+
+def _check_references(content: Mapping[str, Any], key: str, target: str, problem: str) -> None:
+    known = {entry['id'] for entry in content[target]}
     for number, annotation in enumerate(content['annotations']):
-        which = _name('annotations', number, annotation)
-        if annotation['category_id'] not in categories:
-            raise DataError(f'{which} has the unknown category {annotation["category_id"]!r}')
-        if annotation['image_id'] not in images:
-            raise DataError(f'{which} belongs to the unknown image {annotation["image_id"]!r}')
+        if annotation[key] not in known:
+            which = _name('annotations', number, annotation)
+            raise DataError(f'{which} {problem} {annotation[key]!r}')
 
 
 def _name(name: str, number: int, entry: Any) -> str:
@@ -60,6 +65,8 @@ def _problem(entry: Any, keys: Sequence[str]) -> str | None:
     for key in keys:
         if entry.get(key) is None:
             return f'has no {key}'
+        if key.endswith('id') and not isinstance(entry[key], (int, str)):
+            return f'has no number or text as {key}: {entry[key]!r}'
     if 'bbox' in keys and not _is_box(entry['bbox']):
         return f'has a bbox that is not four numbers: {entry["bbox"]!r}'
     return None

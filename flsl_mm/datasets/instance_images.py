@@ -10,7 +10,7 @@ from mmpretrain.registry import DATASETS
 
 from flsl_mm.data_error import DataError
 
-from .coco_entries import check_entries, check_references
+from .coco_entries import check_categories, check_entries, check_images
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
 
 NEEDED = dict(
@@ -136,7 +136,8 @@ def _read(ann_file: str) -> dict[str, list[Mapping[str, Any]]]:
             raise DataError(f'annotation file {ann_file} has no {key}')
     try:
         check_entries(content, NEEDED)
-        check_references(content)
+        check_categories(content)
+        check_images(content)
     except DataError as error:
         raise DataError(f'annotation file {ann_file}: {error}') from None
     return content

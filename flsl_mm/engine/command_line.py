@@ -27,8 +27,9 @@ from .training_stopped import TrainingStopped
 USER_ERRORS = (CheckpointError, DataError, OSError, TrainingStopped)
 # Top-level entries that a config may have beside the arguments of mmengine's Runner.
 OPTIONAL_ENTRIES = (
-    'compile custom_imports find_unused_parameters model_wrapper_cfg pretrained runner_type '
-    'tta_model tta_pipeline trust'
+    'activation_checkpointing compile custom_imports efficient_conv_bn_eval '
+    'find_unused_parameters model_wrapper_cfg pretrained runner_type sync_bn tta_model '
+    'tta_pipeline trust'
 ).split()
 
 
@@ -111,9 +112,10 @@ def _check_known(name: str, cfg: Config, path: str | os.PathLike) -> None:
     Raises:
         DataError: The config has no such entry, nor may it have one.
     """
-    known = {*cfg, *inspect.signature(Runner.__init__).parameters, *OPTIONAL_ENTRIES}
+    arguments = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+    known = {*cfg, *arguments, *OPTIONAL_ENTRIES}
     if name not in known:
-        near = get_close_matches(name, known, n=1)
+        near = get_close_matches(name, known, n=1, cutoff=0.75)
         advice = f'; is it {near[0]}?' if near else ''
         raise DataError(f'--cfg-options: {path} has no entry {name}{advice}')
 
@@ -171,7 +173,7 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
 
 def _config_mistake(error: Exception) -> str | None:
     """What is wrong with a config, where mmengine or a class that it builds says so; else None."""
-    text = str(error.args[0]) if error.args else ''
+    text = str(error.args[0]).strip().rpartition('\n')[2] if error.args else ''
     if isinstance(error, TypeError) and re.search(
         r'__init__\(\) (got an unexpected keyword|missing \d+ required)', text
     ):

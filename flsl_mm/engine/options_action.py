@@ -12,8 +12,9 @@ class OptionsAction(DictAction):
     """mmengine's ``KEY=VALUE`` options; texts may have blanks, and anything else in quotes.
 
     As in mmengine ``3``, ``0.1``, ``true`` and ``None`` are what they look like, and ``a,b`` and
-    ``[a,b]`` are lists. Beyond that ``"007"`` and ``"a,b"`` with the quotes (inside those of the
-    shell) are texts, and Python literals with quotes or braces are read as Python does.
+    ``[a,b]`` are lists, without their blanks. Beyond that ``"007"`` and ``"a,b"`` with the quotes
+    (inside those of the shell) are texts, and Python literals with quotes or braces are read as
+    Python does.
     """
 
     def __call__(
@@ -31,10 +32,10 @@ class OptionsAction(DictAction):
                 parser.error(f'{option_string} takes KEY=VALUE, got {text!r}')
             try:
                 options[key] = read_value(value)
-            except (AssertionError, RecursionError):  # of mmengine's parser
+            except (ValueError, AssertionError, RecursionError):
                 parser.error(
                     f'{option_string}: cannot read {text!r}; a text with commas or brackets needs '
-                    'quotes, a dict is {"key": value}'
+                    'quotes, a dict is Python: {"key": True}'
                 )
         setattr(namespace, self.dest, options)
 
@@ -43,14 +44,19 @@ def read_value(text: str) -> Any:
     """The value that a text stands for, see :class:`OptionsAction`.
 
     Raises:
+        ValueError: A dict is not written as in Python.
         AssertionError: Brackets do not match.
         RecursionError: Nor do these.
     """
-    if text[:1] in tuple('\'"[({') and any(mark in text for mark in '\'"{'):
+    bracket = text[:1] in tuple('[({')
+    if (bracket or text[:1] in ('"', "'")) and any(mark in text for mark in '\'"{'):
         try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            pass  # such as [a,'b']
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError) as error:
+            if bracket and '{' in text:
+                raise ValueError(f'no dict of Python: {text}') from error
+        else:
+            return value if bracket or isinstance(value, str) else list(value)
     if text[:1] in ('[', '(') or ',' in text:
         return DictAction._parse_iterable(text)
     return DictAction._parse_int_float_bool(text)

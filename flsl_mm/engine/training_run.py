@@ -161,5 +161,5 @@ def option_argument(key: str, value: Any) -> str:
 def _reads_as(text: str, value: Any) -> bool:
     try:
         return repr(read_value(text)) == repr(value)
-    except (AssertionError, RecursionError):
+    except (ValueError, AssertionError, RecursionError):
         return False

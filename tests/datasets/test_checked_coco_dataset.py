@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from PIL import Image
 
@@ -90,6 +91,28 @@ def test_boxes_without_area_in_the_image_are_left_out(make_dataset, box):
     assert len(dataset) == 2 and len(dataset[0]['data_samples'].gt_instances) == 1
 
 
+def test_annotations_of_images_that_were_not_selected_are_left_out(make_dataset, capsys):
+    MMLogger.get_instance('test_annotations_of_images')  # writes to this test's output
+    content = copy.deepcopy(GOOD)
+    content['images'].pop(0)
+    assert len(make_dataset(content)) == 1
+    assert 'left out with all like it: annotation 3 belongs to the' in capsys.readouterr().out
+
+
+def test_masks_loaded_by_a_nested_transform_are_missed_too(make_dataset):
+    load = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomChoice', transforms=[[load]]),
+        dict(type='PackDetInputs'),
+    ]
+    content = copy.deepcopy(GOOD)
+    for annotation in content['annotations']:
+        annotation.pop('segmentation', None)
+    with pytest.raises(DataError, match='have no segmentation'):
+        make_dataset(content, pipeline=pipeline)
+
+
 def test_images_without_annotations_are_left_out_in_training_only(make_dataset):
     content = copy.deepcopy(GOOD)
     content['annotations'].pop(0)
@@ -127,8 +150,8 @@ def test_a_broken_annotation_file_is_named(make_dataset):
             'annotation 8 has the unknown category 8',
         ),
         (
-            lambda c: c['annotations'][1].update(image_id='8'),
-            "annotation 8 belongs to the unknown image '8'",
+            lambda c: c['annotations'][1].update(image_id=[8]),
+            r'annotation 8 has no number or text as image_id: \[8\]',
         ),
     ],
 )

@@ -28,6 +28,8 @@ def test_plain_values_are_read_as_by_mmengine(text):
         ('["a b", 3]', ['a b', 3]),
         ("[{'type': 'BoxKNN', 'ks': [5]}]", [dict(type='BoxKNN', ks=[5])]),
         ("[a,'b']", ['a', 'b']),
+        ("'a b','c'", ['a b', 'c']),
+        ('{"a": [True, None]}', dict(a=[True, None])),
         ('a=b', 'a=b'),
         ("it's", "it's"),
     ],
@@ -36,7 +38,11 @@ def test_blanks_stay_and_quotes_keep_a_text_whole(text, value):
     assert read_value(text) == value
 
 
-@pytest.mark.parametrize('text', ['key', "key=[dict(type='BoxKNN',ks=[5])]", 'key=a),(b'])
+TEXTS = ['key', "key=[dict(type='BoxKNN',ks=[5])]", 'key=a),(b']
+TEXTS += ['key={"a": true}', 'key={a:1,b:2}', 'key=[{"a": null}]', 'key={{}}']
+
+
+@pytest.mark.parametrize('text', TEXTS)
 def test_what_cannot_be_read_is_refused_in_one_line(text, capsys):
     with pytest.raises(SystemExit):
         parse(text)

@@ -34,6 +34,7 @@ from flsl_mm.whole_file import whole_file
 
 READERS = 16
 READ_AHEAD = 256
+MAX_LEFT_OUT = 0.01  # as BrokenImagesHook tolerates in training
 NUM_NAMED = 20
 
 
@@ -154,7 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             count = index_shards(folder, IMAGE_EXTENSIONS)
         print(f'{count} images; their index is {Path(folder) / INDEX_NAME}')
         if left_out:
-            print(f'{left_out} of {len(images)} images left out: they cannot be read')
+            found = f'{left_out} of {len(images)} images left out: they cannot be read'
+            if left_out > MAX_LEFT_OUT * len(images):
+                raise DataError(f'{found}; the tar files of the others are whole')
+            print(found)
 
     return run_command('make_shards.py', command)
 

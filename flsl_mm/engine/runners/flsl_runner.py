@@ -86,8 +86,9 @@ class FLSLRunner(Runner):
                 check_pretrained(self.cfg)
             return super().train()
         except KeyboardInterrupt:
-            last = self.message_hub.runtime_info.get('last_ckpt', 'none')
-            self.logger.warning(f'interrupted; last checkpoint: {last}. --resume goes on from it')
+            last = self.message_hub.runtime_info.get('last_ckpt')
+            advice = f'--resume goes on from {last}' if last else 'no checkpoint was saved before'
+            self.logger.warning(f'interrupted; {advice}')
             raise
         except Exception:
             self._write_error()
@@ -292,9 +293,9 @@ def _check_resumable(checkpoint: dict, filename: str) -> None:
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """The newest complete checkpoint of a run.
 
-    That is the one ``last_checkpoint`` points to (in ``work_dir`` if there is one of that name, as
-    the folder may have been moved or copied), else the most recent of ``epoch_*.pth`` and
-    ``iter_*.pth`` that is a whole file. Damaged ones are passed over with a warning.
+    That is the one ``last_checkpoint`` points to, else the most recent of ``epoch_*.pth`` and
+    ``iter_*.pth`` that is a whole file. Damaged ones are passed over with a warning. The pointer of
+    a folder that was moved or copied means the file of that name in the folder itself.
 
     Args:
         work_dir: Folder of the run.
@@ -310,8 +311,9 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     )
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file() and (target := pointer.read_text().strip()):
-        own = work_dir / Path(target).name
-        candidates = [own if own.exists() else Path(target), *candidates]
+        named = Path(target)
+        elsewhere = not named.exists() or (named.parent / pointer.name).exists()
+        candidates = [work_dir / named.name if elsewhere else named, *candidates]
     for path in dict.fromkeys(candidates):
         if zipfile.is_zipfile(path):
             return str(path)

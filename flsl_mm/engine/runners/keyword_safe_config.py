@@ -26,7 +26,12 @@ class KeywordSafeConfig(Config):
     @property
     def pretty_text(self) -> str:
         """The config as Python source."""
-        return Config(_mark_keywords(self.to_dict())).pretty_text.replace(MARK, '')
+        try:
+            return Config(_mark_keywords(self.to_dict())).pretty_text.replace(MARK, '')
+        except SyntaxError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # mmengine takes it for an error
+                raise error.__context__ from None
+            raise
 
 
 def _mark_keywords(value: Any) -> Any:

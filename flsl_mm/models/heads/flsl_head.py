@@ -50,7 +50,7 @@ class FLSLHead(PrototypeHead):
         num_layers: int = 3,
         student_temp: float = 0.1,
         teacher_temp: float = 0.04,
-        loss_weights: Mapping[str, float] = LOSS_WEIGHTS,
+        loss_weights: Mapping[str, float] | None = LOSS_WEIGHTS,
         teacher_norm: str | None = None,
         prior: Sequence[float] | None = None,
         center_momentum: float = 0.9,
@@ -68,6 +68,7 @@ class FLSLHead(PrototypeHead):
             has_center=teacher_norm == 'centering',
             init_cfg=init_cfg,
         )
+        loss_weights = loss_weights or {}
         if unknown := set(loss_weights) - set(LOSS_WEIGHTS):
             raise ConfigError(
                 f'FLSLHead: unknown loss_weights {sorted(unknown)}, known: {list(LOSS_WEIGHTS)}'

@@ -33,7 +33,7 @@ def test_a_moved_or_copied_folder_finds_its_own_checkpoint(tmp_path, original_is
     for folder in (original, copy) if original_is_there else (copy,):
         folder.mkdir()
         save(folder / 'epoch_1.pth', age=1)
-    (copy / 'last_checkpoint').write_text(str(original / 'epoch_1.pth'))
+        (folder / 'last_checkpoint').write_text(str(original / 'epoch_1.pth'))
     assert latest_checkpoint(copy) == str(copy / 'epoch_1.pth')
 
 
@@ -43,9 +43,19 @@ def test_a_damaged_copy_is_not_replaced_by_its_original(tmp_path):
         folder.mkdir()
         for epoch in (1, 2):
             save(folder / f'epoch_{epoch}.pth', age=3 - epoch)
+        (folder / 'last_checkpoint').write_text(str(original / 'epoch_2.pth'))
     (copy / 'epoch_2.pth').write_bytes(b'')
-    (copy / 'last_checkpoint').write_text(str(original / 'epoch_2.pth'))
     assert latest_checkpoint(copy) == str(copy / 'epoch_1.pth')
+
+
+def test_checkpoints_in_a_folder_of_their_own_are_found(tmp_path):
+    """That of the hook's `out_dir`; the work dir has files of an earlier run."""
+    work_dir, out_dir = tmp_path / 'run', tmp_path / 'checkpoints/run'
+    for folder in (work_dir, out_dir):
+        folder.mkdir(parents=True)
+        save(folder / 'epoch_1.pth', age=1)
+    (work_dir / 'last_checkpoint').write_text(str(out_dir / 'epoch_1.pth'))
+    assert latest_checkpoint(work_dir) == str(out_dir / 'epoch_1.pth')
 
 
 def test_damaged_files_and_pointers_are_passed_over(tmp_path, capsys):
