@@ -179,6 +179,9 @@ def test_recomputing_blocks_keeps_less_and_changes_nothing(dtype, autocast):
     assert little < much / 2
 
 
+@pytest.mark.skipif(
+    not hasattr(torch, 'get_autocast_dtype'), reason="torch 2.1's profiler misses allocations"
+)
 def test_no_output_of_layer_norm_or_gelu_is_kept(monkeypatch):
     model = build().train()
     views = [torch.randn(50, 3, 64, 64)]
