@@ -1,6 +1,8 @@
 """Pretrained weights as a config entry."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
@@ -46,3 +48,10 @@ class PretrainedViT:
         load_pretrained(module, self.checkpoint, self.key, self.trust)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'PretrainedViT: {self.checkpoint}')
+
+
+def loads_a_file(init_cfg: Mapping[str, Any]) -> bool:
+    """Whether an initialisation is mmengine's or ours from a file, with or without its scope."""
+    kind = init_cfg.get('type')
+    name = getattr(kind, '__name__', kind)
+    return str(name).rpartition('.')[2] in ('Pretrained', 'PretrainedInit', 'PretrainedViT')

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.model import PretrainedInit
 from torch import nn
 
 from ..checkpoint import CheckpointError, PretrainedViT
+from ..checkpoint.pretrained_vit import loads_a_file
 from ..checkpoint.reading import check_file
 
 
@@ -51,7 +51,7 @@ def forget_pretrained(model: nn.Module) -> None:
     for module in model.modules():
         entries = getattr(module, 'init_cfg', None) or []
         entries = [entries] if isinstance(entries, dict) else entries
-        kept = [e for e in entries if not _names_a_file(e)]
+        kept = [e for e in entries if not loads_a_file(e)]
         if len(kept) < len(entries):
             module.init_cfg = kept or None
 
@@ -79,11 +79,6 @@ def _init_cfg(cfg: Config) -> dict | None:
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     init_cfg = backbone.get('init_cfg')
     return init_cfg if _is_pretrained_vit(init_cfg) else None
-
-
-def _names_a_file(init_cfg: dict) -> bool:
-    """Whether it is mmengine's or our initialisation from a file."""
-    return _is_pretrained_vit(init_cfg) or init_cfg.get('type') in ('Pretrained', PretrainedInit)
 
 
 def _is_pretrained_vit(part: Any) -> bool:

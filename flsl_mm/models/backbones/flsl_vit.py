@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...checkpoint.pretrained_vit import loads_a_file
 from ...config_error import ConfigError
 from ..blocked_attention import Groups, attend
 from ..layer_norm import normalize
@@ -100,7 +101,7 @@ class FLSLVisionTransformer(VisionTransformer):
                     nn.init.zeros_(module.bias)
         if self.init_cfg:
             listed = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
-            initialize(self, sorted(listed, key=_loads))
+            initialize(self, sorted(listed, key=loads_a_file))  # files last, as in mmengine
         self._is_init = True
 
     def train(self, mode: bool = True) -> 'FLSLVisionTransformer':
@@ -215,9 +216,3 @@ def _packed_block(layer: nn.Module, groups: Groups, recompute: bool, x: Tensor) 
 
     x = add_branch(x, attention, layer.attn.out_drop, groups)
     return add_branch(x, feed_forward, layer.ffn.dropout_layer, groups)
-
-
-def _loads(init_cfg: dict) -> bool:
-    """Whether an initialisation loads a file: that comes last, as in mmengine."""
-    kind = init_cfg['type']
-    return getattr(kind, '__name__', kind).rpartition('.')[2].startswith('Pretrained')
