@@ -1,9 +1,9 @@
 """Layer-wise learning rates for detectors and segmentors."""
 
+from mmcv.cnn import is_norm
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from flsl_mm.config_error import ConfigError
 from flsl_mm.unwrap_model import unwrap_model
@@ -49,7 +49,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapped optimizer of ``model``, whose ``backbone`` is a ViT of this package."""
         model = unwrap_model(model)
-        norms = {id(p) for m in model.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
+        norms = {id(p) for m in model.modules() if is_norm(m) for p in m.parameters(recurse=False)}
         groups: dict[tuple[int, float], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -82,7 +82,3 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         # mmengine would log a `base_lr` that scaling by the batch size leaves out.
         wrapper.base_param_settings = None
         return wrapper
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, (nn.LayerNorm, nn.GroupNorm, _BatchNorm))
