@@ -7,7 +7,7 @@ import os
 import os.path as osp
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -97,8 +97,7 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
     cfg = Config.fromfile(path)
-    for key in options:
-        _check_known(key.partition('.')[0], cfg, path)
+    _check_known(options, cfg, path)
     try:
         cfg.merge_from_dict(dict(options))
     except (TypeError, KeyError, IndexError) as error:
@@ -106,18 +105,20 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
     return cfg
 
 
-def _check_known(name: str, cfg: Config, path: str | os.PathLike) -> None:
-    """Refuse an override that nothing would read, such as a misspelt one.
+def _check_known(options: Iterable[str], cfg: Config, path: str | os.PathLike) -> None:
+    """Refuse overrides that nothing would read, such as misspelt ones.
 
     Raises:
         DataError: The config has no such entry, nor may it have one.
     """
     arguments = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
     known = {*cfg, *arguments, *OPTIONAL_ENTRIES}
-    if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.75)
-        advice = f'; is it {near[0]}?' if near else ''
-        raise DataError(f'--cfg-options: {path} has no entry {name}{advice}')
+    for key in options:
+        name = key.partition('.')[0]
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.75)
+            advice = f'; is it {near[0]}?' if near else ''
+            raise DataError(f'--cfg-options: {path} has no entry {name}{advice}')
 
 
 def build_runner(cfg: Config) -> Runner:
