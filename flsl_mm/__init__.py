@@ -10,6 +10,5 @@ from flsl_mm.version import __version__
 check_dependencies()
 
 # After the check, so that a missing package is named by it rather than by a traceback.
-from flsl_mm import checkpoint, datasets, engine, evaluation, models  # noqa: E402
 
 __all__ = ['__version__', 'checkpoint', 'datasets', 'engine', 'evaluation', 'models']

@@ -29,23 +29,20 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.config import Config
 
-from flsl_mm.data_error import DataError
-from flsl_mm.engine.command_line import positive, run_command
-from flsl_mm.engine.frozen_command import (
+from flsl_mm.apis.command_line import OptionsAction, positive, run_command
+from flsl_mm.apis.frozen import (
     add_network_arguments,
     build_from_settings,
     build_networks,
     read_labeled_images,
     run_tasks,
 )
-from flsl_mm.engine.json_file import write_json
-from flsl_mm.engine.options_action import OptionsAction
-from flsl_mm.engine.run_tool import run_tool, train_command
-from flsl_mm.engine.training_run import TrainingRun, as_json, config_digest
+from flsl_mm.apis.run_tool import run_tool, train_command
+from flsl_mm.apis.training_run import TrainingRun, as_json, config_digest
 from flsl_mm.evaluation import comparison_table
 from flsl_mm.evaluation.tasks import FrozenTask
-from flsl_mm.file_stamp import file_stamp
-from flsl_mm.whole_file import check_writable
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import check_writable, file_stamp, write_json
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'

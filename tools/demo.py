@@ -21,8 +21,8 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.logging import MMLogger
 
+from flsl_mm.apis.command_line import positive
 from flsl_mm.demo import Plan, Sizes, StepFailed, StepRunner, make_report
-from flsl_mm.engine.command_line import positive
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Sizes(

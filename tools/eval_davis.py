@@ -19,20 +19,20 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from flsl_mm.data_error import DataError
-from flsl_mm.datasets.davis import find_davis, read_masks
-from flsl_mm.engine.command_line import run_command
-from flsl_mm.engine.frozen_command import (
+from flsl_mm.apis.command_line import run_command
+from flsl_mm.apis.frozen import (
     add_task_arguments,
     build_task,
     frozen_parser,
     run_frozen_command,
     write_results,
 )
+from flsl_mm.datasets.davis import find_davis, read_masks
 from flsl_mm.evaluation import comparison_table
 from flsl_mm.evaluation.functional.davis import measure_sequence, summarize_davis
 from flsl_mm.evaluation.tasks import FrozenTask
-from flsl_mm.whole_file import check_writable
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import check_writable
 
 TASK = 'DavisPropagation'
 

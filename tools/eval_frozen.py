@@ -17,7 +17,7 @@ from collections.abc import Sequence
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from flsl_mm.engine.frozen_command import (
+from flsl_mm.apis.frozen import (
     build_from_settings,
     frozen_parser,
     read_labeled_images,

@@ -14,12 +14,7 @@ from collections.abc import Sequence
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-from flsl_mm.engine.frozen_command import (
-    add_task_arguments,
-    build_task,
-    frozen_parser,
-    run_frozen_command,
-)
+from flsl_mm.apis.frozen import add_task_arguments, build_task, frozen_parser, run_frozen_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,12 +8,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flsl_mm.data_error import DataError
-from flsl_mm.engine.command_line import run_command
-from flsl_mm.engine.json_file import write_json
+from flsl_mm.apis.command_line import run_command
+from flsl_mm.datasets.uavdt_files import read_frame_list
 from flsl_mm.evaluation import evaluate_uavdt
-from flsl_mm.evaluation.functional.uavdt_files import read_frame_list
-from flsl_mm.whole_file import check_writable
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import check_writable, write_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,19 +17,18 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from flsl_mm.checkpoint import load_model
-from flsl_mm.checkpoint.reading import check_file
-from flsl_mm.data_error import DataError
-from flsl_mm.engine.command_line import (
+from flsl_mm.apis.command_line import (
     add_run_arguments,
     build_runner,
     end_processes,
     read_config,
     run_command,
 )
-from flsl_mm.engine.json_file import write_json
+from flsl_mm.checkpoint import load_model
+from flsl_mm.checkpoint.files import check_file
 from flsl_mm.evaluation import metrics_table
-from flsl_mm.whole_file import check_writable
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import check_writable, write_json
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,14 +18,14 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.config import Config
 
-from flsl_mm.data_error import DataError
-from flsl_mm.engine.command_line import (
+from flsl_mm.apis.command_line import (
     add_run_arguments,
     build_runner,
     end_processes,
     read_config,
     run_command,
 )
+from flsl_mm.utils.errors import DataError
 
 
 def parse_args() -> argparse.Namespace:

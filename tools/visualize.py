@@ -25,13 +25,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
 
-from flsl_mm.data_error import DataError
-from flsl_mm.datasets.read_mask import read_mask
-from flsl_mm.engine.command_line import positive, run_command, split_name
-from flsl_mm.engine.frozen_command import add_network_arguments, build_network
-from flsl_mm.engine.json_file import write_json
-from flsl_mm.evenly_spaced import evenly_spaced
+from flsl_mm.apis.command_line import positive, run_command, split_name
+from flsl_mm.apis.frozen import add_network_arguments, build_network
+from flsl_mm.datasets.masks import read_mask
 from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import check_writable, write_json
+from flsl_mm.utils.images import evenly_spaced
 from flsl_mm.visualization import figures, token_maps
 from flsl_mm.visualization.images import (
     find_image_files,
@@ -44,7 +44,6 @@ from flsl_mm.visualization.masks import find_mask, resize_mask
 from flsl_mm.visualization.query_points import Point, parse_point
 from flsl_mm.visualization.saving import save_arrays, save_figure
 from flsl_mm.visualization.token_embedding import COLOUR_BY, embed_tokens
-from flsl_mm.whole_file import check_writable
 
 KINDS = {
     'attention': "self-attention of query points inside the last block (paper's Figure 4)",

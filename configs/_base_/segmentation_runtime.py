@@ -2,7 +2,7 @@
 _base_ = ['./default_runtime.py']
 
 default_scope = 'mmseg'
-custom_imports = dict(imports=['flsl_mm', 'flsl_mm.datasets.ade20k'])
+custom_imports = dict(imports=['flsl_mm', 'flsl_mm.segmentation'])
 
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),

@@ -1,13 +1,11 @@
 """Every ViT checkpoint in and out, strictly and safely."""
 
-from .checkpoint_error import CheckpointError
-from .converting import convert_checkpoint
-from .load_report import LoadReport
-from .loading import load_pretrained
+from ..utils.errors import CheckpointError
+from .converting import convert_checkpoint, publish_model
+from .files import read_checkpoint
+from .loading import load_model, load_pretrained
 from .pretrained_vit import PretrainedViT
-from .publishing import publish_model
-from .reading import read_checkpoint
-from .whole_model import load_model
+from .report import LoadReport
 
 __all__ = [
     'CheckpointError',

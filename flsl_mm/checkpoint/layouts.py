@@ -1,14 +1,111 @@
-"""The checkpoint layouts that are read: one table, recognised by their keys."""
+"""Layouts of ViT checkpoints: how they are told apart, their parameter names, what they record.
 
+Inside this project a backbone has the parameter names of
+:class:`mmpretrain.models.VisionTransformer`.
+"""
+
+import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
-from .checkpoint_error import CheckpointError
-from .names import Entry
+from ..utils.errors import CheckpointError
+
+# Applied in order, each at most once a name. A rule never matches a name that is already ours.
+_TO_OURS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # Hugging Face transformers
+        (r'^embeddings\.position_embeddings$', 'pos_embed'),
+        (r'^embeddings\.(cls|mask)_token$', r'\1_token'),
+        (r'^embeddings\.distillation_token$', 'dist_token'),
+        (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.projection.'),
+        (r'^encoder\.layer\.(\d+)\.', r'layers.\1.'),
+        (r'^(layers\.\d+)\.layernorm_before\.', r'\1.ln1.'),
+        (r'^(layers\.\d+)\.layernorm_after\.', r'\1.ln2.'),
+        (r'^(layers\.\d+)\.attention\.attention\.(query|key|value)\.', r'\1.attn.\2.'),
+        (r'^(layers\.\d+)\.attention\.output\.dense\.', r'\1.attn.proj.'),
+        (r'^(layers\.\d+)\.intermediate\.dense\.', r'\1.ffn.layers.0.0.'),
+        (r'^(layers\.\d+)\.output\.dense\.', r'\1.ffn.layers.1.'),
+        (r'^layernorm\.', 'ln1.'),
+        # timm, which DINO, MAE, MoCo v3, detectron2 and the released FLSL follow
+        (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
+        (r'^blocks\.(\d+)\.', r'layers.\1.'),
+        (r'^(layers\.\d+)\.norm([12])\.', r'\1.ln\2.'),
+        (r'^(layers\.\d+)\.mlp\.fc1\.', r'\1.ffn.layers.0.0.'),
+        (r'^(layers\.\d+)\.mlp\.fc2\.', r'\1.ffn.layers.1.'),
+        (r'^norm\.', 'ln1.'),
+        (r'^norm_pre\.', 'pre_norm.'),
+    )
+)
+_TO_TIMM = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+        (r'^layers\.(\d+)\.', r'blocks.\1.'),
+        (r'^(blocks\.\d+)\.ln([12])\.', r'\1.norm\2.'),
+        (r'^(blocks\.\d+)\.ffn\.layers\.0\.0\.', r'\1.mlp.fc1.'),
+        (r'^(blocks\.\d+)\.ffn\.layers\.1\.', r'\1.mlp.fc2.'),
+        (r'^ln1\.', 'norm.'),
+    )
+)
+_SPLIT = re.compile(r'^(layers\.\d+\.attn)\.(q|k|v|query|key|value)(?:_proj)?\.(weight|bias)$')
+
+
+class Entry(NamedTuple):
+    """A tensor of a checkpoint and the keys of the file that it came from."""
+
+    tensor: Tensor
+    keys: tuple[str, ...]
+
+
+def to_our_names(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Rename one network's tensors and join split queries, keys and values.
+
+    A final LayerNorm that timm calls ``fc_norm`` (networks that average tokens) is taken where
+    there is no ``norm``.
+
+    Raises:
+        CheckpointError: Two keys get one name, or a split projection is incomplete.
+    """
+    renamed: dict[str, Entry] = {}
+    split: dict[str, dict[str, Entry]] = {}
+    for name, entry in entries.items():
+        if name.startswith('fc_norm.') and name[3:] not in entries:
+            name = name[3:]
+        name = _apply(_TO_OURS, name)
+        part = _SPLIT.match(name)
+        if part:
+            split.setdefault(f'{part[1]}.qkv.{part[3]}', {})[part[2][0]] = entry
+        elif name in renamed:
+            raise CheckpointError(f'{renamed[name].keys[0]} and {entry.keys[0]} are both {name}')
+        else:
+            renamed[name] = entry
+    for name, parts in split.items():
+        shapes = {p.tensor.shape for p in parts.values()}
+        if set(parts) != set('qkv') or len(shapes) > 1 or not all(shapes):
+            raise CheckpointError(f'{name}: needs q, k and v of one shape, found {sorted(parts)}')
+        ordered = [parts[letter] for letter in 'qkv']
+        renamed[name] = Entry(
+            torch.cat([p.tensor for p in ordered]), tuple(k for p in ordered for k in p.keys)
+        )
+    return renamed
+
+
+def to_timm_name(name: str) -> str:
+    """The name in timm's ``VisionTransformer`` of a parameter of ours."""
+    return _apply(_TO_TIMM, name)
+
+
+def _apply(rules: tuple[tuple[re.Pattern, str], ...], name: str) -> str:
+    for pattern, replacement in rules:
+        name = pattern.sub(replacement, name, count=1)
+    return name
 
 
 @dataclass(frozen=True)
@@ -168,3 +265,95 @@ def _add(entries: dict[str, Entry], prefix: str, tensors: Mapping[str, Any]) -> 
 def _some(names: Mapping[str, Any]) -> str:
     shown = [str(name) for name in names]
     return ', '.join(shown[:3]) + (', ...' if len(shown) > 3 else '')
+
+
+# Width and heads by the usual names; MoCo v3's 'vit_small' has 12 heads (its Section 4.2).
+_HEADS = {
+    'tiny': (192, 3),
+    'small': (384, 6),
+    'base': (768, 12),
+    'large': (1024, 16),
+    'huge': (1280, 16),
+}
+
+
+def recorded_heads(other: Mapping[str, Any], layout: str, width: int) -> int | None:
+    """Number of attention heads that a checkpoint records.
+
+    Looked for in ``meta['num_heads']`` (files written here), the config text of mmengine
+    checkpoints and the arch name of the others; a name counts only where its width fits.
+
+    Args:
+        other: Entries of the file that are no weights.
+        layout: Name of the layout.
+        width: Embedding dimensions D of the weights.
+
+    Returns:
+        int: Heads, or None where the file does not tell.
+    """
+    meta = other.get('meta')
+    if isinstance(meta, Mapping):
+        if str(meta.get('num_heads', '')).isdigit():
+            return int(meta['num_heads'])
+        return _heads_of_config(meta.get('cfg'))
+    args = other.get('args')
+    settings = dict(vars(args)) if hasattr(args, '__dict__') else {}
+    for name in (settings.get('arch'), settings.get('model'), other.get('arch')):
+        size = re.search(r'(?:vit|deit)_(tiny|small|base|large|huge)', str(name))
+        if size and _HEADS[size[1]][0] == width:
+            return 12 if (layout, size[1]) == ('MoCo v3', 'small') else _HEADS[size[1]][1]
+    return None
+
+
+def recorded_network(other: Mapping[str, Any]) -> str | None:
+    """Which network of pretraining a file of one backbone holds, where it was written here.
+
+    Args:
+        other: Entries of the file that are no weights.
+
+    Returns:
+        str: ``'teacher'`` or ``'student'``, or None where the file does not tell.
+    """
+    meta = other.get('meta')
+    network = meta.get('network') if isinstance(meta, Mapping) else None
+    return network if network in ('teacher', 'student') else None
+
+
+def config_value(text: Any, name: str) -> Any:
+    """The literal assigned to a top-level name in the text of a config; None where there is none.
+
+    ``dict(...)`` calls count as literals; anything else inside becomes None.
+    """
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+        return None
+    for statement in statements:
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == name:
+            return _literal(statement.value)
+    return None
+
+
+def _heads_of_config(text: Any) -> int | None:
+    model = config_value(text, 'model')
+    backbone = model.get('backbone') if isinstance(model, dict) else None
+    if not isinstance(backbone, dict):
+        return None
+    arch = backbone.get('arch', backbone)
+    if isinstance(arch, str):
+        if arch.lower() in ('mocov3-s', 'mocov3-small'):  # in the zoo once one has been built
+            return 12
+        arch = VisionTransformer.arch_zoo.get(arch.lower(), {})
+    heads = arch.get('num_heads') if isinstance(arch, dict) else None
+    return heads if isinstance(heads, int) else None
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and getattr(node.func, 'id', None) == 'dict':
+        return {k.arg: _literal(k.value) for k in node.keywords if k.arg is not None}
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values)
+        return {k.value: _literal(v) for k, v in pairs if isinstance(k, ast.Constant)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_literal(element) for element in node.elts]
+    return node.value if isinstance(node, ast.Constant) else None

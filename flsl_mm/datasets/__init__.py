@@ -3,7 +3,7 @@
 from .find_labeled_images import find_labeled_images
 from .imagenet_boxes import ImageNetBoxes
 from .instance_images import InstanceImages
-from .mask_folder import MaskFolder
+from .masks import MaskFolder
 from .samplers import *  # noqa: F401,F403
 from .transforms import *  # noqa: F401,F403
 from .uavdt import UAVDTDataset

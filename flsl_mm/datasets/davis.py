@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from flsl_mm.data_error import DataError
+from flsl_mm.utils.errors import DataError
 
-from .read_mask import read_mask
+from .masks import read_mask
 
 FRAMES, MASKS, LISTS = 'JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017'
 

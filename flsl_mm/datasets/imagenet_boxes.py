@@ -8,8 +8,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
-from flsl_mm.evenly_spaced import evenly_spaced
-from flsl_mm.file_stamp import file_stamp
+from flsl_mm.utils.files import file_stamp
+from flsl_mm.utils.images import evenly_spaced
 
 from .image_files import IMAGE_EXTENSIONS
 from .unusable_sample import Unusable, UnusableSample

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flsl_mm.data_error import DataError
-from flsl_mm.whole_file import whole_file
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import whole_file
 
 from .packed_strings import PackedStrings
 

@@ -9,10 +9,18 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
-from flsl_mm.data_error import DataError
+from flsl_mm.utils.errors import DataError
 
-from ..evaluation.functional.uavdt import TEST_SEQUENCES, TRAIN_SEQUENCES, corners, group_by_frame
-from ..evaluation.functional.uavdt_files import BOX, CLASS, CLASSES, read_frame_list
+from .uavdt_files import (
+    BOX,
+    CLASS,
+    CLASSES,
+    TEST_SEQUENCES,
+    TRAIN_SEQUENCES,
+    corners,
+    group_by_frame,
+    read_frame_list,
+)
 from .uavdt_index import SequenceIndex, find_folders, load_sequence
 
 SPLITS = dict(train=TRAIN_SEQUENCES, test=TEST_SEQUENCES)

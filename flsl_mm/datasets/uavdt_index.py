@@ -12,10 +12,10 @@ import numpy as np
 from mmengine.logging import MMLogger
 from PIL import Image
 
-from flsl_mm.data_error import DataError
-from flsl_mm.whole_file import whole_file
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import whole_file
 
-from ..evaluation.functional.uavdt_files import FRAME, find_text, read_ground_truth
+from .uavdt_files import FRAME, find_text, read_ground_truth
 
 # Where the archives' content ends up, below the data root, by how they are unpacked.
 IMAGE_FOLDERS = ('UAV-benchmark-M', 'UAV-benchmark-M/UAV-benchmark-M', 'images', '.')

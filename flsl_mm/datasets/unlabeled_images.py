@@ -10,10 +10,10 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset
 
-from flsl_mm.data_error import DataError
+from flsl_mm.utils.errors import DataError
 
 from .image_files import IMAGE_EXTENSIONS, ImageFiles
-from .samplers.sample_key import SampleKey
+from .samplers import SampleKey
 from .tar_shards import INDEX_NAME, TarShards
 
 MAX_BROKEN_IN_A_ROW = 100

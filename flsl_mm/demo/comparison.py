@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from ..text_table import text_table
+from ..utils.tables import text_table
 
 
 @dataclass(frozen=True)

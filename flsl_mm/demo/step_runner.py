@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..engine.json_file import write_json
+from ..utils.files import write_json
 from .step import Step
 
 PAUSE = 0.2  # seconds between looks at the running processes

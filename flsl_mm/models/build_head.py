@@ -6,11 +6,10 @@ import torch
 from mmengine.logging import print_log
 
 from ..checkpoint import CheckpointError, LoadReport
-from ..checkpoint.checkpoint_error import errors_about
 from ..checkpoint.converting import match_head
-from ..checkpoint.layouts import Checkpoint
+from ..checkpoint.layouts import Checkpoint, config_value
 from ..checkpoint.loading import Source, choose_network, open_checkpoint
-from ..checkpoint.recorded import config_value
+from ..utils.errors import errors_about
 from .heads.prototype_head import PrototypeHead
 
 

@@ -10,10 +10,10 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
-from ..checkpoint.checkpoint_error import errors_about
 from ..checkpoint.layouts import Checkpoint
 from ..checkpoint.loading import Source, choose_network, open_checkpoint, take_network
 from ..checkpoint.matching import Target, num_layers
+from ..utils.errors import errors_about
 from .backbones import FLSLVisionTransformer
 from .build_head import build_head
 

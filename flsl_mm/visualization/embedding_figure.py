@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .fitting_names import fit, shorten, text_width
-from .map_figure import PLAIN_TEXT
+from .map_figure import PLAIN_TEXT, fit, shorten, text_width
 from .token_embedding import TokenEmbedding
 
 CELL = 2.3  # inches

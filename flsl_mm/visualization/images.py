@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, find_images
 from flsl_mm.datasets.transforms.load_rgb_image import LoadRGBImage
-from flsl_mm.short_side_scale import LONGEST, short_side_scale
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.images import LONGEST, short_side_scale
 
 
 def find_image_files(sources: Sequence[str]) -> list[str]:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flsl_mm.data_error import DataError
 from flsl_mm.models import FLSLVisionTransformer
-from flsl_mm.pixel_statistics import normalise
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.images import normalise
 
 
 def resolve_layers(vit: FLSLVisionTransformer, layers: Sequence[int] | None) -> tuple[int, ...]:

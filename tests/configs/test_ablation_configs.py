@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 import flsl_mm  # noqa: F401
-from flsl_mm.engine.ablation_table import read_ablation_tables
+from flsl_mm.apis.ablation_table import read_ablation_tables
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 BASE = CONFIGS / 'pretrain/flsl_vits16_100e.py'

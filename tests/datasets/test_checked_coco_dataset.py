@@ -14,8 +14,8 @@ pytest.importorskip('mmdet')
 
 from mmdet.registry import DATASETS, MODELS  # noqa: E402
 
-from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets.checked_coco_dataset import CheckedCocoDataset  # noqa: E402
+from flsl_mm.utils.errors import DataError  # noqa: E402
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),

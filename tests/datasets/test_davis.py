@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import scenes
 from flsl_mm.datasets.davis import find_davis, read_frame, read_masks, write_masks
+from flsl_mm.utils.errors import DataError
 
 NAME = 'scene-val-001'
 

@@ -1,7 +1,7 @@
 import pytest
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import find_labeled_images
+from flsl_mm.utils.errors import DataError
 
 
 def make(root, *folders: str) -> str:

@@ -6,8 +6,8 @@ from PIL import Image
 
 pytest.importorskip('pycocotools')
 
-from flsl_mm.data_error import DataError  # noqa: E402
 from flsl_mm.datasets import InstanceImages  # noqa: E402
+from flsl_mm.utils.errors import DataError  # noqa: E402
 
 
 def square(x: int, y: int, side: int, category: int, number: int) -> dict:

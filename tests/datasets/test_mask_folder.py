@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import MaskFolder
+from flsl_mm.utils.errors import DataError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flsl_mm.data_error import DataError
-from flsl_mm.datasets.read_mask import read_mask
+from flsl_mm.datasets.masks import read_mask
+from flsl_mm.utils.errors import DataError
 
 
 @pytest.mark.parametrize('mode', ['P', 'L'])

@@ -11,9 +11,9 @@ from mmengine.dataset import default_collate
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import SampleKey, UnlabeledImages, tar_shards
 from flsl_mm.datasets.tar_shards import TarShards, index_shards
+from flsl_mm.utils.errors import DataError
 
 PIPELINE = [
     dict(type='LoadRGBImage'),

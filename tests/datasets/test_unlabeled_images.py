@@ -8,8 +8,8 @@ from mmpretrain.registry import DATASETS
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import SampleKey, UnlabeledImages
+from flsl_mm.utils.errors import DataError
 
 PIPELINE = [
     dict(type='LoadRGBImage'),

@@ -132,7 +132,7 @@ def test_a_detector_of_another_config_or_file_is_not_taken(
         (folder / 'test_metrics.json').write_text(json.dumps(dict(metrics=metrics)))
 
     monkeypatch.setattr(tool, 'run_tool', pretend)
-    monkeypatch.setattr('flsl_mm.engine.training_run.run_tool', pretend)
+    monkeypatch.setattr('flsl_mm.apis.training_run.run_tool', pretend)
     config = tmp_path / 'detector.py'
     config.write_text('train_cfg = dict(max_epochs=1)\n')
     file = vit_file('vit.pth')

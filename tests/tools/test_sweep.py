@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets.scenes import write_imagenet
+from flsl_mm.utils.errors import DataError
 
 LEAF = """_base_ = [{base!r}]
 model = dict(head=dict(num_prototypes={number}))
@@ -67,7 +67,7 @@ def test_a_sweep_trains_evaluates_and_is_repeated_without_work(
         assert f'{cell["measured"]:.1f}' in shown
 
     monkeypatch.setattr(sweep_tool.SweepRun, 'train', None)  # nothing is trained again,
-    monkeypatch.setattr('flsl_mm.engine.sweep_run.build_vit', None)  # nor evaluated
+    monkeypatch.setattr('flsl_mm.apis.sweep_run.build_vit', None)  # nor evaluated
     assert sweep_tool.main(arguments) == 0
     again = capsys.readouterr().out
     assert '2 networks, 0 of them to be trained' in again

@@ -24,7 +24,7 @@ def colour_vit():
     Its blocks add nothing, and attend from a token to those of the same colour only.
     """
     from flsl_mm.models import FLSLVisionTransformer
-    from flsl_mm.pixel_statistics import normalise
+    from flsl_mm.utils.images import normalise
 
     arch = dict(embed_dims=8, num_layers=4, num_heads=2, feedforward_channels=8)
     vit = FLSLVisionTransformer(arch, img_size=32, patch_size=4, out_type='raw').eval()

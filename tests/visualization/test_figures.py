@@ -18,7 +18,7 @@ from flsl_mm.visualization import (
     tsne_figure,
 )
 from flsl_mm.visualization.figures import ASS_COLOURS, draw_tsne
-from flsl_mm.visualization.fitting_names import fit, shorten, text_width
+from flsl_mm.visualization.map_figure import fit, shorten, text_width
 from flsl_mm.visualization.saving import figure_pixels
 
 POINTS = [[(0.1, 0.1), (0.9, 0.9)]]  # on red, on blue

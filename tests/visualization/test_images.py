@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from flsl_mm.data_error import DataError
+from flsl_mm.utils.errors import DataError
 from flsl_mm.visualization.images import (
     find_image_files,
     long_image_note,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from flsl_mm.pixel_statistics import normalise
+from flsl_mm.utils.images import normalise
 from flsl_mm.visualization.layer_tokens import layer_tokens, probe_attention, resolve_layers
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from flsl_mm.models.mean_shift import effective_number
-from flsl_mm.visualization.mode_regions import mode_regions
+from flsl_mm.visualization.token_maps import mode_regions
 
 GROUPS = torch.tensor([0] * 6 + [1] * 2)
 TOKENS = torch.eye(2)[GROUPS] * 10

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flsl_mm.data_error import DataError
+from flsl_mm.utils.errors import DataError
 from flsl_mm.visualization.query_points import choose_points, parse_point, token_at
 
 SIZES = st.tuples(st.integers(1, 60), st.integers(1, 60))

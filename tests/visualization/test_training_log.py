@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from flsl_mm.data_error import DataError
+from flsl_mm.utils.errors import DataError
 from flsl_mm.visualization import curves_figure, read_training_log
 from flsl_mm.visualization.curves_figure import smooth
 

@@ -25,8 +25,8 @@ from mmengine.registry import MODELS
 from plain_step import use_plain_attention
 from torch import Tensor
 
-from flsl_mm.engine.benchmarking import measure_in_turns
-from flsl_mm.engine.command_line import not_negative, positive, run_command
+from flsl_mm.apis.benchmarking import measure_in_turns
+from flsl_mm.apis.command_line import not_negative, positive, run_command
 from flsl_mm.models.backbones import relative_attention
 
 VARIANTS = ('fast', 'plain')

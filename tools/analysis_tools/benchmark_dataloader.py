@@ -37,10 +37,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision import transforms as T
 
+from flsl_mm.apis.command_line import not_negative, positive, run_command
 from flsl_mm.datasets import UnlabeledImages
 from flsl_mm.datasets.transforms import RandomTeacherCrop
 from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW
-from flsl_mm.engine.command_line import not_negative, positive, run_command
 from flsl_mm.engine.runners import FLSLRunner
 from flsl_mm.models.data_preprocessors import MultiViewPreprocessor
 from flsl_mm.models.data_preprocessors.photometry import Photometry

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flsl_mm.engine.command_line import not_negative, positive
+from flsl_mm.apis.command_line import not_negative, positive
 from flsl_mm.evaluation import LabelPropagator
 from flsl_mm.evaluation.functional.davis import ObjectMeasures, disk_of, measure_sequence
 

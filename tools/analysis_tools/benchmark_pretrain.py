@@ -33,13 +33,18 @@ from mmpretrain.structures import DataSample
 from plain_step import PlainStep
 from torch import Tensor, nn
 
-from flsl_mm.data_error import DataError
-from flsl_mm.engine.benchmarking import measure_in_turns
-from flsl_mm.engine.command_line import not_negative, positive, read_config_file, run_command
-from flsl_mm.engine.json_file import write_json
-from flsl_mm.engine.options_action import OptionsAction
-from flsl_mm.engine.profiling import print_parts, profile_training
-from flsl_mm.models.compiled import compile_networks
+from flsl_mm.apis.benchmarking import measure_in_turns
+from flsl_mm.apis.command_line import (
+    OptionsAction,
+    not_negative,
+    positive,
+    read_config_file,
+    run_command,
+)
+from flsl_mm.apis.profiling import print_parts, profile_training
+from flsl_mm.models.layers.compile import compile_networks
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import write_json
 
 VARIANTS = ('flsl', 'plain', 'dino')
 

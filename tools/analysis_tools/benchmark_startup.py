@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from flsl_mm.apis.command_line import not_negative, positive, run_command
 from flsl_mm.datasets import ResumableSampler, UnlabeledImages
 from flsl_mm.datasets.packed_strings import PackedStrings
 from flsl_mm.datasets.tar_shards import INDEX_NAME
-from flsl_mm.engine.command_line import not_negative, positive, run_command
 
 CLASSES = 1000
 KINDS = ('list', 'shards', 'folders')

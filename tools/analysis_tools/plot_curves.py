@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flsl_mm.data_error import DataError
-from flsl_mm.engine.command_line import positive, run_command, split_name
+from flsl_mm.apis.command_line import positive, run_command, split_name
+from flsl_mm.utils.errors import DataError
 from flsl_mm.visualization import curves_figure, read_training_log
 from flsl_mm.visualization.curves_figure import DEFAULT_KEYS
 from flsl_mm.visualization.saving import save_figure

@@ -24,16 +24,14 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 
-from flsl_mm.data_error import DataError
-from flsl_mm.engine.ablation_table import AblationTable, all_configs, read_ablation_tables
-from flsl_mm.engine.command_line import positive, run_command
-from flsl_mm.engine.frozen_command import add_device_argument, build_from_settings
-from flsl_mm.engine.json_file import write_json
-from flsl_mm.engine.options_action import OptionsAction
-from flsl_mm.engine.run_tool import train_command
-from flsl_mm.engine.sweep_run import SweepRun
+from flsl_mm.apis.ablation_table import AblationTable, all_configs, read_ablation_tables
+from flsl_mm.apis.command_line import OptionsAction, positive, run_command
+from flsl_mm.apis.frozen import add_device_argument, build_from_settings
+from flsl_mm.apis.run_tool import train_command
+from flsl_mm.apis.sweep_run import SweepRun
 from flsl_mm.evaluation.tasks import FrozenTask
-from flsl_mm.whole_file import check_writable
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import check_writable, write_json
 
 TOOLS = Path(__file__).resolve().parents[1]
 

@@ -27,9 +27,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from flsl_mm.apis.command_line import positive, run_command
 from flsl_mm.datasets import scenes
-from flsl_mm.datasets.scenes.davis import MIN_SIDE
-from flsl_mm.engine.command_line import positive, run_command
+from flsl_mm.datasets.scenes.layouts import MIN_SIDE
 
 UAVDT_SEQUENCES = ('M0101', 'M0203')
 RECORD = 'drawn.json'  # in the folder of a layout: what it was drawn by

@@ -26,11 +26,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flsl_mm.data_error import DataError
+from flsl_mm.apis.command_line import positive, run_command
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, ImageFiles
 from flsl_mm.datasets.tar_shards import INDEX_NAME, index_shards
-from flsl_mm.engine.command_line import positive, run_command
-from flsl_mm.whole_file import whole_file
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import whole_file
 
 READERS = 16
 READ_AHEAD = 256

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from os.path import relpath
 
+from flsl_mm.apis.command_line import run_command
 from flsl_mm.datasets import UAVDTDataset
 from flsl_mm.datasets.uavdt_index import find_folders
-from flsl_mm.engine.command_line import run_command
-from flsl_mm.whole_file import whole_file
+from flsl_mm.utils.files import whole_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from flsl_mm.apis.command_line import run_command
 from flsl_mm.checkpoint import convert_checkpoint
-from flsl_mm.checkpoint.writing import check_absent, check_destination, write_whole
-from flsl_mm.engine.command_line import run_command
+from flsl_mm.checkpoint.files import check_absent, check_destination, write_whole
 
 _EPILOG = """\
 layouts read: FLSL training checkpoints, the authors' released FLSL, DINO (full and backbone), MAE,

@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from flsl_mm.apis.command_line import run_command
 from flsl_mm.checkpoint import publish_model
-from flsl_mm.engine.command_line import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,14 +3,10 @@
 ``tools/dataset_converters/make_scenes.py`` writes them in the layouts of the real data sets.
 """
 
-from .ade20k import write_ade20k
-from .coco import write_coco
-from .davis import write_davis
-from .imagenet import write_imagenet
 from .kinds import CLASSES, GROUNDS, OBJECTS
+from .layouts import write_ade20k, write_coco, write_davis, write_imagenet, write_uavdt
 from .sampling import sample_scene
 from .scene import Picture, Scene
-from .uavdt import write_uavdt
 
 __all__ = [
     'CLASSES',

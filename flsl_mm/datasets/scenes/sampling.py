@@ -4,11 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .ground import Ground
 from .kinds import GROUNDS, OBJECTS
-from .scene import Scene
-from .scene_object import SceneObject
-from .texture import sample_texture
+from .scene import Scene, SceneObject
+from .texture import Ground, sample_texture
 
 BRIGHTNESS = (0.5, 1.2)  # range of the strength of the light
 FLICKER = 0.3  # how much the exposure of a video changes from frame to frame

@@ -1,12 +1,87 @@
-"""A scene and its pictures."""
+"""A drawn scene: its objects, its picture, the boxes of its masks."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from .ground import Ground
-from .scene_object import SceneObject
+from .kinds import SHAPES
+from .texture import Ground, Texture
+
+SHADOW = (0.15, 0.2)  # how far it falls to the right and down, in radii
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """A textured, shaded object that throws a shadow and may move.
+
+    Attributes:
+        label: Its class, from 1.
+        shape: A key of :data:`SHAPES`.
+        texture: Moves and turns with the object.
+        centre: x and y at frame 0, in image heights.
+        extent: Half its length and half its width, in image heights.
+        angle: Direction at frame 0, in radians.
+        velocity: Image heights to the right and down in every frame.
+        spin: Radians in every frame.
+    """
+
+    label: int
+    shape: str
+    texture: Texture
+    centre: tuple[float, float]
+    extent: tuple[float, float]
+    angle: float = 0.0
+    velocity: tuple[float, float] = (0.0, 0.0)
+    spin: float = 0.0
+
+    def window(self, size: tuple[int, int], frame: int) -> tuple[slice, slice]:
+        """Rows and columns of an image of that width and height that may show it or its shadow."""
+        reach = 1.5 * max(self.extent)
+        spans = []
+        for centre, side in zip(self._centre(frame), size):
+            first, last = ((centre + step) * size[1] for step in (-reach, reach))
+            spans.append(slice(max(0, int(first)), min(side, max(0, int(last) + 1))))
+        return spans[1], spans[0]
+
+    def paint(
+        self, image: np.ndarray, x: np.ndarray, y: np.ndarray, frame: int, shading: float
+    ) -> np.ndarray:
+        """Paint the object and its shadow, in place.
+
+        Args:
+            image: (H, W, 3) float32, in [0, 1].
+            x: Where the pixels are (H, W), in image heights.
+            y: The same, downwards.
+            frame: Number of the frame, from 0.
+            shading: How much darker it is away from the light; 0 is flat.
+
+        Returns:
+            np.ndarray: (H, W) bool, which pixels show the object.
+        """
+        centre, radius = self._centre(frame), max(self.extent)
+        x, y = x - np.float32(centre[0]), y - np.float32(centre[1])
+        shadow = self._covers(x - SHADOW[0] * radius, y - SHADOW[1] * radius, frame)
+        image[shadow] *= 0.6
+        mask = self._covers(x, y, frame)
+        shade = 1 - np.float32(shading / radius) * (x + y)  # brighter towards the upper left
+        image[mask] = (self.texture(*self._turn(x, y, frame)) * shade[..., None])[mask]
+        return mask
+
+    def _centre(self, frame: int) -> tuple[float, float]:
+        return tuple(c + frame * step for c, step in zip(self.centre, self.velocity))
+
+    def _turn(self, x: np.ndarray, y: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets from the centre in the object's own directions."""
+        angle = self.angle + frame * self.spin
+        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        return cos * x + sin * y, cos * y - sin * x
+
+    def _covers(self, x: np.ndarray, y: np.ndarray, frame: int) -> np.ndarray:
+        u, v = self._turn(x, y, frame)
+        length, width = (np.float32(side) for side in self.extent)
+        return SHAPES[self.shape](u / length, v / width)
+
 
 BORDER = 0.75  # half the width in pixels of the unlabelled seam between two grounds
 
@@ -78,3 +153,23 @@ class Scene:
             labels[depth > 0] = ground.label
             labels[abs(depth) * self.size[1] < BORDER] = 0
         return image, labels
+
+
+MIN_AREA = 16  # pixels; what is hidden but for less has no annotation
+
+
+def visible_objects(scene: Scene, picture: Picture) -> list[tuple[int, np.ndarray]]:
+    """The objects of a picture that can be annotated.
+
+    Returns:
+        list: Label, from 1, and mask (H, W) bool of the visible part of each.
+    """
+    masks = (picture.instances == number for number in range(1, len(scene.objects) + 1))
+    pairs = ((item.label, mask) for item, mask in zip(scene.objects, masks))
+    return [(label, mask) for label, mask in pairs if mask.sum() >= MIN_AREA]
+
+
+def mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom (both exclusive) of a mask (H, W) that is not empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -7,14 +7,31 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import is_main_process, master_only
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from flsl_mm.unwrap_model import unwrap_model
+from ...utils.errors import TrainingStopped
+from ...utils.files import whole_file
+from ...utils.modules import unwrap_model
+from . import atomic_checkpoint_hook as atomic_backend  # noqa: F401  (registers the backend)
 
-from .. import atomic_backend  # noqa: F401  (registers the backend)
-from ..training_stopped import TrainingStopped
+
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's local file backend, with atomic writes (:func:`whole_file`)."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes to a file."""
+        with whole_file(filepath) as draft:
+            draft.write_bytes(obj)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write text to a file."""
+        self.put(obj.encode(encoding), filepath)
+
+
+register_backend('atomic', AtomicLocalBackend, force=True)
 
 
 @HOOKS.register_module()

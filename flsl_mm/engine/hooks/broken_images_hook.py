@@ -8,8 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ...config_error import ConfigError
-from ...data_error import DataError
+from ...utils.errors import ConfigError, DataError
 
 NUM_LOGGED = 20
 NUM_EXAMPLES = 5

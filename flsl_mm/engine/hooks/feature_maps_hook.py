@@ -8,9 +8,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from flsl_mm.config_error import ConfigError
-from flsl_mm.evenly_spaced import evenly_spaced
-from flsl_mm.unwrap_model import unwrap_model
+from flsl_mm.utils.errors import ConfigError
+from flsl_mm.utils.images import evenly_spaced
+from flsl_mm.utils.modules import unwrap_model
 
 
 @HOOKS.register_module()

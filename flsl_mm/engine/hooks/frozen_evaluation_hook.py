@@ -15,12 +15,12 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import nn
 
-from flsl_mm.data_error import DataError
 from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.unwrap_model import unwrap_model
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.modules import unwrap_model
 
-from ...config_error import ConfigError
-from ..json_file import write_json
+from ...utils.errors import ConfigError
+from ...utils.files import write_json
 
 NETWORKS = ('teacher', 'student')
 RECORD = 'frozen_evaluation.json'

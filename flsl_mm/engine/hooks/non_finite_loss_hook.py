@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
-from ..training_stopped import TrainingStopped
+from ...utils.errors import TrainingStopped
 
 
 @HOOKS.register_module()

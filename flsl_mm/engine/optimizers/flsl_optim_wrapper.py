@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 from torch import nn
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 from .clip_grad import clip_grad_norm_per_parameter_
 
 # torch before 2.3 has the scaler under `torch.cuda` only.

@@ -19,22 +19,27 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ...checkpoint import CheckpointError, load_model
-from ...config_error import ConfigError
-from ...models.compiled import compile_networks
+from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
-from ...unwrap_model import unwrap_model
-from ..config_numbers import check_numbers
+from ...utils.errors import ConfigError
+from ...utils.modules import unwrap_model
 from ..loops import ResumableTrainLoop
-from ..pretrained import check_pretrained, forget_pretrained, trust_files, use_pretrained
 from ..schedulers import WarmupCosineLR
-from .keyword_safe_config import KeywordSafeConfig
+from .run_config import (
+    KeywordSafeConfig,
+    check_numbers,
+    check_pretrained,
+    forget_pretrained,
+    trust_files,
+    use_pretrained,
+)
 
 # The names of mmengine's default hooks.
 OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 # Of each scope, what registers the data sets and metrics that need its package. Our configs import
 # them too; but the `custom_imports` of a config that inherits one take the place of ours.
-SCOPE_MODULES = dict(mmdet='flsl_mm.datasets.checked_coco_dataset', mmseg='flsl_mm.datasets.ade20k')
+SCOPE_MODULES = dict(mmdet='flsl_mm.datasets.checked_coco_dataset', mmseg='flsl_mm.segmentation')
 
 
 @RUNNERS.register_module()

@@ -1,12 +1,10 @@
 """Evaluation as pure functions on arrays and tensors."""
 
+from ...utils.tables import comparison_table, metrics_table
 from .aggregated_similarity import aggregated_similarity
 from .box_aligned_knn import bbox_knn
-from .comparison_table import comparison_table
 from .davis import evaluate_davis
-from .label_propagation import propagate_labels
-from .label_propagator import LabelPropagator
-from .metrics_table import metrics_table
+from .label_propagation import LabelPropagator, propagate_labels
 from .uavdt import evaluate_uavdt
 
 __all__ = [

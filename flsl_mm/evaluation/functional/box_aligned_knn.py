@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .nearest_neighbors import BANK_BLOCK, nearest_neighbors
+from .neighbors import BANK_BLOCK, nearest_neighbors
 
 Array = np.ndarray | Tensor
 

@@ -7,38 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .uavdt_files import BOX, CLASS, CLASSES, FRAME, SCORE, read_detections, read_ground_truth
-
-TRAIN_SEQUENCES = tuple(
-    'M0101 M0201 M0202 M0204 M0206 M0207 M0210 M0301 M0401 M0402 M0501 M0603 M0604 M0605 M0702 '
-    'M0703 M0704 M0901 M0902 M1002 M1003 M1005 M1006 M1008 M1102 M1201 M1202 M1304 M1305 '
-    'M1306'.split()
+from ...datasets.uavdt_files import (
+    ATTRIBUTES,
+    BOX,
+    CLASS,
+    CLASSES,
+    FRAME,
+    SCORE,
+    TEST_SEQUENCES,
+    corners,
+    group_by_frame,
+    read_detections,
+    read_ground_truth,
 )
-# Test sequence -> number of frames.
-TEST_LENGTHS = dict(
-    M0203=1007, M0205=646, M0208=265, M0209=1576, M0403=514, M0601=372, M0602=480, M0606=1374,
-    M0701=1308, M0801=298, M0802=1101, M1001=1859, M1004=269, M1007=659, M1009=604, M1101=864,
-    M1301=1182, M1302=719, M1303=445, M1401=1050,
-)  # fmt: skip
-TEST_SEQUENCES = tuple(TEST_LENGTHS)
-
-_POSITIONS = dict(
-    day=(3, 4, 5, 6, 7, 8, 10, 11, 17, 18, 19, 20),
-    night=(1, 2, 12, 14, 16),
-    fog=(9, 13, 15),
-    low=(1, 2, 4, 10, 11, 16, 19, 20),
-    medium=(3, 5, 7, 8, 12, 13, 14, 15, 17, 18),
-    high=(6, 9),
-    front=(3, 4, 5, 6, 7, 8, 12, 13, 14, 16, 17, 20),
-    side=(2, 4, 5, 6, 8, 11, 16, 18, 19),
-    bird=(1, 9, 10, 15),
-    long=(4, 12),
-)
-# Attribute -> its test sequences: light, altitude, view and duration, as in the official toolkit.
-ATTRIBUTES = {
-    name: tuple(TEST_SEQUENCES[position - 1] for position in positions)
-    for name, positions in _POSITIONS.items()
-}
 
 
 @dataclass(frozen=True)
@@ -330,15 +311,3 @@ def average_precision(scores: np.ndarray, correct: np.ndarray, num_gt: int) -> f
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(envelope[hits].sum() / num_gt)  # recall rises by 1 / num_gt at each hit
-
-
-def corners(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Upper left and lower right corners (..., 2) of boxes left, top, width, height (..., 4)."""
-    return boxes[..., :2], boxes[..., :2] + boxes[..., 2:]
-
-
-def group_by_frame(rows: np.ndarray) -> dict[float, np.ndarray]:
-    """Which rows (N, 9) in the official columns are of each frame: their indices, in order."""
-    order = np.argsort(rows[:, FRAME], kind='stable')
-    frames, starts = np.unique(rows[order, FRAME], return_index=True)
-    return dict(zip(frames.tolist(), np.split(order, starts[1:])))

@@ -10,9 +10,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
-from ...whole_file import whole_file
+from ...datasets.uavdt_files import format_detections, parse_frame_name, read_frame_list
+from ...utils.files import whole_file
 from ..functional.uavdt import evaluate_uavdt
-from ..functional.uavdt_files import format_detections, parse_frame_name, read_frame_list
 
 
 @METRICS.register_module()

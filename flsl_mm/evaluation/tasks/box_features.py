@@ -16,14 +16,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import ImageNetBoxes, Unusable
 from flsl_mm.models import FLSLVisionTransformer
-from flsl_mm.pixel_statistics import normalise
-from flsl_mm.progress import progress
-from flsl_mm.whole_file import whole_file
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import whole_file
+from flsl_mm.utils.images import normalise
+from flsl_mm.utils.progress import progress
 
-from .weights_digest import weights_digest
+from .frozen_task import weights_digest
 
 MAX_BROKEN = 0.01
 NUM_EXAMPLES = 5

@@ -7,10 +7,10 @@ import torch
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.logging import print_log
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import ImageNetBoxes
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.errors import DataError
 
 from ..functional.box_aligned_knn import count_right
 from .box_features import BoxFeatures, load_box_features

@@ -11,7 +11,7 @@ from flsl_mm.registry import FROZEN_TASKS
 from ..functional.collapse import prototype_use, rankme_of_gram, similarity_contrast
 from .dense_images import DenseImage
 from .dense_task import DenseTask
-from .gathering import sum_processes
+from .frozen_task import sum_processes
 
 
 @FROZEN_TASKS.register_module()

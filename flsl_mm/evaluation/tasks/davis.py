@@ -13,29 +13,17 @@ import torch
 from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from mmengine.logging import print_log
 
-from flsl_mm.data_error import DataError
-from flsl_mm.datasets.davis import (
-    DavisSequence,
-    find_davis,
-    read_frame,
-    read_masks,
-    write_masks,
-)
-from flsl_mm.datasets.read_mask import read_mask
-from flsl_mm.file_stamp import file_stamp
+from flsl_mm.datasets.davis import DavisSequence, find_davis, read_frame, read_masks, write_masks
+from flsl_mm.datasets.masks import read_mask
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.files import file_stamp
 
 from ..functional.davis import VOID, ObjectMeasures, measure_sequence, summarize_davis
-from ..functional.label_propagator import LabelPropagator
-from ..functional.video_segmentation import (
-    first_labels,
-    input_size,
-    labels_to_mask,
-    prepare_frame,
-)
-from .frozen_task import FrozenTask
-from .weights_digest import weights_digest
+from ..functional.label_propagation import LabelPropagator
+from ..functional.video_segmentation import first_labels, input_size, labels_to_mask, prepare_frame
+from .frozen_task import FrozenTask, weights_digest
 
 
 @FROZEN_TASKS.register_module()

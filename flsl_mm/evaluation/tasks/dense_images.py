@@ -12,9 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from flsl_mm.datasets.labeled_images import LabeledImages
 from flsl_mm.models import FLSLVisionTransformer
-from flsl_mm.pixel_statistics import normalise
-from flsl_mm.progress import progress
-from flsl_mm.short_side_scale import short_side_scale
+from flsl_mm.utils.images import normalise, short_side_scale
+from flsl_mm.utils.progress import progress
 
 
 class DenseImage(NamedTuple):

@@ -1,10 +1,15 @@
-"""What every evaluation of frozen features has in common."""
+"""What every evaluation of a frozen network has."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from flsl_mm.models import FLSLVisionTransformer
+import torch
+from mmengine.dist import all_gather_object, all_reduce
+from torch import Tensor
+
+from ...models import FLSLVisionTransformer
 
 
 class FrozenTask(ABC):
@@ -35,3 +40,40 @@ class FrozenTask(ABC):
             the curves of logs. Details, which only JSON files show, are in nested dicts. The same
             in every process of a distributed run.
         """
+
+
+def gather_by_index(parts: Mapping[int, Tensor]) -> Tensor:
+    """Concatenate what all processes have of each image, in the order of the images.
+
+    Args:
+        parts: (n, ...) by index of the image, on the CPU.
+
+    Returns:
+        Tensor: (sum of n, ...), the same in every process.
+    """
+    merged = {k: v for parts in all_gather_object(dict(parts)) for k, v in parts.items()}
+    return torch.cat([merged[index] for index in sorted(merged)])
+
+
+def sum_processes(value: Tensor) -> Tensor:
+    """Sum of a tensor over the processes; exact for integers."""
+    value = value.clone()
+    all_reduce(value)
+    return value
+
+
+def weights_digest(vit: FLSLVisionTransformer) -> str:
+    """A hash of all that a network's tokens depend on beside the image.
+
+    The projection head (:func:`build_vit`) is no part of it: a checkpoint and the backbone that was
+    published of it have the same tokens, and so the same digest.
+
+    Returns:
+        str: 64 hexadecimal digits, the same on every device.
+    """
+    digest = hashlib.sha256(f'{vit.patch_size} {vit.layers[0].attn.num_heads}'.encode())
+    for name, value in vit.state_dict().items():
+        if not name.startswith('head.'):
+            digest.update(f'{name} {tuple(value.shape)} {value.dtype}'.encode())
+            digest.update(value.cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()

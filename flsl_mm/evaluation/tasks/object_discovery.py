@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from flsl_mm.data_error import DataError
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.errors import DataError
 
 from ..functional.object_discovery import box_iou, discover_object
 from .dense_images import DenseImage
 from .dense_task import DenseTask
-from .gathering import sum_processes
+from .frozen_task import sum_processes
 
 
 @FROZEN_TASKS.register_module()

@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flsl_mm.data_error import DataError
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.errors import DataError
 
-from ..functional.knn_votes import knn_votes
+from ..functional.neighbors import knn_votes
 from ..functional.segmentation_scores import confusion_matrix, segmentation_scores
 from .dense_images import DenseImage, encode_images
 from .dense_task import DenseTask
-from .gathering import gather_by_index, sum_processes
+from .frozen_task import gather_by_index, sum_processes
 
 
 @FROZEN_TASKS.register_module()

@@ -7,16 +7,21 @@ import torch.nn.functional as F
 from mmengine.dist import broadcast
 from torch import Tensor
 
-from flsl_mm.data_error import DataError
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.errors import DataError
 
-from ..functional.cluster_matching import match_many_to_one, match_one_to_one, matched_confusion
+from ..functional.clustering import (
+    match_many_to_one,
+    match_one_to_one,
+    matched_confusion,
+    nearest_centroids,
+    spherical_kmeans,
+)
 from ..functional.segmentation_scores import confusion_matrix, segmentation_scores
-from ..functional.spherical_kmeans import nearest_centroids, spherical_kmeans
 from .dense_images import DenseImage
 from .dense_task import DenseTask
-from .gathering import gather_by_index, sum_processes
+from .frozen_task import gather_by_index, sum_processes
 
 
 @FROZEN_TASKS.register_module()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 from .flsl_vit import FLSLVisionTransformer
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
-from ..blocked_attention import BlockedAttention, position_bias, split_heads
+from ..layers.attention import BlockedAttention, position_bias, split_heads
 
 
 class RelativeAttention(MultiheadAttention):

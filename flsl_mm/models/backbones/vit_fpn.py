@@ -7,7 +7,7 @@ from mmengine.dist import get_backend
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 from .detection_vit import DetectionViT, check_blocks, crop_to_strides
 
 

@@ -6,10 +6,29 @@ from mmengine.registry import MODELS
 from mmpretrain.models.utils import LayerNorm2d, resize_pos_embed, to_2tuple
 from torch import Tensor, nn
 
-from ...config_error import ConfigError
-from .conv_norm import ConvNorm
+from ...utils.errors import ConfigError
 from .detection_vit import DetectionViT, check_blocks, crop_to_strides
 from .relative_attention import RelativeAttention
+
+
+class ConvNorm(nn.Conv2d):
+    """Convolution without bias whose ``norm`` follows; named as in detectron2's checkpoints.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels.
+        kernel_size: Odd side of the kernel; the resolution is kept.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+        )
+        self.norm = LayerNorm2d(out_channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H, W)."""
+        return self.norm(super().forward(x))
 
 
 @MODELS.register_module()

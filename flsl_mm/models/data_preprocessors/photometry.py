@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 from . import photometry_opencv as opencv
 
 

@@ -8,7 +8,7 @@ from mmengine.dist import get_world_size
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 from .prototype_head import PrototypeHead, at_least_float32, global_log_mean, health_signs
 
 LOSS_WEIGHTS = dict(intra=0.03, inter=1.0, volume=5.0)  # of the paper, Table 5

@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 
 
 class PrototypeHead(BaseModule):

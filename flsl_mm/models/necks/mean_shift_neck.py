@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 from ..mean_shift import effective_number, mean_shift, mean_shift_weights, sharpen
 from .queries import gather_tokens, project_queries, sample_tokens, window_queries
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 
 
 def window_queries(

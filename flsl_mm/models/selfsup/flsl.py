@@ -5,7 +5,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 from ..necks import ViewPair
 from .student_teacher import StudentTeacher
 

@@ -7,7 +7,7 @@ import torch
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from torch import Tensor, nn
 
-from ...config_error import ConfigError
+from ...utils.errors import ConfigError
 
 
 class StudentTeacher(BaseSelfSupervisor):

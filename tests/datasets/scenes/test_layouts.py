@@ -9,8 +9,7 @@ from PIL import Image
 
 from flsl_mm.datasets import UAVDTDataset, UnlabeledImages, scenes
 from flsl_mm.datasets.davis import davis_palette
-from flsl_mm.datasets.scenes.coco import encode_mask
-from flsl_mm.datasets.scenes.imagenet import WNIDS
+from flsl_mm.datasets.scenes.layouts import WNIDS, encode_mask
 
 CLASSES = [kind.name for kind in scenes.OBJECTS]
 
@@ -141,8 +140,7 @@ def test_ade20k_scenes_are_read_by_the_ade20k_dataset(tmp_path):
     pytest.importorskip('mmseg')
     from mmcv.transforms import LoadImageFromFile
 
-    from flsl_mm.datasets.checked_ade20k_dataset import CheckedADE20KDataset
-    from flsl_mm.datasets.transforms.load_ade20k_labels import LoadADE20KLabels
+    from flsl_mm.segmentation.dataset import CheckedADE20KDataset, LoadADE20KLabels
 
     scenes.write_ade20k(tmp_path, num_train=6, num_val=3, size=(48, 48))
     for split, count in (('training', 6), ('validation', 3)):

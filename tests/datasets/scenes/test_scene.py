@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from flsl_mm.datasets.scenes import CLASSES, GROUNDS, OBJECTS, sample_scene
-from flsl_mm.datasets.scenes.boxes import mask_box, visible_objects
 from flsl_mm.datasets.scenes.kinds import HUES
+from flsl_mm.datasets.scenes.scene import mask_box, visible_objects
 from flsl_mm.datasets.scenes.texture import PATTERNS, Texture
 
 

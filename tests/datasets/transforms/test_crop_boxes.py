@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import RandomResizedCrop
 
-from flsl_mm.datasets.transforms.crop_boxes import (
+from flsl_mm.datasets.transforms.teacher_crop import (
     CROP_TRIES,
     CROP_UNIFORMS,
     RATIO,

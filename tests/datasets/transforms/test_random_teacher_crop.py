@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flsl_mm.datasets.transforms import LoadRGBImage, RandomTeacherCrop
-from flsl_mm.datasets.transforms.crop_boxes import CROP_UNIFORMS, sample_crop_boxes
-from flsl_mm.datasets.transforms.random_teacher_crop import snap_box
+from flsl_mm.datasets.transforms.teacher_crop import CROP_UNIFORMS, sample_crop_boxes, snap_box
 
 
 def noise(height, width):

@@ -5,9 +5,9 @@ from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from PIL import Image
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import UnlabeledImages
 from flsl_mm.engine.hooks import BrokenImagesHook, broken_images_hook
+from flsl_mm.utils.errors import DataError
 
 
 class Logger:

@@ -7,8 +7,8 @@ import torch
 from mmengine.hooks import Hook
 from PIL import Image
 
-from flsl_mm.data_error import DataError
 from flsl_mm.engine.hooks import FeatureMapsHook
+from flsl_mm.utils.errors import DataError
 
 
 class RandomStates(Hook):

@@ -6,8 +6,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from flsl_mm.engine import latest_checkpoint
-from flsl_mm.engine.runners.keyword_safe_config import KeywordSafeConfig
-from flsl_mm.models.compiled import CompiledFunction
+from flsl_mm.engine.runners.run_config import KeywordSafeConfig
+from flsl_mm.models.layers.compile import CompiledFunction
 
 
 def save(path, age: int) -> None:

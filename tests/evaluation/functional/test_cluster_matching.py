@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flsl_mm.evaluation.functional.cluster_matching import (
+from flsl_mm.evaluation.functional.clustering import (
     match_many_to_one,
     match_one_to_one,
     matched_confusion,

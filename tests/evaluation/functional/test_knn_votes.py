@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flsl_mm.evaluation.functional.knn_votes import knn_votes
+from flsl_mm.evaluation.functional.neighbors import knn_votes
 
 
 def test_votes_are_those_of_a_loop():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flsl_mm.evaluation import LabelPropagator, propagate_labels
-from flsl_mm.evaluation.functional import label_propagator
+from flsl_mm.evaluation.functional import label_propagation as label_propagator
 
 
 def dense(target, sources, labels, radius, topk, temperature=0.1):

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flsl_mm.evaluation.functional.nearest_neighbors import nearest_neighbors
+from flsl_mm.evaluation.functional.neighbors import nearest_neighbors
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

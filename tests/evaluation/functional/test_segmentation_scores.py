@@ -3,10 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flsl_mm.evaluation.functional.segmentation_scores import (
-    confusion_matrix,
-    segmentation_scores,
-)
+from flsl_mm.evaluation.functional.segmentation_scores import confusion_matrix, segmentation_scores
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 3), st.integers(0, 5)), max_size=20))

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flsl_mm.evaluation.functional import spherical_kmeans as module
-from flsl_mm.evaluation.functional.spherical_kmeans import nearest_centroids, spherical_kmeans
+from flsl_mm.evaluation.functional import clustering as module
+from flsl_mm.evaluation.functional.clustering import nearest_centroids, spherical_kmeans
 
 
 def directions(count: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -9,12 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from flsl_mm.datasets.uavdt_files import ATTRIBUTES, TEST_LENGTHS, TEST_SEQUENCES, TRAIN_SEQUENCES
 from flsl_mm.evaluation import evaluate_uavdt
 from flsl_mm.evaluation.functional.uavdt import (
-    ATTRIBUTES,
-    TEST_LENGTHS,
-    TEST_SEQUENCES,
-    TRAIN_SEQUENCES,
     average_precision,
     inside_ignored,
     match_detections,

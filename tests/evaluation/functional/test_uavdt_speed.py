@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
+from flsl_mm.datasets.uavdt_files import TEST_LENGTHS
 from flsl_mm.evaluation import evaluate_uavdt
-from flsl_mm.evaluation.functional.uavdt import TEST_LENGTHS
 
 VEHICLES, DETECTIONS = 22, 100  # in a frame; the real benchmark has about 20 vehicles
 

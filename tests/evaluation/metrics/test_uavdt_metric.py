@@ -10,8 +10,8 @@ from PIL import Image
 import flsl_mm  # noqa: F401
 from flsl_mm.datasets import UAVDTDataset
 from flsl_mm.datasets.scenes import write_uavdt
+from flsl_mm.datasets.uavdt_files import parse_frame_name, read_detections
 from flsl_mm.evaluation import evaluate_uavdt
-from flsl_mm.evaluation.functional.uavdt_files import parse_frame_name, read_detections
 
 SEQUENCES = ['M0203', 'M0205']
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from flsl_mm.data_error import DataError
 from flsl_mm.evaluation import bbox_knn
 from flsl_mm.evaluation.tasks import BoxKNN
 from flsl_mm.evaluation.tasks import box_features as module
 from flsl_mm.evaluation.tasks.box_features import load_box_features, tokens_at
 from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.utils.errors import DataError
 
 SETTINGS = dict(ks=(3, 1), resize=40, crop=32, batch_size=5, num_workers=0)
 

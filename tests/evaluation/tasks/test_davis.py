@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets import scenes
 from flsl_mm.datasets.davis import find_davis, read_masks
 from flsl_mm.evaluation import evaluate_davis
 from flsl_mm.evaluation.tasks import DavisPropagation
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.errors import DataError
 
 
 @pytest.fixture(scope='module')

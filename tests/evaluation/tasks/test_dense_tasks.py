@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from flsl_mm.data_error import DataError
 from flsl_mm.datasets.labeled_images import IGNORED, LabeledImage, LabeledImages
 from flsl_mm.evaluation.tasks import (
     CollapseMonitors,
@@ -22,8 +21,9 @@ from flsl_mm.evaluation.tasks import (
 )
 from flsl_mm.evaluation.tasks.dense_images import encode_images, network_input
 from flsl_mm.models import FLSLHead, build_vit
-from flsl_mm.pixel_statistics import IMAGENET_MEAN, IMAGENET_STD
 from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.images import IMAGENET_MEAN, IMAGENET_STD
 
 PATCH = 8
 SIZE = dict(short_side=4 * PATCH)  # so that images of 4 rows of patches are encoded as they are

@@ -1,6 +1,6 @@
 import torch
 
-from flsl_mm.evaluation.tasks.weights_digest import weights_digest
+from flsl_mm.evaluation.tasks.frozen_task import weights_digest
 from flsl_mm.models import FLSLVisionTransformer
 
 

@@ -7,10 +7,11 @@ from mmpretrain.registry import MODELS
 from torch.profiler import ProfilerActivity, profile
 
 from flsl_mm.checkpoint import PretrainedViT
-from flsl_mm.models import FLSLVisionTransformer, stochastic_depth
+from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.models.backbones import flsl_vit
-from flsl_mm.models.backbones.position_embedding import sincos_position_embedding
-from flsl_mm.models.recomputation import linear_of
+from flsl_mm.models.backbones.flsl_vit import sincos_position_embedding
+from flsl_mm.models.layers import stochastic_depth
+from flsl_mm.models.layers.recomputation import linear_of
 
 ARCH = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96)
 

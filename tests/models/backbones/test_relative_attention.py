@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
-from flsl_mm.models import blocked_attention
 from flsl_mm.models.backbones.relative_attention import (
     attend_folded,
     attend_relative,
@@ -12,6 +11,7 @@ from flsl_mm.models.backbones.relative_attention import (
     partition_windows,
     relative_positions,
 )
+from flsl_mm.models.layers import attention as blocked_attention
 
 HEADS = 3
 

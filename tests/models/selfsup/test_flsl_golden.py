@@ -40,7 +40,7 @@ def objective(losses: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def our_name(released: str) -> str:
-    from flsl_mm.checkpoint.names import Entry, to_our_names
+    from flsl_mm.checkpoint.layouts import Entry, to_our_names
 
     part, name = released.split('.', 1)
     if part == 'head':

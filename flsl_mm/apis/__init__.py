@@ -1,0 +1,1 @@
+"""What the tools call: command lines, steps, runs of frozen tasks, benchmarks."""

@@ -1,0 +1,106 @@
+"""Time and memory of training steps that are compared with each other."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from torch import multiprocessing
+
+from ..utils.errors import DataError
+
+Build = Callable[[str], Callable[[], None]]
+
+
+def measure_in_turns(
+    build: Build, variants: Sequence[str], steps: int, warmup: int, device: str, batch_size: int
+) -> dict[str, dict[str, float]]:
+    """Measure variants of a step side by side.
+
+    Each variant lives in a process of its own, so that its memory is its own, and they take turns
+    step by step, so that whatever else the machine does meets all of them alike.
+
+    Args:
+        build: Makes the step of a variant; called in the variant's process, so it must be
+            picklable. A step takes no arguments and trains on one batch.
+        variants: Their names.
+        steps: Measured steps of each.
+        warmup: Steps before them.
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        batch_size: Images per step.
+
+    Returns:
+        dict[str, dict[str, float]]: By variant ``images_per_second`` and ``step_ms``, from the
+        median step; and ``peak_memory_gib``: on a GPU the peak of the allocated memory, on a CPU
+        that of the resident memory less the ``process_gib`` that interpreter and libraries had
+        taken before the model was built. On a CPU also ``cpu_ms``, the processor time of the
+        median step over all threads, in which waiting for other programs does not count.
+
+    Raises:
+        DataError: A variant failed; its traceback is on stderr.
+    """
+    context = multiprocessing.get_context('spawn')
+    peers: dict[str, Connection] = {}
+    for name in variants:
+        peers[name], theirs = context.Pipe()
+        context.Process(target=_serve, args=(theirs, build, name, device), daemon=True).start()
+        theirs.close()
+    found = {name: _receive(name, peer) for name, peer in peers.items()}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    for turn in range(warmup + steps):
+        for name, peer in peers.items():
+            peer.send('step')
+            taken[name].append(_receive(name, peer))
+        shown = ', '.join(f'{name} {times[-1][0]:.3f} s' for name, times in taken.items())
+        print(f'step {turn + 1}/{warmup + steps}: {shown}', flush=True)
+    for name, peer in peers.items():
+        peer.send('stop')
+        wall, processor = (1e3 * statistics.median(t) for t in zip(*taken[name][warmup:]))
+        speed = dict(images_per_second=1e3 * batch_size / wall, step_ms=wall)
+        if not device.startswith('cuda'):
+            speed['cpu_ms'] = processor
+        found[name] = {**speed, **_receive(name, peer), **found[name]}
+    return found
+
+
+def _receive(name: str, peer: Connection):
+    try:
+        return peer.recv()
+    except EOFError:
+        raise DataError(f'the variant {name!r} failed; see above') from None
+
+
+def _serve(connection: Connection, build: Build, variant: str, device: str) -> None:
+    """Take the steps of one variant when asked to."""
+    before = 0 if device.startswith('cuda') else resident_bytes('VmRSS')
+    step = build(variant)
+    connection.send(dict(process_gib=before / 2**30) if before else {})
+    try:
+        while connection.recv() == 'step':
+            start, processor = time.perf_counter(), time.process_time()
+            step()
+            synchronize(device)
+            connection.send((time.perf_counter() - start, time.process_time() - processor))
+    except (EOFError, ConnectionResetError):
+        return  # another variant failed
+    peak = torch.cuda.max_memory_allocated(device) if not before else resident_bytes('VmHWM')
+    connection.send(dict(peak_memory_gib=(peak - before) / 2**30))
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what it was asked to."""
+    if device.startswith('cuda'):
+        torch.cuda.synchronize(device)
+
+
+def resident_bytes(field: str) -> int:
+    """Resident memory of this process in bytes: ``'VmRSS'`` now, ``'VmHWM'`` at its peak.
+
+    Unlike ``ru_maxrss`` the peak is that of this program, not of the one that started it.
+    """
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith(f'{field}:'):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f'/proc/self/status has no {field}')

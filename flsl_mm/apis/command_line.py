@@ -1,0 +1,275 @@
+"""What the command lines of the tools have in common."""
+
+import argparse
+import ast
+import atexit
+import inspect
+import os
+import os.path as osp
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dist import barrier, is_distributed
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ..checkpoint import CheckpointError
+from ..utils.errors import DataError, TrainingStopped
+
+
+class OptionsAction(DictAction):
+    """mmengine's ``KEY=VALUE`` options; texts may have blanks, and anything else in quotes.
+
+    As in mmengine ``3``, ``0.1``, ``true`` and ``None`` are what they look like, and ``a,b`` and
+    ``[a,b]`` are lists, without their blanks. Beyond that ``"007"`` and ``"a,b"`` with the quotes
+    (inside those of the shell) are texts, and Python literals with quotes or braces are read as
+    Python does.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Add to the dict of the namespace; the command ends where something cannot be read."""
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for text in values:
+            key, equals, value = text.partition('=')
+            if not equals:
+                parser.error(f'{option_string} takes KEY=VALUE, got {text!r}')
+            try:
+                options[key] = read_value(value)
+            except (ValueError, AssertionError, RecursionError):
+                parser.error(
+                    f'{option_string}: cannot read {text!r}; a text with commas or brackets needs '
+                    'quotes, a dict is Python: {"key": True}'
+                )
+        setattr(namespace, self.dest, options)
+
+
+def read_value(text: str) -> Any:
+    """The value that a text stands for, see :class:`OptionsAction`.
+
+    Raises:
+        ValueError: A dict is not written as in Python.
+        AssertionError: Brackets do not match.
+        RecursionError: Nor do these.
+    """
+    bracket = text[:1] in tuple('[({')
+    if (bracket or text[:1] in ('"', "'")) and any(mark in text for mark in '\'"{'):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError) as error:
+            if bracket and '{' in text:
+                raise ValueError(f'no dict of Python: {text}') from error
+        else:
+            return value if bracket or isinstance(value, str) else list(value)
+    if text[:1] in ('[', '(') or ',' in text:
+        return DictAction._parse_iterable(text)
+    return DictAction._parse_int_float_bool(text)
+
+
+# Their message says what a user can do.
+USER_ERRORS = (CheckpointError, DataError, OSError, TrainingStopped)
+# Top-level entries that a config may have beside the arguments of mmengine's Runner.
+OPTIONAL_ENTRIES = (
+    'activation_checkpointing compile custom_imports efficient_conv_bn_eval '
+    'find_unused_parameters model_wrapper_cfg pretrained runner_type sync_bn tta_model '
+    'tta_pipeline trust'
+).split()
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add OpenMMLab's usual arguments of a run to a parser that has ``config``."""
+    parser.add_argument(
+        '--work-dir', help='folder for logs and results (work_dirs/<name of the config>)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help='override entries of the config, such as train_dataloader.batch_size=8',
+    )
+    add_trust_argument(parser)
+    add_launcher_arguments(parser)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the permission to read what :func:`~flsl_mm.checkpoint.read_checkpoint` refuses."""
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='also read checkpoints that may execute code; only for files of known origin',
+    )
+
+
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how several processes of a command find each other."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher, for several processes (torchrun is pytorch)',
+    )
+    # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config file with the settings of :func:`add_run_arguments`.
+
+    Raises:
+        FileNotFoundError: It is missing, or a file that it inherits from.
+        DataError: An override does not fit the config.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config_file(args.config, args.cfg_options or {})
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Config:
+    """A config file with overrides, such as ``{'train_dataloader.batch_size': 8}``.
+
+    Raises:
+        FileNotFoundError: It is missing, or a file that it inherits from.
+        DataError: An override does not fit the config.
+    """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no config file {path}')
+    cfg = Config.fromfile(path)
+    _check_known(options, cfg, path)
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (TypeError, KeyError, IndexError) as error:
+        raise DataError(f'--cfg-options do not fit {path}: {error}') from error
+    return cfg
+
+
+def _check_known(options: Iterable[str], cfg: Config, path: str | os.PathLike) -> None:
+    """Refuse overrides that nothing would read, such as misspelt ones.
+
+    Raises:
+        DataError: The config has no such entry, nor may it have one.
+    """
+    arguments = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+    known = {*cfg, *arguments, *OPTIONAL_ENTRIES}
+    for key in options:
+        name = key.partition('.')[0]
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.75)
+            advice = f'; is it {near[0]}?' if near else ''
+            raise DataError(f'--cfg-options: {path} has no entry {name}{advice}')
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of a config, mmengine's where it names none."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def end_processes(args: argparse.Namespace) -> None:
+    """End the processes of ``--launcher`` together, when all have done their work.
+
+    One that ends while others write results may be taken for a failure, and torchrun then stops
+    all. The interpreter's own end is left out: threads of gloo that live on into it sometimes abort
+    the process ("terminate called without an active exception").
+    """
+    if args.launcher != 'none' and is_distributed():
+        barrier()
+        torch.distributed.destroy_process_group()
+        atexit._run_exitfuncs()  # what others have left for the end, such as loggers
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def run_command(name: str, command: Callable[[], Any]) -> int:
+    """Run a tool's work; what a user can mend is one line, without a traceback.
+
+    That is what is wrong with files, data and settings, and a run that stopped itself.
+
+    Args:
+        name: Of the tool, for the message.
+        command: Does the work.
+
+    Returns:
+        int: The exit code of the process: 0, 130 after Ctrl-C, or 2 after an error, as for wrong
+        arguments.
+    """
+    try:
+        command()
+    except KeyboardInterrupt:
+        print(f'{name}: interrupted', file=sys.stderr)
+        return 130
+    except Exception as error:
+        mistake = _config_mistake(error)
+        if not mistake and not isinstance(error, USER_ERRORS):
+            raise
+        # A data worker's error comes with its traceback, whose last line names the type too.
+        text = mistake or (str(error) or repr(error)).splitlines()[-1]
+        text = re.sub(r'^[\w.]+Error: ', '', text)
+        print(f'{name}: error: {text}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def _config_mistake(error: Exception) -> str | None:
+    """What is wrong with a config, where mmengine or a class that it builds says so; else None."""
+    text = str(error.args[0]).strip().rpartition('\n')[2] if error.args else ''
+    if isinstance(error, TypeError) and re.search(
+        r'__init__\(\) (got an unexpected keyword|missing \d+ required)', text
+    ):
+        return f'{text}: look into the config and --cfg-options'
+    if isinstance(error, KeyError) and re.search(r'is not in the \S+ registry', text):
+        return text.partition(' More details')[0]
+    if isinstance(error, ImportError) and 'pip install' in text:
+        return text
+    return None
+
+
+def positive(text: str) -> int:
+    """A number from 1, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is less.
+    """
+    return _at_least(1, text)
+
+
+def not_negative(text: str) -> int:
+    """A number from 0, for ``argparse``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is less.
+    """
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    number = int(text)
+    if number < least:
+        raise argparse.ArgumentTypeError(f'must be at least {least}, got {text}')
+    return number
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """Name to show and source of an argument ``NAME=SOURCE``; None for one without a name.
+
+    A source that exists, or with a folder or a colon before its first ``=``, has no name.
+    """
+    name, equals, source = text.partition('=')
+    if not equals or set(name) & {'/', ':'} or osp.exists(text):
+        return None, text
+    return name, source

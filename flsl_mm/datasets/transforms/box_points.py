@@ -1,0 +1,195 @@
+"""Images with boxes for box-aligned k-NN: loaded, resized, cropped, points taken."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+
+from ..unusable_sample import Unusable, UnusableSample
+
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+SIZE_TOLERANCE = 0.02
+
+
+@TRANSFORMS.register_module()
+class LoadImageNetBoxes(BaseTransform):
+    """Read the CLS-LOC boxes of an image from its XML file.
+
+    Boxes count in pixels of the ``size`` that the file records, which for some images is not
+    that of the image file; they are scaled to the latter. Where the two have other proportions
+    (a rotated image), nobody knows where the box is.
+
+    Required keys: ``ann_path`` and ``ori_shape``. Added keys: ``boxes``, float64 (K, 4) x1, y1,
+    x2, y2 in pixels of the image, not clipped to it; ``box_classes``, K names (WordNet ids).
+
+    Raises:
+        UnusableSample: The file is damaged, has no boxes, or records another shape.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Read ``results['ann_path']``."""
+        try:
+            root = ElementTree.parse(results['ann_path']).getroot()
+            size = [float(root.find(f'size/{name}').text) for name in ('width', 'height')]
+            names = [node.findtext('name').strip() for node in root.findall('object')]
+            corners = [
+                [float(node.find(f'bndbox/{name}').text) for name in CORNERS]
+                for node in root.findall('object')
+            ]
+        except (OSError, ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
+            message = f'annotation {results["ann_path"]} cannot be read ({error})'
+            raise UnusableSample(Unusable.BAD_ANNOTATION, message) from error
+        if not corners:
+            raise UnusableSample(Unusable.NO_BOX, f'annotation {results["ann_path"]} has no box')
+        results['boxes'] = np.array(corners) * np.tile(_scale(size, results), 2)
+        results['box_classes'] = names
+        return results
+
+
+def _scale(size: list[float], results: dict) -> np.ndarray:
+    """Pixels of the image in a pixel of the annotation, horizontally and vertically (2,)."""
+    actual = np.array(results['ori_shape'][::-1], float)
+    if not all(value > 0 for value in size):
+        message = f'annotation {results["ann_path"]} has a size of {size[0]:g} x {size[1]:g}'
+        raise UnusableSample(Unusable.BAD_ANNOTATION, message)
+    scale = actual / size
+    if abs(scale[0] / scale[1] - 1) > SIZE_TOLERANCE:
+        raise UnusableSample(
+            Unusable.OTHER_SIZE,
+            f'annotation {results["ann_path"]} is for {size[0]:g} x {size[1]:g} pixels, the image '
+            f'has {actual[0]:g} x {actual[1]:g}',
+        )
+    return scale
+
+
+@TRANSFORMS.register_module()
+class ResizeShortSide(BaseTransform):
+    """Resize the short side to a length and keep the proportions; bicubic, antialiased.
+
+    Same sizes as torchvision's ``Resize``: the long side is rounded down.
+
+    Required keys: ``img`` (H, W, 3) uint8 and, optionally, ``boxes`` (K, 4). Both are changed.
+
+    Args:
+        size: Pixels of the short side.
+    """
+
+    def __init__(self, size: int = 256) -> None:
+        if size < 1:
+            raise ValueError(f'ResizeShortSide: size must be at least 1 pixel, got {size}')
+        self.size = size
+
+    def transform(self, results: dict) -> dict:
+        """Resize ``results['img']``."""
+        height, width = results['img'].shape[:2]
+        short = min(width, height)
+        new = (int(self.size * width / short), int(self.size * height / short))
+        image = Image.fromarray(results['img'])
+        results['img'] = np.asarray(image.resize(new, Image.Resampling.BICUBIC))
+        if 'boxes' in results:
+            # Not by size / short: rounding down made the long side a little shorter.
+            scale = np.array([new[0] / width, new[1] / height])
+            results['boxes'] = results['boxes'] * np.tile(scale, 2)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(size={self.size})'
+
+
+@TRANSFORMS.register_module()
+class CentreCrop(BaseTransform):
+    """Cut a square out of the middle.
+
+    Same place as torchvision's ``CenterCrop``. Boxes are moved and clipped to the crop; one that
+    lies outside keeps no area.
+
+    Required keys: ``img`` (H, W, 3) uint8 and, optionally, ``boxes`` (K, 4). Both are changed.
+
+    Args:
+        size: Side of the crop in pixels; an image must not be smaller.
+
+    Raises:
+        ValueError: The image is smaller than the crop.
+    """
+
+    def __init__(self, size: int = 224) -> None:
+        if size < 1:
+            raise ValueError(f'CentreCrop: size must be at least 1 pixel, got {size}')
+        self.size = size
+
+    def transform(self, results: dict) -> dict:
+        """Crop ``results['img']``."""
+        height, width = results['img'].shape[:2]
+        if min(width, height) < self.size:
+            raise ValueError(
+                f'CentreCrop: an image of {width} x {height} pixels has no crop of {self.size}'
+            )
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        results['img'] = results['img'][top : top + self.size, left : left + self.size]
+        if 'boxes' in results:
+            moved = results['boxes'] - np.array([left, top, left, top])
+            results['boxes'] = moved.clip(0, self.size)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(size={self.size})'
+
+
+@TRANSFORMS.register_module()
+class LargestBoxGrid(BaseTransform):
+    """Centres of the cells of a grid over the largest box that is left after cropping.
+
+    Required keys: ``boxes`` (K, 4), clipped to the image, and ``box_classes``. Added keys:
+    ``points``, float64 (cells * cells, 2), x and y in pixels, row by row; ``box_class``, the name
+    of that box.
+
+    Args:
+        cells: Cells of a side of the grid.
+
+    Raises:
+        ValueError: ``cells`` is below 1.
+        UnusableSample: No box has any area left.
+    """
+
+    def __init__(self, cells: int = 3) -> None:
+        if cells < 1:
+            raise ValueError(f'LargestBoxGrid: cells must be at least 1, got {cells}')
+        self.cells = cells
+
+    def transform(self, results: dict) -> dict:
+        """Place the points."""
+        boxes = results['boxes']
+        sides = (boxes[:, 2:] - boxes[:, :2]).clip(min=0)
+        largest = int(sides.prod(axis=1).argmax())  # the first of equally large ones
+        if not sides[largest].all():
+            message = f'none of its {len(boxes)} boxes reaches into the crop'
+            raise UnusableSample(Unusable.BOX_OUTSIDE_CROP, message)
+        steps = (np.arange(self.cells) + 0.5) / self.cells
+        offsets = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+        results['points'] = boxes[largest, :2] + offsets * sides[largest]
+        results['box_class'] = results['box_classes'][largest]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(cells={self.cells})'
+
+
+@TRANSFORMS.register_module()
+class PackBoxPoints(BaseTransform):
+    """Pack an image as 8-bit pixels, and the points of its box.
+
+    Required keys: ``img`` (H, W, 3) uint8, ``points`` (n, 2) and ``box_class``. The packed dict
+    holds ``inputs`` (3, H, W) uint8, ``points`` float64 (n, 2) and ``box_class``.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Pack ``results``."""
+        pixels = results['img'].transpose(2, 0, 1)
+        return dict(
+            inputs=torch.from_numpy(np.ascontiguousarray(pixels)),
+            points=torch.from_numpy(results['points']),
+            box_class=results['box_class'],
+        )

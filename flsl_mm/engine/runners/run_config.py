@@ -1,0 +1,168 @@
+"""What a run makes of its config, and what it refuses in one."""
+
+import copy
+import keyword
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from ...checkpoint import CheckpointError, PretrainedViT
+from ...checkpoint.files import check_file
+from ...checkpoint.pretrained_vit import loads_a_file
+from ...utils.errors import ConfigError
+
+# Dotted path: whether it is a whole number, and its least value.
+NUMBERS = {
+    'train_cfg.max_epochs': (True, 1),
+    'train_cfg.max_iters': (True, 1),
+    'optim_wrapper.accumulative_counts': (True, 1),
+    'optim_wrapper.optimizer.lr': (False, 0),
+    'optim_wrapper.optimizer.weight_decay': (False, 0),
+    **{f'{split}_dataloader.batch_size': (True, 1) for split in ('train', 'val', 'test')},
+    **{f'{split}_dataloader.num_workers': (True, 0) for split in ('train', 'val', 'test')},
+}
+
+
+def check_numbers(cfg: Config) -> None:
+    """Refuse numbers of a run that are none, or too small.
+
+    Args:
+        cfg: Config of a run; what it leaves out is not checked.
+
+    Raises:
+        ConfigError: Names the entry, its value and what it must be.
+    """
+    for path, (whole, least) in NUMBERS.items():
+        value = cfg
+        for key in path.split('.'):
+            value = value.get(key) if isinstance(value, dict | Config) else None
+        if value is None:
+            continue
+        kind = int if whole else int | float
+        if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
+            what = 'must be a whole number' if whole else 'must be a number'
+            raise ConfigError(f'{path} {what}, at least {least}, got {value!r}')
+
+
+MARK = '@keyword@'  # makes a key no identifier, so mmengine quotes it
+
+
+class KeywordSafeConfig(Config):
+    """mmengine's Config, without its failure on dict keys that are Python keywords.
+
+    mmengine writes ``{'global': 2}`` as ``dict(global=2)``, which is no Python, and so could
+    neither log nor save a config that has ``window_sizes``.
+    """
+
+    @classmethod
+    def wrap(cls, cfg: Config) -> 'KeywordSafeConfig':
+        """The same config with a safe :attr:`pretty_text`."""
+        wrapped = copy.deepcopy(cfg)
+        object.__setattr__(wrapped, '__class__', cls)
+        return wrapped
+
+    @property
+    def pretty_text(self) -> str:
+        """The config as Python source."""
+        try:
+            return Config(_mark_keywords(self.to_dict())).pretty_text.replace(MARK, '')
+        except SyntaxError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # mmengine takes it for an error
+                raise error.__context__ from None
+            raise
+
+
+def _mark_keywords(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key + MARK if keyword.iskeyword(str(key)) else key: _mark_keywords(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return type(value)(_mark_keywords(item) for item in value)
+    return value
+
+
+def use_pretrained(cfg: Config) -> None:
+    """Hand a config's top-level ``pretrained`` to its backbone, in place.
+
+    mmengine evaluates the variables of a config before the command line is read, so a variable
+    that the model merely refers to could not be overridden with ``--cfg-options pretrained=FILE``
+    or by a config that inherits it. :class:`FLSLRunner` calls this, so it holds for every
+    ``train.py``; code that builds a model by itself calls it first.
+
+    ``pretrained=None`` is random initialisation, which the log then says. A config without the
+    variable, or whose backbone is not initialised by ``PretrainedViT``, is left as it is.
+
+    Args:
+        cfg: Config with ``pretrained`` and ``model.backbone.init_cfg``.
+    """
+    init_cfg = _init_cfg(cfg)
+    if 'pretrained' in cfg and init_cfg is not None:
+        init_cfg['checkpoint'] = cfg.pretrained
+
+
+def trust_files(cfg: Config) -> None:
+    """Let every ``PretrainedViT`` of a model read files that may execute code, in place.
+
+    Args:
+        cfg: Config with ``model``: a backbone, also one inside another part, with its ``init_cfg``.
+    """
+    for init_cfg in pretrained_vits(cfg.get('model')):
+        init_cfg['trust'] = True
+
+
+def forget_pretrained(model: nn.Module) -> None:
+    """Let the initialisation of a model read no file, in place: a checkpoint has all weights.
+
+    The rest of it is left as it is, for it may do more than to set weights, such as to freeze them.
+
+    Args:
+        model: Its modules' ``init_cfg`` lose what names a file.
+    """
+    for module in model.modules():
+        entries = getattr(module, 'init_cfg', None) or []
+        entries = [entries] if isinstance(entries, dict) else entries
+        kept = [e for e in entries if not loads_a_file(e)]
+        if len(kept) < len(entries):
+            module.init_cfg = kept or None
+
+
+def check_pretrained(cfg: Config) -> None:
+    """Stop before any data is read when the weights to start from are not there.
+
+    Raises:
+        CheckpointError: ``pretrained`` names no file.
+    """
+    init_cfg = _init_cfg(cfg)
+    if init_cfg is None or init_cfg.get('checkpoint') is None:
+        return
+    try:
+        check_file(init_cfg['checkpoint'])
+    except CheckpointError as error:
+        raise CheckpointError(
+            f'pretrained weights: {error}; name a file with --cfg-options pretrained=FILE '
+            '(pretrained=None trains from random weights)'
+        ) from None
+
+
+def _init_cfg(cfg: Config) -> dict | None:
+    """The backbone's ``init_cfg`` where it is a ``PretrainedViT``."""
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    init_cfg = backbone.get('init_cfg')
+    return init_cfg if _is_pretrained_vit(init_cfg) else None
+
+
+def _is_pretrained_vit(part: Any) -> bool:
+    return isinstance(part, dict) and part.get('type') in ('PretrainedViT', PretrainedViT)
+
+
+def pretrained_vits(part: Any) -> Iterator[dict]:
+    """Every config of a ``PretrainedViT`` in a part of a config."""
+    if _is_pretrained_vit(part):
+        yield part
+    elif isinstance(part, (dict, list, tuple)):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from pretrained_vits(inner)

@@ -1,0 +1,113 @@
+"""ADE20K images and masks, checked when the data set is built, and their labels."""
+
+import os.path as osp
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.fileio import get, list_dir_or_file
+from mmseg.datasets import ADE20KDataset
+from mmseg.registry import DATASETS, TRANSFORMS
+
+from ..utils.errors import DataError
+
+
+@DATASETS.register_module()
+class CheckedADE20KDataset(ADE20KDataset):
+    """mmseg's ``ADE20KDataset``, which stops before training where an image has no mask.
+
+    Raises:
+        FileNotFoundError: There is no folder of images or masks, or a mask is missing.
+        DataError: There are no images in the folder.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """List the images, each with the path of its mask."""
+        folders = [self.data_prefix[key] for key in ('img_path', 'seg_map_path')]
+        for kind, folder in zip(('images', 'masks'), folders):
+            if not osp.isdir(folder):
+                raise FileNotFoundError(
+                    f'ADE20K: there is no folder of {kind} {folder}; set data_root (docs/ade20k.md)'
+                )
+        data_list = super().load_data_list()
+        if not data_list:
+            raise DataError(f'ADE20K: no {self.img_suffix} images in {folders[0]}')
+        found = {
+            osp.join(folders[1], name)
+            for name in list_dir_or_file(
+                folders[1], list_dir=False, suffix=self.seg_map_suffix, recursive=True
+            )
+        }
+        missing = [data['seg_map_path'] for data in data_list if data['seg_map_path'] not in found]
+        if missing:
+            raise FileNotFoundError(
+                f'ADE20K: {len(missing)} of {len(data_list)} images in {folders[0]} have no mask, '
+                f'the first lacks {missing[0]}'
+            )
+        return data_list
+
+
+NUM_CLASSES = 150
+IGNORED = 255
+
+
+@TRANSFORMS.register_module()
+class LoadADE20KLabels(BaseTransform):
+    """Read a mask of ADE20K's scene parsing challenge as training labels.
+
+    In the file 1..150 are the classes and 0 is unlabelled; the labels are 0..149, and 255 where a
+    pixel is ignored: at 0, at 255, and at classes that the data set leaves out (its ``label_map``).
+    A mask without any labelled pixel is read like others; it adds nothing to loss or metric.
+
+    Required keys: ``seg_map_path``, ``ori_shape``, ``seg_fields``, and optionally ``label_map``.
+    Added: ``gt_seg_map``, uint8 (H, W).
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Add the labels.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            DataError: It is no such mask, or has another size than its image.
+        """
+        path = results['seg_map_path']
+        try:
+            mask = mmcv.imfrombytes(get(path), flag='unchanged', backend='pillow')
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise DataError(f'mask {path} is no readable image: {error}') from error
+        if mask.ndim != 2:
+            raise DataError(
+                f'mask {path} has {mask.shape[-1]} channels: ADE20K masks have one, with the class '
+                '(those of ADEChallengeData2016, not of the full data set)'
+            )
+        if mask.shape != tuple(results['ori_shape']):
+            raise DataError(
+                f'mask {path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image '
+                f'{results["ori_shape"][1]} x {results["ori_shape"][0]}'
+            )
+        wrong = np.unique(mask[(mask > NUM_CLASSES) & (mask != IGNORED)])
+        if wrong.size:
+            raise DataError(
+                f'mask {path} has labels above {NUM_CLASSES}: {", ".join(map(str, wrong[:5]))}; '
+                f'1..{NUM_CLASSES} are the classes, 0 and {IGNORED} are ignored'
+            )
+        results['gt_seg_map'] = label_table(results.get('label_map'))[mask]
+        results['seg_fields'].append('gt_seg_map')
+        return results
+
+
+def label_table(label_map: dict[int, int] | None) -> np.ndarray:
+    """The label of each value in a file.
+
+    Args:
+        label_map: New label by label in 0..149, where only some classes are used; None keeps all.
+
+    Returns:
+        np.ndarray: uint8 (256,).
+    """
+    table = np.full(256, IGNORED, np.uint8)
+    for label in range(NUM_CLASSES):
+        table[label + 1] = label if label_map is None else label_map[label]
+    return table

@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from flsl_mm.models.layers.precision import residual_stream
+
+
+@pytest.mark.skipif(
+    not hasattr(torch, 'get_autocast_dtype'), reason='torch before 2.4 keeps float32'
+)
+def test_only_bfloat16_autocast_changes_the_format():
+    x = torch.ones(2)
+    assert residual_stream(x) is x
+    with torch.autocast('cpu', torch.bfloat16):
+        assert residual_stream(x).dtype == torch.bfloat16
+        with torch.autocast('cpu', enabled=False):
+            assert residual_stream(x) is x
+
+
+def test_float16_keeps_float32_for_its_range():
+    x = torch.ones(2)
+    with torch.autocast('cpu', torch.float16):
+        assert residual_stream(x) is x
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.bfloat16])
+def test_models_of_another_format_keep_it(dtype):
+    x = torch.ones(2, dtype=dtype)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert residual_stream(x) is x
+
+
+def test_devices_without_autocast_keep_float32():
+    x = torch.ones(2, device='meta')
+    assert residual_stream(x) is x
+
+
+def test_torch_that_cannot_tell_the_format_keeps_float32(monkeypatch):
+    x = torch.ones(2)
+    with torch.autocast('cpu', torch.bfloat16), monkeypatch.context() as patch:
+        patch.delattr(torch, 'get_autocast_dtype', raising=False)
+        assert residual_stream(x) is x

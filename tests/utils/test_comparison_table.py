@@ -1,0 +1,37 @@
+from flsl_mm.utils.tables import comparison_table
+
+
+def test_networks_are_rows_and_numbers_are_columns():
+    table = comparison_table(
+        {
+            'a.pth': {'knn': {'k=10': 76.716, 'images': 50000}, 'davis': {'J': 1.5}},
+            'random:deit-small/16': {'knn': {'k=10': 3.0, 'images': 50000}, 'davis': {'J': 2.0}},
+        }
+    )
+    assert table.splitlines() == [
+        '                      knn            davis',
+        'network                k=10  images     J',
+        'a.pth                 76.72   50000  1.50',
+        'random:deit-small/16   3.00   50000  2.00',
+    ]
+
+
+def test_a_network_may_lack_numbers_and_details_are_left_out():
+    table = comparison_table(
+        {'a': {'knn': {'k': 1, 'details': {'x': 1}, 'of': 'b', 'all': True}}, 'b': {}}
+    )
+    assert table.splitlines() == ['         knn', 'network  k', 'a        1', 'b']
+
+
+def test_a_long_title_pushes_the_next_one():
+    table = comparison_table({'a': {'segmentation': {'m': 1}, 'b': {'n': 2}}})
+    assert table.splitlines()[0] == '         segmentation b'
+
+
+def test_the_parts_of_a_task_take_its_place():
+    numbers = {'clusters/mIoU': 1, 'clusters/accuracy': 2, 'objects/CorLoc': 3}
+    assert comparison_table({'a': {'dense': numbers}}).splitlines() == [
+        '         clusters        objects',
+        'network  mIoU  accuracy  CorLoc',
+        'a           1         2       3',
+    ]
