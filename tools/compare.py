@@ -129,26 +129,26 @@ def compare(args: argparse.Namespace) -> None:
     args.out = args.out or str(args.work_dir / 'compare.json')
     args.checkpoints = list(dict.fromkeys(args.checkpoints))
     settings = {name: task_settings(name, args) for name in args.tasks}
-    networks, tasks = {}, {}
+    networks, tasks = {}, {}  # shared, in this process: to index ImageNet takes minutes
 
     def evaluate(name: str, checkpoint: str) -> dict[str, Any]:
         found = run_tasks([tasks[name]], {checkpoint: networks[checkpoint]}, args.device)
         [numbers] = found[checkpoint].values()
         return numbers
 
-    steps: dict[str, dict[str, list[Step]]] = {
-        checkpoint: {
-            name: detector_steps(checkpoint, options['options'], args)
-            if name == 'coco'
-            else [frozen_step(name, checkpoint, options, args, partial(evaluate, name, checkpoint))]
-            for name, options in settings.items()
-        }
-        for checkpoint in args.checkpoints
-    }
+    def steps_of(name: str, checkpoint: str) -> list[Step]:
+        if name == 'coco':
+            return detector_steps(checkpoint, settings[name]['task'], args)
+        folder, work = folder_of('frozen', checkpoint, args), partial(evaluate, name, checkpoint)
+        files, title = (checkpoint,), f'{name} of {checkpoint}'
+        return [Step(name, title, folder, work=work, settings=settings[name], files=files)]
+
+    steps = {c: {name: steps_of(name, c) for name in args.tasks} for c in args.checkpoints}
     flat = [step for by_task in steps.values() for parts in by_task.values() for step in parts]
     if any(step.work and not step.is_done() for step in flat):
-        networks.update(build_networks(args))  # before the data: to index ImageNet takes minutes
-        tasks.update({n: build_task(options) for n, options in settings.items() if n != 'coco'})
+        networks.update(build_networks(args))  # before the data
+        frozen = [name for name in args.tasks if name != 'coco']
+        tasks.update({name: build_from_settings(settings[name]['task']) for name in frozen})
     check_writable(args.out)
     try:
         StepRunner().run(flat)
@@ -174,58 +174,25 @@ def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
         DataError: What it names for the data cannot be used.
         FileNotFoundError: It is not there.
     """
-    data = dict(
+    task = dict(
         knn=dict(type='BoxKNN', data_root=args.imagenet),
         davis=dict(type='DavisPropagation', data_root=args.davis),
         frozen=dict(type='DenseSuite'),
-        coco=dict(config=str(args.coco_config)),
+        coco={},
     )[name]
     if name == 'frozen':
-        data['train'], data['val'] = read_labeled_images(args.dense)
-    prefix = f'{name}.'
-    options = {
-        key.removeprefix(prefix): value
-        for key, value in args.cfg_options.items()
-        if key.startswith(prefix)
-    }
-    network = dict(key=args.key)
-    if name != 'coco':  # whose config has the architecture and the seed
-        network.update(num_heads=args.num_heads, seed=args.seed)
-    return dict(data, options=options, network=network)
-
-
-def build_task(settings: Mapping[str, Any]) -> Any:
-    """A frozen task.
-
-    Raises:
-        DataError: A setting does not exist or is out of range.
-        FileNotFoundError: Data are missing.
-    """
-    config = {k: v for k, v in settings.items() if k not in ('options', 'network')}
-    return build_from_settings(dict(config, **settings['options']))
+        task['train'], task['val'] = read_labeled_images(args.dense)
+    for key, value in args.cfg_options.items():
+        if key.startswith(f'{name}.'):
+            task[key.partition('.')[2]] = value
+    if name == 'coco':  # whose config has the architecture and the seed
+        return dict(task=task, config=str(args.coco_config), key=args.key)
+    return dict(task=task, key=args.key, num_heads=args.num_heads, seed=args.seed)
 
 
 def folder_of(kind: str, checkpoint: str, args: argparse.Namespace) -> Path:
     """Where the steps of a checkpoint are remembered."""
     return args.work_dir / kind / re.sub(r'[^\w.=-]+', '-', checkpoint).strip('-')
-
-
-def frozen_step(
-    name: str,
-    checkpoint: str,
-    settings: Mapping[str, Any],
-    args: argparse.Namespace,
-    work: partial,
-) -> Step:
-    """A frozen evaluation, in this process: to index ImageNet once for all takes minutes."""
-    return Step(
-        name,
-        f'{name} of {checkpoint}',
-        folder_of('frozen', checkpoint, args),
-        work=work,
-        settings=dict(settings=settings),
-        files=(checkpoint,),
-    )
 
 
 def detector_steps(

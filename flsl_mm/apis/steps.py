@@ -117,8 +117,8 @@ class Step:
     def _difference(self, found: Mapping[str, Any]) -> str | None:
         """What makes a mark that of another run; of older versions it does not tell all."""
         for name, value in self._settings().items():
-            if found.get(name, value) != value:
-                return f'{WORDS.get(name, name)} ({found[name]})'
+            if (before := found.get(name, value if self.resumes else None)) != value:
+                return f'{WORDS.get(name, name)} ({before})'
         for path, stamp in found.get('files', {}).items():
             if file_stamp(path) not in (None, stamp):
                 return f'files to start from ({path} has changed)'
