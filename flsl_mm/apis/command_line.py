@@ -3,7 +3,6 @@
 import argparse
 import ast
 import atexit
-import inspect
 import os
 import os.path as osp
 import re
@@ -19,6 +18,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..checkpoint import CheckpointError
+from ..engine.runners.config_variables import follow_variables, run_entries
 from ..utils.errors import DataError, TrainingStopped
 
 
@@ -78,12 +78,6 @@ def read_value(text: str) -> Any:
 
 # Their message says what a user can do.
 USER_ERRORS = (CheckpointError, DataError, OSError, TrainingStopped)
-# Top-level entries that a config may have beside the arguments of mmengine's Runner.
-OPTIONAL_ENTRIES = (
-    'activation_checkpointing compile custom_imports efficient_conv_bn_eval '
-    'find_unused_parameters model_wrapper_cfg pretrained runner_type sync_bn tta_model '
-    'tta_pipeline trust'
-).split()
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +149,7 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
         cfg.merge_from_dict(dict(options))
     except (TypeError, KeyError, IndexError) as error:
         raise DataError(f'--cfg-options do not fit {path}: {error}') from error
+    follow_variables(cfg)
     return cfg
 
 
@@ -164,8 +159,7 @@ def _check_known(options: Iterable[str], cfg: Config, path: str | os.PathLike) -
     Raises:
         DataError: The config has no such entry, nor may it have one.
     """
-    arguments = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
-    known = {*cfg, *arguments, *OPTIONAL_ENTRIES}
+    known = {*cfg, *run_entries()}
     for key in options:
         name = key.partition('.')[0]
         if name not in known:
