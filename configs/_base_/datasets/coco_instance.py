@@ -29,5 +29,6 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(type='CheckedCocoDataset'))
 test_dataloader = dict(dataset=dict(type='CheckedCocoDataset'))
 
-val_evaluator = dict(type='StandardCocoMetric')
-test_evaluator = dict(type='StandardCocoMetric')
+# Of the annotation file of the data set.
+val_evaluator = dict(type='StandardCocoMetric', ann_file=None)
+test_evaluator = dict(type='StandardCocoMetric', ann_file=None)
