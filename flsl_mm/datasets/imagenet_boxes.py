@@ -158,5 +158,5 @@ def _files(folder: str, extensions: tuple[str, ...]) -> Iterator[tuple[str, str]
             yield '', entry.path
         elif entry.is_dir():
             for path in sorted(os.listdir(entry.path)):
-                if path.lower().endswith(extensions):
+                if path[0] != '.' and path.lower().endswith(extensions):
                     yield entry.name, os.path.join(entry.path, path)

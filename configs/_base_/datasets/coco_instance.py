@@ -3,7 +3,6 @@
 _base_ = ['mmdet::_base_/datasets/coco_instance.py']
 
 data_root = 'data/coco'
-ann_file = f'{data_root}/annotations/instances_val2017.json'
 
 resize = dict(
     type='RandomChoiceResize',
@@ -32,5 +31,6 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(type='CheckedCocoDataset', data_root=data_root))
 test_dataloader = dict(dataset=dict(type='CheckedCocoDataset', data_root=data_root))
 
-val_evaluator = dict(type='StandardCocoMetric', ann_file=ann_file)
-test_evaluator = dict(type='StandardCocoMetric', ann_file=ann_file)
+# Of the annotation file of the data set.
+val_evaluator = dict(type='StandardCocoMetric', ann_file=None)
+test_evaluator = dict(type='StandardCocoMetric', ann_file=None)
