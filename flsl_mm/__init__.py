@@ -4,8 +4,8 @@ Importing this package registers its models, transforms, hooks and optimizers, s
 name them (``custom_imports = dict(imports=['flsl_mm'])``).
 """
 
-from flsl_mm.dependencies import check_dependencies
-from flsl_mm.version import __version__
+from .dependencies import check_dependencies
+from .version import __version__
 
 check_dependencies()
 

@@ -9,8 +9,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .coco_entries import check_categories, check_entries, check_images
 
 NEEDED = dict(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flsl_mm.utils.errors import DataError
+from ..utils.errors import DataError
 
 SINGULAR = dict(images='image', categories='category', annotations='annotation')
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .coco_entries import check_categories, check_entries, check_images
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
 

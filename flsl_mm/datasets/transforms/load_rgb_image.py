@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from flsl_mm.utils.errors import ConfigError
+from ...utils.errors import ConfigError
 
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations with rows and columns exchanged."""
