@@ -205,13 +205,22 @@ class FLSLRunner(Runner):
             CheckpointError: The file cannot be read or does not fit the model, or it shall be
                 resumed and holds no state of a run.
         """
-        checkpoint = load_model(self.model, filename, self.cfg.get('trust', False))
-        if self._resume:
-            _check_resumable(checkpoint, filename)
-            checkpoint['meta'].pop('config', None)  # mmengine would run it to see the GPUs
-        if 'message_hub' in checkpoint:
-            checkpoint['message_hub'].update(log_scalars={}, resumed_keys={})
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
+        def prepare(checkpoint: dict) -> None:
+            if self._resume:
+                _check_resumable(checkpoint, filename)
+                checkpoint['meta'].pop('config', None)  # mmengine would run it to see the GPUs
+            if 'message_hub' in checkpoint:
+                checkpoint['message_hub'].update(log_scalars={}, resumed_keys={})
+            if 'state_dict' not in checkpoint:  # hooks ask for it
+                weights = dict(checkpoint)
+                checkpoint.clear()
+                checkpoint['state_dict'] = weights
+            # An EMAHook exchanges the averaged weights in it for the model's own.
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
+        trust = self.cfg.get('trust', False)
+        checkpoint = load_model(self.model, filename, trust, on_read=prepare)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
