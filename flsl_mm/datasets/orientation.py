@@ -68,9 +68,7 @@ def describe_sizes(
 ) -> str:
     """One line about an image that does not have the size of its annotations."""
     if mask:
-        return (
-            f'mask {mask} is {stated[0]} x {stated[1]} pixels, its image {found[0]} x {found[1]}'
-        )
+        return f'mask {mask} is {stated[0]} x {stated[1]} pixels, its image {found[0]} x {found[1]}'
     return (
         f'image {path} is {found[0]} x {found[1]} pixels, its annotations are for {stated[0]} x '
         f'{stated[1]}'

@@ -123,9 +123,7 @@ def read_rows(
         lines = [line for line in _read_text(path).splitlines() if not line.isspace() and line]
         rows = np.loadtxt(lines, delimiter=',', ndmin=2, comments=None) if lines else None
     except (ValueError, OSError, EOFError):  # the last two: a broken .gz
-        raise DataError(
-            _describe_first_problem(path, min_columns, classes, num_frames)
-        ) from None
+        raise DataError(_describe_first_problem(path, min_columns, classes, num_frames)) from None
     if rows is None:
         return np.empty((0, NUM_COLUMNS))
     full = np.full((len(rows), NUM_COLUMNS), -1.0)
