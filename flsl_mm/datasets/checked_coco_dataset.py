@@ -9,8 +9,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .coco_file import check_masks, read_coco_file
 from .transforms.load_fitting_image import load_fitting_images
 

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .masks import read_mask
 
 FRAMES, MASKS, LISTS = 'JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017'

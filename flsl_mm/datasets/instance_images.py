@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .coco_file import check_masks, decode_mask, read_coco_file
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
 

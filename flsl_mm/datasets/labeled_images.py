@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.images import evenly_spaced
-
+from ..utils.errors import DataError
+from ..utils.images import evenly_spaced
 from .orientation import oriented
 from .transforms.load_rgb_image import to_rgb
 

@@ -9,8 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import ConfigError, DataError
 from .transforms.load_fitting_image import load_fitting_images
 from .uavdt_files import (
     BOX,
@@ -52,7 +51,7 @@ class UAVDTDataset(BaseDataset):
         FileNotFoundError: Folders, sequences or the frame list are missing.
         DataError: A malformed line (the message names file and line), an unreadable image, or a
             frame list that selects nothing.
-        ValueError: An unknown ``split``.
+        ConfigError: An unknown ``split``.
     """
 
     METAINFO = dict(
@@ -72,7 +71,7 @@ class UAVDTDataset(BaseDataset):
         **kwargs,
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(f"UAVDTDataset: split is 'train' or 'test', got {split!r}")
+            raise ConfigError(f"UAVDTDataset: split is 'train' or 'test', got {split!r}")
         self.sequences = tuple(sequences or SPLITS[split])
         self.frame_list = frame_list
         self.cache_dir = Path(cache_dir or Path(data_root, '.uavdt_index'))

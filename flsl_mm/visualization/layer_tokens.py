@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flsl_mm.models import FLSLVisionTransformer
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.images import normalise
+from ..models import FLSLVisionTransformer
+from ..utils.errors import ConfigError
+from ..utils.images import normalise
 
 
 def resolve_layers(vit: FLSLVisionTransformer, layers: Sequence[int] | None) -> tuple[int, ...]:
@@ -20,14 +20,14 @@ def resolve_layers(vit: FLSLVisionTransformer, layers: Sequence[int] | None) -> 
             quarter of the depth apart (3, 6, 9, 12 of twelve).
 
     Raises:
-        DataError: The network has no such block.
+        ConfigError: The network has no such block.
     """
     depth = len(vit.layers)
     if layers is None:
         layers = sorted({max(1, round(depth * quarter / 4)) for quarter in (1, 2, 3, 4)})
     for layer in layers:
         if layer == 0 or abs(layer) > depth:
-            raise DataError(f'no block {layer}: the network has {depth}, counted from 1')
+            raise ConfigError(f'no block {layer}: the network has {depth}, counted from 1')
     return tuple(layer if layer > 0 else depth + 1 + layer for layer in layers)
 
 

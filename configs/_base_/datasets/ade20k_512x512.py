@@ -17,7 +17,8 @@ test_pipeline = [
     dict(type='PackSegInputs'),
 ]
 
-dataset = dict(type='CheckedADE20KDataset', data_root='data/ade/ADEChallengeData2016')
+data_root = 'data/ade/ADEChallengeData2016'
+dataset = dict(type='CheckedADE20KDataset', data_root=data_root)
 train_dataloader = dict(
     batch_size=2,  # per process: 8 x 2 = 16
     num_workers=4,

@@ -9,8 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
-from flsl_mm.utils.errors import ConfigError
-
+from ...utils.errors import ConfigError
 from ..orientation import SIDEWAYS, orientation_of, oriented
 
 

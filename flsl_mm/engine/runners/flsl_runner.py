@@ -25,6 +25,7 @@ from ...utils.errors import ConfigError
 from ...utils.modules import unwrap_model
 from ..loops import ResumableTrainLoop
 from ..schedulers import WarmupCosineLR
+from .config_variables import follow_variables
 from .run_config import (
     KeywordSafeConfig,
     check_numbers,
@@ -71,6 +72,7 @@ class FLSLRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'FLSLRunner':
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
+        follow_variables(cfg)
         check_numbers(cfg)
         if module := SCOPE_MODULES.get(cfg.get('default_scope')):
             importlib.import_module(module)
@@ -203,13 +205,22 @@ class FLSLRunner(Runner):
             CheckpointError: The file cannot be read or does not fit the model, or it shall be
                 resumed and holds no state of a run.
         """
-        checkpoint = load_model(self.model, filename, self.cfg.get('trust', False))
-        if self._resume:
-            _check_resumable(checkpoint, filename)
-            checkpoint['meta'].pop('config', None)  # mmengine would run it to see the GPUs
-        if 'message_hub' in checkpoint:
-            checkpoint['message_hub'].update(log_scalars={}, resumed_keys={})
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
+        def prepare(checkpoint: dict) -> None:
+            if self._resume:
+                _check_resumable(checkpoint, filename)
+                checkpoint['meta'].pop('config', None)  # mmengine would run it to see the GPUs
+            if 'message_hub' in checkpoint:
+                checkpoint['message_hub'].update(log_scalars={}, resumed_keys={})
+            if 'state_dict' not in checkpoint:  # hooks ask for it
+                weights = dict(checkpoint)
+                checkpoint.clear()
+                checkpoint['state_dict'] = weights
+            # An EMAHook exchanges the averaged weights in it for the model's own.
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
+        trust = self.cfg.get('trust', False)
+        checkpoint = load_model(self.model, filename, trust, on_read=prepare)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

@@ -168,7 +168,7 @@ class FLSLVisionTransformer(VisionTransformer):
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of the token grid of ``images`` (B, 3, H, W)."""
-        height, width = images.shape[-2:]
+        height, width = map(int, images.shape[-2:])  # tensors while torch.jit traces
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class FLSLVisionTransformer(VisionTransformer):
         """
         tokens, grid = self.patch_embed(images)
         tokens = tokens + interpolate_position_embedding(
-            self.pos_embed, tuple(self.patch_resolution), tuple(grid)
+            self.pos_embed, tuple(self.patch_resolution), tuple(map(int, grid))
         )
         return self.pre_norm(self.drop_after_pos(tokens))
 
