@@ -13,7 +13,7 @@ from PIL import Image
 
 from flsl_mm.utils.errors import DataError
 
-from .masks import read_mask
+from .mask_files import read_mask
 
 FRAMES, MASKS, LISTS = 'JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017'
 

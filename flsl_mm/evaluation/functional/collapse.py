@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .aggregated_similarity import aggregated_similarity
+from .similarity import aggregated_similarity
 
 
 def rankme_of_gram(gram: Tensor) -> float:

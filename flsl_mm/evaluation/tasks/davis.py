@@ -14,7 +14,7 @@ from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from mmengine.logging import print_log
 
 from flsl_mm.datasets.davis import DavisSequence, find_davis, read_frame, read_masks, write_masks
-from flsl_mm.datasets.masks import read_mask
+from flsl_mm.datasets.mask_files import read_mask
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.utils.errors import DataError
