@@ -8,37 +8,25 @@ Example:
     python tools/eval_davis.py --masks RESULTS --data-root data/DAVIS
 """
 
+__tool__ = True
+
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-from flsl_mm.apis.command_line import run_command
-from flsl_mm.apis.frozen import (
-    add_task_arguments,
-    build_task,
-    frozen_parser,
-    run_frozen_command,
-    write_results,
-)
+from flsl_mm.apis.command_line import add_task_arguments, frozen_parser, run_command, start_tool
 from flsl_mm.datasets.davis import find_davis, read_masks
 from flsl_mm.evaluation import comparison_table
-from flsl_mm.evaluation.functional.davis import measure_sequence, summarize_davis
-from flsl_mm.evaluation.tasks import FrozenTask
 from flsl_mm.utils.errors import errors_about
 from flsl_mm.utils.files import check_writable
 
 TASK = 'DavisPropagation'
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = frozen_parser(__doc__, out='work_dirs/eval_davis.json', optional=True)
     add_task_arguments(parser, TASK)
     parser.add_argument(
@@ -57,12 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar='DIR',
         help='score <DIR>/<sequence>/00000.png ... of any method instead of a network',
     )
-    args = parser.parse_args(arguments)
-    if bool(args.masks) == bool(args.checkpoints):
-        parser.error('give either checkpoints or --masks')
-    if args.masks:
-        return run_command(parser.prog, lambda: score_masks(args))
-    return run_frozen_command(parser, build_tasks, arguments, report)
+    return parser
+
+
+if __name__ == '__main__':
+    start_tool(lambda: build_parser().parse_args())
+
+from flsl_mm.apis.frozen import (
+    build_task,
+    run_frozen_command,
+    write_results,
+)
+from flsl_mm.evaluation.functional.davis import measure_sequence, summarize_davis
+from flsl_mm.evaluation.tasks import FrozenTask
 
 
 def build_tasks(args: argparse.Namespace) -> list[FrozenTask]:
@@ -104,6 +99,17 @@ def report(results: Mapping[str, Mapping[str, Any]]) -> str:
         rows = {name: {'': numbers} for name, numbers in found['davis']['sequences'].items()}
         tables.append(f'{network}\n{comparison_table(rows)}')
     return '\n\n'.join([*tables, comparison_table(results)])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    if bool(args.masks) == bool(args.checkpoints):
+        parser.error('give either checkpoints or --masks')
+    if args.masks:
+        return run_command(parser.prog, lambda: score_masks(args))
+    return run_frozen_command(parser, build_tasks, arguments, report)
 
 
 if __name__ == '__main__':

@@ -8,28 +8,15 @@ Example:
         random:deit-small/16 --data data/coco --max-images 500
 """
 
+__tool__ = True
+
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
+from flsl_mm.apis.command_line import frozen_parser, start_tool
 
-from flsl_mm.apis.frozen import (
-    build_from_settings,
-    frozen_parser,
-    read_labeled_images,
-    run_frozen_command,
-)
-from flsl_mm.evaluation.tasks.dense_suite import TASKS
-from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return run_frozen_command(build_parser(), build_tasks, arguments)
+TASKS = ('SegmentationRetrieval', 'TokenClustering', 'ObjectDiscovery', 'CollapseMonitors')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,6 +62,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+if __name__ == '__main__':
+    start_tool(lambda: build_parser().parse_args())
+
+from flsl_mm.apis.frozen import (
+    build_from_settings,
+    read_labeled_images,
+    run_frozen_command,
+)
+from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
+
+
 def build_tasks(args: argparse.Namespace) -> list[FrozenTask]:
     """The suite on the data of the command line.
 
@@ -95,6 +93,11 @@ def build_tasks(args: argparse.Namespace) -> list[FrozenTask]:
         num_workers=args.num_workers,
     )
     return [build_from_settings(suite)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_frozen_command(build_parser(), build_tasks, arguments)
 
 
 if __name__ == '__main__':

@@ -5,20 +5,17 @@ Example:
         --data-root data/imagenet
 """
 
+__tool__ = True
+
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-from flsl_mm.apis.frozen import add_task_arguments, build_task, frozen_parser, run_frozen_command
+from flsl_mm.apis.command_line import add_task_arguments, frozen_parser, start_tool
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = frozen_parser(__doc__, out='work_dirs/eval_knn.json')
     add_task_arguments(parser, 'BoxKNN')
     parser.add_argument(
@@ -60,7 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default='work_dirs/knn_features',
         help="folder where features are kept for the next time, '' for nowhere (%(default)s)",
     )
-    return run_frozen_command(parser, build_tasks, arguments)
+    return parser
+
+
+if __name__ == '__main__':
+    start_tool(lambda: build_parser().parse_args())
+
+from flsl_mm.apis.frozen import build_task, run_frozen_command
 
 
 def build_tasks(args: argparse.Namespace) -> list:
@@ -76,6 +79,11 @@ def build_tasks(args: argparse.Namespace) -> list:
     )
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return [build_task(args, 'BoxKNN', cache_dir=args.cache_dir or None, **given)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_frozen_command(build_parser(), build_tasks, arguments)
 
 
 if __name__ == '__main__':

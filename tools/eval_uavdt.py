@@ -4,6 +4,8 @@ Example:
     python tools/eval_uavdt.py UAV-benchmark-MOTD_v1.0/GT RES_DET/my_detector
 """
 
+__tool__ = True
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -5,17 +5,11 @@ Example:
         work_dirs/mask-rcnn_flsl-vits16_fpn_1x_coco/epoch_12.pth --show-dir pictures
 """
 
+__tool__ = True
+
 import argparse
-import os
 import os.path as osp
 import sys
-
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-from mmengine.config import Config
-from mmengine.dist import is_main_process
 
 from flsl_mm.apis.command_line import (
     add_run_arguments,
@@ -23,9 +17,8 @@ from flsl_mm.apis.command_line import (
     end_processes,
     read_config,
     run_command,
+    start_tool,
 )
-from flsl_mm.checkpoint import load_model
-from flsl_mm.checkpoint.files import check_file
 from flsl_mm.evaluation import metrics_table
 from flsl_mm.utils.errors import ConfigError
 from flsl_mm.utils.files import check_writable, write_json
@@ -44,6 +37,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--show-dir', metavar='DIR', help='save pictures of the predictions there')
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from flsl_mm.checkpoint import load_model
+from flsl_mm.checkpoint.files import check_file
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:

@@ -5,18 +5,11 @@ Example:
         --cfg-options train_dataloader.dataset.data_root=/my/images
 """
 
+__tool__ = True
+
 import argparse
-import os
 import os.path as osp
 import sys
-
-# Before torch is imported. By default OpenMP's threads spin while they wait, which slows training
-# on a CPU ten times down as soon as anything else, such as a data worker, wants the same cores. If
-# they sleep at once, waking them up costs small networks half of the speed; so GNU's spin shortly.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-from mmengine.config import Config
 
 from flsl_mm.apis.command_line import (
     add_run_arguments,
@@ -24,6 +17,7 @@ from flsl_mm.apis.command_line import (
     end_processes,
     read_config,
     run_command,
+    start_tool,
 )
 from flsl_mm.utils.errors import ConfigError
 
@@ -47,6 +41,12 @@ def parse_args() -> argparse.Namespace:
     if args.resume not in (None, 'auto') and not osp.isfile(args.resume):
         parser.error(f'--resume: there is no checkpoint {args.resume}')
     return args
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from mmengine.config import Config
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:

@@ -10,6 +10,8 @@ Example:
 NAME=CHECKPOINT gives the name to show.
 """
 
+__tool__ = True
+
 import argparse
 import os
 import sys
@@ -17,33 +19,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
 import numpy as np
-from matplotlib.figure import Figure
-from mmengine.utils import track_iter_progress
 
-from flsl_mm.apis.command_line import positive, run_command, split_name
-from flsl_mm.apis.frozen import add_network_arguments, build_network
-from flsl_mm.datasets.masks import read_mask
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.apis.command_line import (
+    add_network_arguments,
+    positive,
+    run_command,
+    split_name,
+    start_tool,
+)
 from flsl_mm.utils.errors import DataError, errors_about
 from flsl_mm.utils.files import check_writable, write_json
-from flsl_mm.utils.images import evenly_spaced
-from flsl_mm.visualization import figures, token_maps
-from flsl_mm.visualization.images import (
-    find_image_files,
-    long_image_note,
-    read_image,
-    resize_short_side,
-)
-from flsl_mm.visualization.map_figure import draw_maps
-from flsl_mm.visualization.masks import find_mask, resize_mask
-from flsl_mm.visualization.query_points import Point, parse_point
-from flsl_mm.visualization.saving import save_arrays, save_figure
-from flsl_mm.visualization.token_embedding import COLOUR_BY, embed_tokens
 
 KINDS = {
     'attention': "self-attention of query points inside the last block (paper's Figure 4)",
@@ -52,31 +38,9 @@ KINDS = {
     'modes': "the tokens that a query's mode is made of: its soft cluster mask",
     'pca': 'three principal components of all images as red, green and blue',
 }
-Vits = Mapping[str, FLSLVisionTransformer]
 
 
-class Photo(NamedTuple):
-    """An image as it is encoded; ``full_size`` is the file's height and width in pixels."""
-
-    path: str
-    pixels: np.ndarray
-    full_size: tuple[int, int]
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return Path(self.path).stem
-
-
-class Drawing(NamedTuple):
-    """A picture, its arrays by name, and what else was found, for the JSON file."""
-
-    figure: Figure
-    arrays: dict[str, np.ndarray]
-    record: dict[str, Any]
-
-
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -136,7 +100,7 @@ def add_layers(parser: argparse.ArgumentParser, kind: str) -> None:
         '--layers',
         nargs='+',
         type=int,
-        default=list(token_maps.LAST) if last else None,
+        default=[-1] if last else None,
         metavar='N',
         help='blocks from 1, or from -1 backwards '
         f'({"the last" if last else "four, a quarter of the depth apart"})',
@@ -166,7 +130,7 @@ def add_mode_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--scale',
         type=float,
-        default=token_maps.RELEASED_SCALE,
+        default=0.1 / 384**0.5,
         help="factor of the logits, model.neck.self_scale of training's config "
         '(%(default).4g, that of the release, for networks 384 wide)',
     )
@@ -177,7 +141,9 @@ def add_mode_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_tsne_arguments(parser: argparse.ArgumentParser) -> None:
     """How tokens are drawn and coloured."""
-    parser.add_argument('--color-by', choices=COLOUR_BY, default='image', help='(%(default)s)')
+    parser.add_argument(
+        '--color-by', choices=('image', 'mask', 'cluster'), default='image', help='(%(default)s)'
+    )
     parser.add_argument(
         '--masks',
         metavar='DIR',
@@ -193,6 +159,53 @@ def add_tsne_arguments(parser: argparse.ArgumentParser) -> None:
         default=1500,
         help='tokens drawn at random from all images together (%(default)s)',
     )
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from matplotlib.figure import Figure
+from mmengine.utils import track_iter_progress
+
+from flsl_mm.apis.frozen import build_network, usable_device
+from flsl_mm.datasets.mask_files import read_mask
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.utils.images import evenly_spaced
+from flsl_mm.visualization import figures, token_maps
+from flsl_mm.visualization.images import (
+    find_image_files,
+    long_image_note,
+    read_image,
+    resize_short_side,
+)
+from flsl_mm.visualization.map_figure import draw_maps
+from flsl_mm.visualization.masks import find_mask, resize_mask
+from flsl_mm.visualization.query_points import Point, parse_point
+from flsl_mm.visualization.saving import save_arrays, save_figure
+from flsl_mm.visualization.token_embedding import embed_tokens
+
+Vits = Mapping[str, FLSLVisionTransformer]
+
+
+class Photo(NamedTuple):
+    """An image as it is encoded; ``full_size`` is the file's height and width in pixels."""
+
+    path: str
+    pixels: np.ndarray
+    full_size: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return Path(self.path).stem
+
+
+class Drawing(NamedTuple):
+    """A picture, its arrays by name, and what else was found, for the JSON file."""
+
+    figure: Figure
+    arrays: dict[str, np.ndarray]
+    record: dict[str, Any]
 
 
 def load_photos(args: argparse.Namespace) -> list[Photo]:
@@ -356,6 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_args(arguments)
 
     def command() -> None:
+        args.device = usable_device(args.device)
         photos, vits = load_photos(args), load_networks(args)
         check_writable(args.out)
         draw_kind = draw_tsne if args.kind == 'tsne' else draw

@@ -1,4 +1,10 @@
-"""What the command lines of the tools have in common."""
+"""What the command lines of the tools have in common.
+
+Every tool is laid out so: its docstring, ``__tool__ = True``, imports that cost little, the parser,
+:func:`start_tool`, the imports that load torch, the work, and ``main()`` last. So ``--help``, a
+misspelt option and a missing file are answered at once. This module is one of those that cost
+little: what loads torch is imported inside its functions.
+"""
 
 import argparse
 import ast
@@ -9,16 +15,46 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from mmengine.config import Config, DictAction
-from mmengine.dist import barrier, is_distributed
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
-from ..engine.runners.config_variables import follow_variables, run_entries
 from ..utils.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+# Before torch is imported. By default OpenMP's threads spin while they wait, which slows training
+# on a CPU ten times down as soon as anything else, such as a data worker, wants the same cores. If
+# they sleep at once, waking them up costs small networks half of the speed; so GNU's spin shortly.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
+
+
+def start_tool(parse: Callable[[], argparse.Namespace]) -> None:
+    """Answer ``--help``, wrong arguments and missing files; then register what configs name.
+
+    Called between a tool's parser and its imports of torch, when it is run as a program.
+
+    Args:
+        parse: Reads the command line. Of what it returns ``config``, ``checkpoint``,
+            ``checkpoints`` and ``source`` are files that have to be there.
+    """
+    args = vars(parse())
+    problem = None
+    if args.get('config') and not osp.isfile(args['config']):
+        problem = f'there is no config file {args["config"]}'
+    sources = [args.get('checkpoint'), args.get('source'), *(args.get('checkpoints') or ())]
+    for source in filter(None, sources):
+        path = split_name(source)[1]
+        if not path.startswith('random:') and not osp.exists(path):
+            problem = problem or f'{path}: no such file'
+    if problem:
+        print(f'{osp.basename(sys.argv[0])}: error: {problem}', file=sys.stderr)
+        sys.exit(2)
+    import flsl_mm
+
+    flsl_mm.register()
 
 
 class OptionsAction(DictAction):
@@ -116,6 +152,101 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+CHECKPOINT_HELP = (
+    'file of any layout that docs/checkpoints.md lists, random:ARCH/PATCH such as '
+    'random:deit-small/16, or random:FILE for the same design with random weights'
+)
+
+
+def add_network_arguments(
+    parser: argparse.ArgumentParser,
+    name: str = 'checkpoints',
+    several: bool = True,
+    optional: bool = False,
+) -> None:
+    """Add the arguments that say which networks to use, and where.
+
+    Args:
+        parser: Gets ``name``, ``--key``, ``--num-heads``, ``--trust``, ``--seed`` and ``--device``.
+        name: Of the checkpoints' argument, positional or with dashes (then it is required).
+        several: Whether more than one checkpoint may be given.
+        optional: Whether none may be given, where several may.
+    """
+    options = dict(required=True) if name.startswith('-') else {}
+    if several:
+        options['nargs'] = '*' if optional else '+'
+    parser.add_argument(name, metavar='CHECKPOINT', help=CHECKPOINT_HELP, **options)
+    parser.add_argument(
+        '--key',
+        choices=['teacher', 'student'],
+        help='which network of files that hold both (teacher)',
+    )
+    parser.add_argument(
+        '--num-heads',
+        type=int,
+        metavar='N',
+        help='attention heads, where a file does not record them and they are not 64 wide',
+    )
+    add_trust_argument(parser)
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='N', help='seed of random weights (%(default)s)'
+    )
+    add_device_argument(parser)
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add where to compute."""
+    parser.add_argument(
+        '--device',
+        metavar='NAME',
+        help='cpu, cuda or cuda:N (a GPU where there is one)',
+    )
+
+
+def frozen_parser(doc: str, out: str, optional: bool = False) -> argparse.ArgumentParser:
+    """The parser of a tool that runs frozen tasks on checkpoints.
+
+    Args:
+        doc: The tool's docstring, with an example.
+        out: Default of ``--out``, the JSON file.
+        optional: Whether the tool can do something without a checkpoint.
+
+    Returns:
+        argparse.ArgumentParser: With :func:`add_network_arguments`, ``--out`` and ``--launcher``.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_network_arguments(parser, optional=optional)
+    parser.add_argument(
+        '--out', metavar='FILE', default=out, help='JSON file for the numbers (%(default)s)'
+    )
+    add_launcher_arguments(parser)
+    return parser
+
+
+def add_task_arguments(parser: argparse.ArgumentParser, task_type: str) -> None:
+    """Add the arguments of a tool for one type of task that takes its settings from a config.
+
+    Args:
+        parser: Gets ``--config`` and ``--cfg-options``.
+        task_type: The type, for the help.
+    """
+    parser.add_argument(
+        '--config',
+        metavar='FILE',
+        help=f'config whose `task` has the settings of {task_type} (its defaults)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the task, such as temperature=0.1',
+    )
+
+
 def read_config(args: argparse.Namespace) -> Config:
     """The config file with the settings of :func:`add_run_arguments`.
 
@@ -148,6 +279,8 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
         cfg.merge_from_dict(dict(options))
     except (TypeError, KeyError, IndexError) as error:
         raise ConfigError(f'--cfg-options do not fit {path}: {error}') from error
+    from ..engine.runners.config_variables import follow_variables
+
     follow_variables(cfg)
     return cfg
 
@@ -158,6 +291,8 @@ def _check_known(options: Iterable[str], cfg: Config, path: str | os.PathLike) -
     Raises:
         ConfigError: The config has no such entry, nor may it have one.
     """
+    from ..engine.runners.config_variables import run_entries
+
     known = {*cfg, *run_entries()}
     for key in options:
         name = key.partition('.')[0]
@@ -167,8 +302,11 @@ def _check_known(options: Iterable[str], cfg: Config, path: str | os.PathLike) -
             raise ConfigError(f'--cfg-options: {path} has no entry {name}{advice}')
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config) -> 'Runner':
     """The runner of a config, mmengine's where it names none."""
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
@@ -179,6 +317,9 @@ def end_processes(args: argparse.Namespace) -> None:
     all. The interpreter's own end is left out: threads of gloo that live on into it sometimes abort
     the process ("terminate called without an active exception").
     """
+    import torch
+    from mmengine.dist import barrier, is_distributed
+
     if args.launcher != 'none' and is_distributed():
         barrier()
         torch.distributed.destroy_process_group()

@@ -20,9 +20,8 @@ from ..utils.errors import ConfigError
 from ..utils.files import check_writable, write_json
 from ..utils.tables import comparison_table
 from .command_line import (
-    OptionsAction,
-    add_launcher_arguments,
-    add_trust_argument,
+    add_device_argument,  # noqa: F401
+    add_network_arguments,  # noqa: F401
     end_processes,
     run_command,
 )
@@ -50,71 +49,18 @@ def check_task_numbers(task: Mapping[str, Any]) -> None:
             raise ConfigError(f'{cls.__name__}: {name} must be a number, got {words[0]!r}')
 
 
-CHECKPOINT_HELP = (
-    'file of any layout that docs/checkpoints.md lists, random:ARCH/PATCH such as '
-    'random:deit-small/16, or random:FILE for the same design with random weights'
-)
-
-
-def add_network_arguments(
-    parser: argparse.ArgumentParser,
-    name: str = 'checkpoints',
-    several: bool = True,
-    optional: bool = False,
-) -> None:
-    """Add the arguments that say which networks to use, and where.
-
-    Args:
-        parser: Gets ``name``, ``--key``, ``--num-heads``, ``--trust``, ``--seed`` and ``--device``.
-        name: Of the checkpoints' argument, positional or with dashes (then it is required).
-        several: Whether more than one checkpoint may be given.
-        optional: Whether none may be given, where several may.
-    """
-    options = dict(required=True) if name.startswith('-') else {}
-    if several:
-        options['nargs'] = '*' if optional else '+'
-    parser.add_argument(name, metavar='CHECKPOINT', help=CHECKPOINT_HELP, **options)
-    parser.add_argument(
-        '--key',
-        choices=['teacher', 'student'],
-        help='which network of files that hold both (teacher)',
-    )
-    parser.add_argument(
-        '--num-heads',
-        type=int,
-        metavar='N',
-        help='attention heads, where a file does not record them and they are not 64 wide',
-    )
-    add_trust_argument(parser)
-    parser.add_argument(
-        '--seed', type=int, default=0, metavar='N', help='seed of random weights (%(default)s)'
-    )
-    add_device_argument(parser)
-
-
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add where to compute."""
-    parser.add_argument(
-        '--device',
-        type=usable_device,
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        metavar='NAME',
-        help='cpu, cuda or cuda:N (a GPU where there is one)',
-    )
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name, for ``argparse``.
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name, as ``--device`` has it; None is a GPU where there is one.
 
     Raises:
-        argparse.ArgumentTypeError: There is none.
+        DataError: There is none.
     """
     try:
-        device = torch.device(name)
+        device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f'{name!r} cannot be used: {reason}') from error
+        raise ConfigError(f'--device {str(name)!r} cannot be used: {reason}') from error
     return device
 
 
@@ -129,51 +75,7 @@ def build_network(checkpoint: str, args: argparse.Namespace) -> FLSLVisionTransf
         CheckpointError: It cannot be used.
     """
     vit = build_vit(checkpoint, args.key, args.num_heads, args.trust, args.seed)
-    return vit.to(args.device)
-
-
-def frozen_parser(doc: str, out: str, optional: bool = False) -> argparse.ArgumentParser:
-    """The parser of a tool that runs frozen tasks on checkpoints.
-
-    Args:
-        doc: The tool's docstring, with an example.
-        out: Default of ``--out``, the JSON file.
-        optional: Whether the tool can do something without a checkpoint.
-
-    Returns:
-        argparse.ArgumentParser: With :func:`add_network_arguments`, ``--out`` and ``--launcher``.
-    """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_network_arguments(parser, optional=optional)
-    parser.add_argument(
-        '--out', metavar='FILE', default=out, help='JSON file for the numbers (%(default)s)'
-    )
-    add_launcher_arguments(parser)
-    return parser
-
-
-def add_task_arguments(parser: argparse.ArgumentParser, task_type: str) -> None:
-    """Add the arguments of a tool for one type of task that takes its settings from a config.
-
-    Args:
-        parser: Gets ``--config`` and ``--cfg-options``.
-        task_type: The type, for the help.
-    """
-    parser.add_argument(
-        '--config',
-        metavar='FILE',
-        help=f'config whose `task` has the settings of {task_type} (its defaults)',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the task, such as temperature=0.1',
-    )
+    return vit.to(usable_device(args.device))
 
 
 def build_task(args: argparse.Namespace, task_type: str, **settings: Any) -> FrozenTask:
@@ -261,6 +163,7 @@ def run_frozen_command(
     args = parser.parse_args(arguments)
 
     def command() -> None:
+        args.device = usable_device(args.device)
         start_processes(args)
         networks = build_networks(args)  # before the data: to index ImageNet takes minutes
         tasks = build_tasks(args)
@@ -315,7 +218,7 @@ def build_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]
 def run_tasks(
     tasks: Sequence[FrozenTask],
     networks: Mapping[str, FLSLVisionTransformer],
-    device: torch.device | str,
+    device: torch.device | str | None,
     finished: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
 ) -> dict[str, dict[str, Any]]:
     """Evaluate every network on every task.
@@ -329,6 +232,7 @@ def run_tasks(
     Returns:
         dict: ``{network: {task.name: numbers}}``.
     """
+    device = usable_device(device)
     results: dict[str, dict[str, Any]] = {name: {} for name in networks}
     for name, vit in networks.items():
         home = next(vit.parameters()).device

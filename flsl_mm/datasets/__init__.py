@@ -1,22 +1,28 @@
-"""Data sets, samplers and transforms."""
+"""Data sets, samplers and transforms; a module is imported when its names are looked up."""
 
-from .find_labeled_images import find_labeled_images
-from .imagenet_boxes import ImageNetBoxes
-from .instance_images import InstanceImages
-from .masks import MaskFolder
-from .samplers import *  # noqa: F401,F403
-from .transforms import *  # noqa: F401,F403
-from .uavdt import UAVDTDataset
-from .unlabeled_images import UnlabeledImages
-from .unusable_sample import Unusable, UnusableSample
+from ..utils.lazy import lazy_names
+from .find_labeled_images import find_labeled_images  # a name that is the module's too
 
-__all__ = [
-    'ImageNetBoxes',
-    'InstanceImages',
-    'MaskFolder',
-    'UAVDTDataset',
-    'UnlabeledImages',
-    'Unusable',
-    'UnusableSample',
-    'find_labeled_images',
-]
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        '.imagenet_boxes': ['ImageNetBoxes'],
+        '.instance_images': ['InstanceImages'],
+        '.masks': ['MaskFolder'],
+        '.samplers': ['ResumableSampler', 'SampleKey'],
+        '.transforms': [
+            'CentreCrop',
+            'LargestBoxGrid',
+            'LoadImageNetBoxes',
+            'LoadRGBImage',
+            'PackBoxPoints',
+            'PackTeacherCrop',
+            'RandomTeacherCrop',
+            'ResizeShortSide',
+        ],
+        '.uavdt': ['UAVDTDataset'],
+        '.unlabeled_images': ['UnlabeledImages'],
+        '.unusable_sample': ['Unusable', 'UnusableSample'],
+    },
+)
+__all__ += ['find_labeled_images']

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..utils.errors import DataError
-from .masks import read_mask
+from .mask_files import read_mask
 
 FRAMES, MASKS, LISTS = 'JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017'
 

@@ -2,39 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from os import PathLike
 
 import cv2
 import numpy as np
 from mmpretrain.registry import DATASETS
-from PIL import Image
 
 from ..utils.errors import DataError
 from .image_files import IMAGE_EXTENSIONS, find_images
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
+from .mask_files import read_mask
 from .orientation import describe_sizes
-
-
-def read_mask(path: str | PathLike) -> np.ndarray:
-    """The values of a mask, classes or object ids: uint8 (H, W).
-
-    Args:
-        path: An image of 8 bits and one channel, with a palette or grey.
-
-    Raises:
-        DataError: It is not readable, or of another kind.
-    """
-    try:
-        with Image.open(path) as image:
-            mode, mask = image.mode, np.array(image)
-    except Exception as error:  # decoders raise nearly every exception type on damaged files
-        raise DataError(f'mask {path} cannot be read: {type(error).__name__}: {error}') from error
-    if mode not in ('P', 'L'):
-        raise DataError(
-            f"mask {path} is of Pillow's mode {mode}: masks have 8 bits and one channel, P or L"
-        )
-    return mask
-
 
 _FILE_IGNORED = 255
 

@@ -1,4 +1,9 @@
 """Evaluation: pure functions on arrays, and metrics that wrap them for the registries."""
 
-from .functional import *  # noqa: F403
-from .metrics import *  # noqa: F403
+from ..utils.lazy import lazy_names
+from . import functional
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {'.functional': functional.__all__, '.metrics': ['StandardCocoMetric', 'UAVDTMetric']},
+)

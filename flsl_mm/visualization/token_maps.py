@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..evaluation.functional.aggregated_similarity import aggregated_similarity
+from ..evaluation.functional.similarity import aggregated_similarity
 from ..models import FLSLVisionTransformer
 from ..models.mean_shift import effective_number, mean_shift_weights
 from .layer_tokens import layer_tokens, probe_attention, resolve_layers

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flsl_mm.datasets.masks import read_mask
+from flsl_mm.datasets.mask_files import read_mask
 from flsl_mm.utils.errors import DataError
 
 

@@ -8,6 +8,8 @@ Example:
         configs/coco/mask-rcnn_flsl-vitb16_vitdet_100e_coco.py --size 1024 1024 --batch-size 1
 """
 
+__tool__ = True
+
 import argparse
 import json
 import os
@@ -15,19 +17,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS
-from plain_step import use_plain_attention
-from torch import Tensor
-
-from flsl_mm.apis.benchmarking import measure_in_turns
-from flsl_mm.apis.command_line import not_negative, positive, run_command
-from flsl_mm.models.backbones import relative_attention
+from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool
 
 VARIANTS = ('fast', 'plain')
 
@@ -42,12 +32,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', type=positive, nargs=2, default=(1024, 1024), metavar=('H', 'W'))
     parser.add_argument('--steps', type=positive, default=5, help='measured steps')
     parser.add_argument('--warmup', type=not_negative, default=1, help='steps before them')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', help='cpu, cuda or cuda:N (a GPU where there is one)')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
     args = parser.parse_args()
     if not os.path.isfile(args.config):
         parser.error(f'there is no config file {args.config}')
     return args
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from plain_step import use_plain_attention
+from torch import Tensor
+
+from flsl_mm.apis.benchmarking import measure_in_turns
+from flsl_mm.apis.frozen import usable_device
+from flsl_mm.models.backbones import relative_attention
 
 
 def attend_plainly(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tensor:
@@ -94,6 +98,7 @@ def measure(args: argparse.Namespace) -> None:
     Raises:
         DataError: One of them failed.
     """
+    args.device = str(usable_device(args.device))
     build = partial(build_step, args)
     sizes = (args.steps, args.warmup, args.device, args.batch_size)
     found = measure_in_turns(build, VARIANTS, *sizes)

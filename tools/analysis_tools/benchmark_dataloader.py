@@ -11,6 +11,8 @@ Example:
         --data-root data/imagenet --workers 2
 """
 
+__tool__ = True
+
 import argparse
 import io
 import json
@@ -23,30 +25,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-# Before torch is imported: CPU times are of one core.
-os.environ['OMP_NUM_THREADS'] = '1'
-
 import cv2
 import numpy as np
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image, ImageFilter, ImageOps
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
-from torchvision import transforms as T
 
-from flsl_mm.apis.command_line import not_negative, positive, run_command
-from flsl_mm.datasets import UnlabeledImages
-from flsl_mm.datasets.transforms import RandomTeacherCrop
-from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW
-from flsl_mm.engine.runners import FLSLRunner
-from flsl_mm.models.data_preprocessors import MultiViewPreprocessor
-from flsl_mm.models.data_preprocessors.photometry import Photometry
+from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool
 
 
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -73,6 +59,26 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     if args.images < args.batch_size:
         parser.error('--images must be at least --batch-size')
     return args
+
+
+# Before torch is imported: CPU times are of one core.
+os.environ['OMP_NUM_THREADS'] = '1'
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, MODELS
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchvision import transforms as T
+
+from flsl_mm.datasets.transforms import RandomTeacherCrop
+from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW, UnlabeledImages
+from flsl_mm.engine.runners import FLSLRunner
+from flsl_mm.models.data_preprocessors import MultiViewPreprocessor
+from flsl_mm.models.data_preprocessors.photometry import Photometry
 
 
 class PlainPhotometry:

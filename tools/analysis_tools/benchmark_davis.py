@@ -9,27 +9,19 @@ Example:
     python tools/analysis_tools/benchmark_davis.py --frames 25 --device cpu
 """
 
+__tool__ = True
+
 import argparse
 import json
 import multiprocessing
-import os
 import resource
 import time
 from collections.abc import Callable
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from flsl_mm.apis.command_line import not_negative, positive
-from flsl_mm.evaluation import LabelPropagator
-from flsl_mm.evaluation.functional.davis import ObjectMeasures, disk_of, measure_sequence
+from flsl_mm.apis.command_line import not_negative, positive, start_tool
 
 VARIANTS = ('fast', 'plain')
 
@@ -56,11 +48,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=positive, nargs=2, default=(480, 854), metavar=('H', 'W'), help='of masks'
     )
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', help='cpu, cuda or cuda:N (a GPU where there is one)')
     args = parser.parse_args()
     if args.frames < 3:
         parser.error('--frames must be at least 3')
     return args
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flsl_mm.apis.frozen import usable_device
+from flsl_mm.evaluation.functional.davis import ObjectMeasures, disk_of, measure_sequence
+from flsl_mm.evaluation.functional.label_propagation import LabelPropagator
 
 
 def window_mask(grid: tuple[int, int], radius: int) -> Tensor:
@@ -297,6 +301,7 @@ def compare_measures(args: argparse.Namespace) -> dict[str, float]:
 def main() -> None:
     """Measure."""
     args = parse_args()
+    args.device = str(usable_device(args.device))
     cv2.setNumThreads(torch.get_num_threads())
     found = compare_memory(args) | compare_propagation(args)
     found.update(compare_measures(args))

@@ -12,37 +12,22 @@ Example:
         --batch-size 16 --steps 5 --device cpu --dtype bfloat16
 """
 
+__tool__ = True
+
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-import torch
-from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
-from plain_step import PlainStep
-from torch import Tensor, nn
-
-from flsl_mm.apis.benchmarking import measure_in_turns
 from flsl_mm.apis.command_line import (
     OptionsAction,
     not_negative,
     positive,
     read_config_file,
     run_command,
+    start_tool,
 )
-from flsl_mm.apis.profiling import print_parts, profile_training
-from flsl_mm.models.layers.compile import compile_networks
 from flsl_mm.utils.errors import DataError
 from flsl_mm.utils.files import write_json
 
@@ -58,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=positive, default=16, metavar='N')
     parser.add_argument('--steps', type=positive, default=5, help='measured steps of each variant')
     parser.add_argument('--warmup', type=not_negative, default=2, help='steps before them')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', help='cpu, cuda or cuda:N (a GPU where there is one)')
     parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
     parser.add_argument(
         '--variants', nargs='+', choices=VARIANTS, default=VARIANTS, help='the first is compared'
@@ -72,6 +57,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE', help='write the JSON to this file too')
     parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, help='override entries')
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from plain_step import PlainStep
+from torch import Tensor, nn
+
+from flsl_mm.apis.benchmarking import measure_in_turns
+from flsl_mm.apis.frozen import usable_device
+from flsl_mm.apis.profiling import print_parts, profile_training
+from flsl_mm.models.layers.compile import compile_networks
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -214,6 +218,7 @@ def measure(args: argparse.Namespace) -> None:
     Raises:
         DataError: The config or its images do not do, or a variant failed.
     """
+    args.device = str(usable_device(args.device))
     read_config(args)  # what is wrong with it shows before a process is started
     result = profile(args) if args.profile else compare(args)
     on_gpu = args.device.startswith('cuda')

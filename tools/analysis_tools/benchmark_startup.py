@@ -9,6 +9,8 @@ Example:
     python tools/analysis_tools/benchmark_startup.py --names 1281167
 """
 
+__tool__ = True
+
 import argparse
 import json
 import multiprocessing
@@ -23,9 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from flsl_mm.apis.command_line import not_negative, positive, run_command
-from flsl_mm.datasets import ResumableSampler, UnlabeledImages
-from flsl_mm.datasets.packed_strings import PackedStrings
+from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool
 from flsl_mm.datasets.tar_shards import INDEX_NAME
 
 CLASSES = 1000
@@ -33,7 +33,7 @@ KINDS = ('list', 'shards', 'folders')
 IMAGE_BYTES = 110_000
 
 
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -45,6 +45,14 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS)
     parser.add_argument('--temporary', help="where to make the files up (the system's folder)")
     return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from flsl_mm.datasets.packed_strings import PackedStrings
+from flsl_mm.datasets.samplers import ResumableSampler
+from flsl_mm.datasets.unlabeled_images import UnlabeledImages
 
 
 def make_names(count: int) -> list[str]:

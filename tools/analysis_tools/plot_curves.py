@@ -5,19 +5,18 @@ Example:
         --keys loss loss_inter prototypes_used --out curves.png
 """
 
+__tool__ = True
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flsl_mm.apis.command_line import positive, run_command, split_name
+from flsl_mm.apis.command_line import positive, run_command, split_name, start_tool
 from flsl_mm.utils.errors import DataError
-from flsl_mm.visualization import curves_figure, read_training_log
-from flsl_mm.visualization.curves_figure import DEFAULT_KEYS
-from flsl_mm.visualization.saving import save_figure
 
 
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -32,7 +31,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         '--keys',
         nargs='+',
         metavar='KEY',
-        help=f'numbers to draw (of {", ".join(DEFAULT_KEYS)} what there is)',
+        help='numbers to draw (the losses and what tells a collapse, of what there is)',
     )
     parser.add_argument(
         '--window',
@@ -51,24 +50,17 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from flsl_mm.visualization import curves_figure, read_training_log
+from flsl_mm.visualization.saving import save_figure
+
+
 def usual_name(path: str) -> str:
     """What to call a run without a name: its work dir, also where PATH is a file in it."""
     parts = Path(path).absolute().parts
     return parts[-4] if len(parts) > 4 and parts[-2] == 'vis_data' else parts[-1]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    args = parse_args(arguments)
-
-    def command() -> None:
-        runs = read_runs(args.runs)
-        save_figure(curves_figure(runs, args.keys, args.window), args.out, args.dpi)
-        for name, rows in runs.items():
-            print(f'{name}: {len(rows)} rows, to iteration {rows[-1]["iter"]}')
-        print(f'picture: {args.out}')
-
-    return run_command('plot_curves.py', command)
 
 
 def read_runs(texts: Sequence[str]) -> dict[str, list[dict]]:
@@ -85,6 +77,20 @@ def read_runs(texts: Sequence[str]) -> dict[str, list[dict]]:
             raise DataError(f'two runs are called {name}: name them, as in A=RUN B=RUN')
         runs[name] = read_training_log(path)
     return runs
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+
+    def command() -> None:
+        runs = read_runs(args.runs)
+        save_figure(curves_figure(runs, args.keys, args.window), args.out, args.dpi)
+        for name, rows in runs.items():
+            print(f'{name}: {len(rows)} rows, to iteration {rows[-1]["iter"]}')
+        print(f'picture: {args.out}')
+
+    return run_command('plot_curves.py', command)
 
 
 if __name__ == '__main__':

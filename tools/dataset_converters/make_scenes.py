@@ -18,6 +18,8 @@ Example:
     python tools/dataset_converters/make_scenes.py data/scenes --layouts imagenet DAVIS
 """
 
+__tool__ = True
+
 import argparse
 import json
 import sys
@@ -32,6 +34,8 @@ from flsl_mm.datasets import scenes
 from flsl_mm.datasets.scenes.layouts import MIN_SIDE
 
 UAVDT_SEQUENCES = ('M0101', 'M0203')
+
+
 RECORD = 'drawn.json'  # in the folder of a layout: what it was drawn by
 
 

@@ -16,6 +16,8 @@ tar files, one a class, so nothing needs to be unpacked further than that:
     python tools/dataset_converters/make_shards.py --index data/imagenet_shards
 """
 
+__tool__ = True
+
 import argparse
 import io
 import os
@@ -33,8 +35,14 @@ from flsl_mm.utils.errors import DataError
 from flsl_mm.utils.files import whole_file
 
 READERS = 16
+
+
 READ_AHEAD = 256
+
+
 MAX_LEFT_OUT = 0.01  # as BrokenImagesHook tolerates in training
+
+
 NUM_NAMED = 20
 
 

@@ -7,25 +7,19 @@ Example:
     python tools/dataset_converters/uavdt2coco.py data/uavdt test uavdt_test.json
 """
 
+__tool__ = True
+
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from os.path import relpath
 
-from flsl_mm.apis.command_line import run_command
-from flsl_mm.datasets import UAVDTDataset
-from flsl_mm.datasets.uavdt_index import find_folders
+from flsl_mm.apis.command_line import run_command, start_tool
 from flsl_mm.utils.files import whole_file
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    args = parse_args(arguments)
-    return run_command('uavdt2coco.py', lambda: convert(args))
-
-
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -40,6 +34,13 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         '--frame-list', metavar='FILE', help='only the frames in this file (docs/uavdt.md)'
     )
     return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from flsl_mm.datasets.uavdt import UAVDTDataset
+from flsl_mm.datasets.uavdt_index import find_folders
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -104,6 +105,12 @@ def to_coco(dataset: UAVDTDataset, image_dir: str) -> dict:
         annotation['id'] = number
     categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
     return dict(images=images, annotations=annotations, categories=categories)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('uavdt2coco.py', lambda: convert(args))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,7 @@
 """Convert any known ViT checkpoint to mmpretrain's or timm's layout."""
 
+__tool__ = True
+
 import argparse
 import json
 import sys
@@ -7,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from flsl_mm.apis.command_line import run_command
-from flsl_mm.checkpoint import convert_checkpoint
-from flsl_mm.checkpoint.files import check_absent, check_destination, write_whole
+from flsl_mm.apis.command_line import run_command, start_tool
 
 _EPILOG = """\
 layouts read: FLSL training checkpoints, the authors' released FLSL, DINO (full and backbone), MAE,
@@ -26,8 +26,8 @@ _HINTS = dict(
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,8 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         '--trust', action='store_true', help='read SRC even if that can execute code inside it'
     )
     parser.add_argument('--force', action='store_true', help='replace DST and its report')
-    args = parser.parse_args(arguments)
-    return run_command('convert_checkpoint.py', lambda: convert(args))
+    return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from flsl_mm.checkpoint import convert_checkpoint
+from flsl_mm.checkpoint.files import check_absent, check_destination, write_whole
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -69,6 +75,12 @@ def convert(args: argparse.Namespace) -> None:
     print(report)
     hint = 'loads as `load_from` of FLSL' if report.network == 'both' else _HINTS[args.to]
     print(f'wrote {args.destination} and {record.name}; {hint}')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('convert_checkpoint.py', lambda: convert(args))
 
 
 if __name__ == '__main__':

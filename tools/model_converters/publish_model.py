@@ -1,15 +1,16 @@
 """Publish the backbone of a checkpoint: no optimiser, sha256 in the name, its origin as JSON."""
 
+__tool__ = True
+
 import argparse
 import sys
 from collections.abc import Sequence
 
-from flsl_mm.apis.command_line import run_command
-from flsl_mm.checkpoint import publish_model
+from flsl_mm.apis.command_line import run_command, start_tool
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', metavar='IN', help='checkpoint to read, in any known layout')
     parser.add_argument(
@@ -24,7 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         '--trust', action='store_true', help='read IN even if that can execute code inside it'
     )
     parser.add_argument('--force', action='store_true', help='replace files that exist')
-    args = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from flsl_mm.checkpoint import publish_model
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
 
     def command() -> None:
         path, report = publish_model(

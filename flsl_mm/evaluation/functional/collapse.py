@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import DataError
-from .aggregated_similarity import aggregated_similarity
+from .similarity import aggregated_similarity
 
 
 def rankme_of_gram(gram: Tensor) -> float:

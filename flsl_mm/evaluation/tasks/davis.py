@@ -14,7 +14,7 @@ from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from mmengine.logging import print_log
 
 from ...datasets.davis import DavisSequence, find_davis, read_frame, read_masks, write_masks
-from ...datasets.masks import read_mask
+from ...datasets.mask_files import read_mask
 from ...models import FLSLVisionTransformer
 from ...registry import FROZEN_TASKS
 from ...utils.errors import ConfigError, DataError, UserError, errors_about

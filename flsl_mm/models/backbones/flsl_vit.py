@@ -72,7 +72,7 @@ def interpolate_position_embedding(
     if grid == target:
         return table
     maps = table.unflatten(1, grid).permute(0, 3, 1, 2)  # (1, D, rows, columns)
-    scale = tuple((int(n) + 0.1) / size for n, size in zip(target, grid))
+    scale = tuple((n + 0.1) / size for n, size in zip(target, grid))
     with torch.autocast(table.device.type, enabled=False):
         maps = F.interpolate(maps, scale_factor=scale, mode='bicubic', align_corners=False)
     return maps.flatten(2).transpose(1, 2)
@@ -168,7 +168,7 @@ class FLSLVisionTransformer(VisionTransformer):
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of the token grid of ``images`` (B, 3, H, W)."""
-        height, width = images.shape[-2:]
+        height, width = map(int, images.shape[-2:])  # tensors while torch.jit traces
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class FLSLVisionTransformer(VisionTransformer):
         """
         tokens, grid = self.patch_embed(images)
         tokens = tokens + interpolate_position_embedding(
-            self.pos_embed, tuple(self.patch_resolution), tuple(grid)
+            self.pos_embed, tuple(self.patch_resolution), tuple(map(int, grid))
         )
         return self.pre_norm(self.drop_after_pos(tokens))
 
