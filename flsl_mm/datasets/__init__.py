@@ -11,7 +11,7 @@ __getattr__, __all__ = lazy_names(
         '.masks': ['MaskFolder'],
         '.samplers': ['ResumableSampler', 'SampleKey'],
         '.transforms': [
-            'CentreCrop',
+            'CenterCropBoxes',
             'LargestBoxGrid',
             'LoadImageNetBoxes',
             'LoadRGBImage',

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..models import FLSLVisionTransformer
 from ..utils.errors import ConfigError
-from ..utils.images import normalise
+from ..utils.images import normalize
 
 
 def resolve_layers(vit: FLSLVisionTransformer, layers: Sequence[int] | None) -> tuple[int, ...]:
@@ -88,5 +88,5 @@ def probe_attention(
 
 def _embed(vit: FLSLVisionTransformer, image: np.ndarray) -> Tensor:
     """What enters the first block (1, N, D), of an image (H, W, 3)."""
-    pixels = normalise(torch.tensor(image).permute(2, 0, 1)[None])
+    pixels = normalize(torch.tensor(image).permute(2, 0, 1)[None])
     return vit.embed(pixels.to(vit.pos_embed.device))

@@ -8,7 +8,7 @@ PIPELINE = [
     dict(type='LoadRGBImage'),
     dict(type='LoadImageNetBoxes'),
     dict(type='ResizeShortSide', size=40),
-    dict(type='CentreCrop', size=32),
+    dict(type='CenterCropBoxes', size=32),
     dict(type='LargestBoxGrid'),
     dict(type='PackBoxPoints'),
 ]

@@ -24,11 +24,11 @@ def colour_vit():
     Its blocks add nothing, and attend from a token to those of the same colour only.
     """
     from flsl_mm.models import FLSLVisionTransformer
-    from flsl_mm.utils.images import normalise
+    from flsl_mm.utils.images import normalize
 
     arch = dict(embed_dims=8, num_layers=4, num_heads=2, feedforward_channels=8)
     vit = FLSLVisionTransformer(arch, img_size=32, patch_size=4, out_type='raw').eval()
-    pixels = normalise(torch.tensor([RED, BLUE])[..., None, None])[..., 0, 0]  # (2, 3)
+    pixels = normalize(torch.tensor([RED, BLUE])[..., None, None])[..., 0, 0]  # (2, 3)
     inputs = torch.cat([pixels, torch.ones(2, 1)], dim=1)
     # Both colours, in both heads; of zero mean, as the LayerNorms make them anyway.
     features = torch.tensor([[1.0, -1, 0, 0] * 2, [0.0, 0, 1, -1] * 2])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from flsl_mm.utils.images import normalise
+from flsl_mm.utils.images import normalize
 from flsl_mm.visualization.layer_tokens import layer_tokens, probe_attention, resolve_layers
 
 
@@ -23,7 +23,7 @@ def test_a_block_that_is_not_there_is_named(small_vit, layer):
 
 
 def test_the_last_tokens_are_those_of_the_network(small_vit, image):
-    [expected] = small_vit.forward_tokens([normalise(torch.tensor(image).permute(2, 0, 1)[None])])
+    [expected] = small_vit.forward_tokens([normalize(torch.tensor(image).permute(2, 0, 1)[None])])
     first, last = layer_tokens(small_vit, image, [1, 3])
     torch.testing.assert_close(last, expected[0])
     assert first.shape == (5 * 7, 32) and not torch.allclose(first, last)

@@ -1,7 +1,7 @@
 """Data transforms."""
 
 from .box_points import (
-    CentreCrop,
+    CenterCropBoxes,
     LargestBoxGrid,
     LoadImageNetBoxes,
     PackBoxPoints,
@@ -11,7 +11,7 @@ from .load_rgb_image import LoadRGBImage
 from .teacher_crop import PackTeacherCrop, RandomTeacherCrop
 
 __all__ = [
-    'CentreCrop',
+    'CenterCropBoxes',
     'LargestBoxGrid',
     'LoadImageNetBoxes',
     'LoadRGBImage',

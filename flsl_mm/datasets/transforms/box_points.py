@@ -100,8 +100,9 @@ class ResizeShortSide(BaseTransform):
         return f'{type(self).__name__}(size={self.size})'
 
 
-@TRANSFORMS.register_module()
-class CentreCrop(BaseTransform):
+# The other name is that in configs of earlier runs. mmpretrain's CenterCrop leaves boxes alone.
+@TRANSFORMS.register_module(name=['CenterCropBoxes', 'CentreCrop'])
+class CenterCropBoxes(BaseTransform):
     """Cut a square out of the middle.
 
     Same place as torchvision's ``CenterCrop``. Boxes are moved and clipped to the crop; one that
@@ -118,7 +119,7 @@ class CentreCrop(BaseTransform):
 
     def __init__(self, size: int = 224) -> None:
         if size < 1:
-            raise ConfigError(f'CentreCrop: size must be at least 1 pixel, got {size}')
+            raise ConfigError(f'CenterCropBoxes: size must be at least 1 pixel, got {size}')
         self.size = size
 
     def transform(self, results: dict) -> dict:
@@ -126,7 +127,7 @@ class CentreCrop(BaseTransform):
         height, width = results['img'].shape[:2]
         if min(width, height) < self.size:
             raise ConfigError(
-                f'CentreCrop: an image of {width} x {height} pixels has no crop of {self.size}'
+                f'CenterCropBoxes: an image of {width} x {height} pixels has no crop of {self.size}'
             )
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         results['img'] = results['img'][top : top + self.size, left : left + self.size]

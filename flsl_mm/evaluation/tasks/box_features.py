@@ -20,7 +20,7 @@ from ...datasets import ImageNetBoxes, Unusable
 from ...models import FLSLVisionTransformer
 from ...utils.errors import DataError
 from ...utils.files import whole_file
-from ...utils.images import normalise
+from ...utils.images import normalize
 from ...utils.progress import progress
 from .frozen_task import weights_digest
 
@@ -169,7 +169,7 @@ def _describe(
         labels[: len(batch.labels)] = batch.labels.to(device)
         reasons[: len(batch.reasons)] = batch.reasons.to(device)
         if len(batch.images):
-            found = tokens_at(vit, normalise(batch.images.to(device)), batch.points.to(device))
+            found = tokens_at(vit, normalize(batch.images.to(device)), batch.points.to(device))
             features[reasons == 0] = F.normalize(found, dim=-1).half()
     return features, labels, reasons
 

@@ -91,7 +91,7 @@ class BoxKNN(FrozenTask):
             dict(type='LoadRGBImage'),
             dict(type='LoadImageNetBoxes'),
             dict(type='ResizeShortSide', size=resize),
-            dict(type='CentreCrop', size=crop),
+            dict(type='CenterCropBoxes', size=crop),
             dict(type='LargestBoxGrid', cells=cells),
             dict(type='PackBoxPoints'),
         ]

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...datasets.labeled_images import LabeledImages
 from ...models import FLSLVisionTransformer
-from ...utils.images import normalise, short_side_scale
+from ...utils.images import normalize, short_side_scale
 from ...utils.progress import progress
 
 
@@ -71,7 +71,7 @@ def network_input(image: Image.Image, short_side: int, patch_size: int) -> Tenso
     scale = short_side_scale(image.size, short_side)
     size = [max(1, round(side * scale / patch_size)) * patch_size for side in image.size]
     pixels = torch.from_numpy(np.array(image.resize(size, Image.BICUBIC)))  # (H, W, 3) uint8
-    return normalise(pixels.permute(2, 0, 1)).contiguous()
+    return normalize(pixels.permute(2, 0, 1)).contiguous()
 
 
 def encode_images(

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
 from flsl_mm.datasets import Unusable, UnusableSample
 from flsl_mm.datasets.transforms import (
-    CentreCrop,
+    CenterCropBoxes,
     LargestBoxGrid,
     LoadImageNetBoxes,
     ResizeShortSide,
@@ -63,7 +64,7 @@ def test_sizes_and_places_are_those_of_torchvision(size):
     from torchvision.transforms import functional as F
 
     image = Image.effect_noise(size, 50).convert('RGB')
-    results = CentreCrop(48)(ResizeShortSide(56)(dict(img=np.array(image))))
+    results = CenterCropBoxes(48)(ResizeShortSide(56)(dict(img=np.array(image))))
     expected = F.center_crop(F.resize(image, 56, F.InterpolationMode.BICUBIC), 48)
     assert np.array_equal(np.array(results['img']), np.array(expected))
 
@@ -81,7 +82,7 @@ def test_a_box_stays_on_what_it_marks(width, height, x, y):
     box = np.concatenate([corner, corner])[None]
     for values, axis, length in ((columns, 0, width), (rows, 1, height)):
         picture = Image.fromarray((values / length).astype(np.float32))
-        results = CentreCrop(32)(ResizeShortSide(36)(dict(img=np.array(picture), boxes=box)))
+        results = CenterCropBoxes(32)(ResizeShortSide(36)(dict(img=np.array(picture), boxes=box)))
         place = results['boxes'][0, :2]
         if 1 <= place.min() and place.max() <= 31:  # inside the crop
             pixels = np.array(results['img'])
@@ -93,7 +94,7 @@ def test_a_box_stays_on_what_it_marks(width, height, x, y):
 
 def test_an_image_smaller_than_the_crop_is_refused():
     with pytest.raises(ValueError, match='80 x 60 pixels has no crop of 64'):
-        CentreCrop(64)(dict(img=np.zeros((60, 80, 3), np.uint8)))
+        CenterCropBoxes(64)(dict(img=np.zeros((60, 80, 3), np.uint8)))
 
 
 def grid(*boxes, cells=3, classes=None):
@@ -114,7 +115,7 @@ def test_the_largest_box_after_cropping_is_taken():
         boxes=np.array([[0, 0, 35, 40], [40, 5, 65, 35]], float),
         box_classes=['n01', 'n02'],
     )
-    results = LargestBoxGrid()(CentreCrop(40)(results))
+    results = LargestBoxGrid()(CenterCropBoxes(40)(results))
     assert results['box_class'] == 'n02'
     assert results['points'].mean(axis=0).tolist() == [22.5, 20]
 
@@ -124,3 +125,7 @@ def test_a_box_without_area_in_the_crop_is_unusable(box):
     with pytest.raises(UnusableSample, match='none of its 1 boxes reaches') as error:
         grid(box)
     assert error.value.reason == Unusable.BOX_OUTSIDE_CROP
+
+
+def test_a_config_of_an_earlier_run_still_finds_the_crop():
+    assert isinstance(TRANSFORMS.build(dict(type='CentreCrop', size=32)), CenterCropBoxes)
