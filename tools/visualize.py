@@ -28,7 +28,7 @@ from mmengine.utils import track_iter_progress
 from flsl_mm.apis.command_line import positive, run_command, split_name
 from flsl_mm.apis.frozen import add_network_arguments, build_network
 from flsl_mm.datasets.masks import read_mask
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models import FrozenViT
 from flsl_mm.utils.errors import DataError
 from flsl_mm.utils.files import check_writable, write_json
 from flsl_mm.utils.images import evenly_spaced
@@ -52,7 +52,7 @@ KINDS = {
     'modes': "the tokens that a query's mode is made of: its soft cluster mask",
     'pca': 'three principal components of all images as red, green and blue',
 }
-Vits = Mapping[str, FLSLVisionTransformer]
+Vits = Mapping[str, FrozenViT]
 
 
 class Photo(NamedTuple):
@@ -210,9 +210,9 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
     return photos
 
 
-def load_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]:
+def load_networks(args: argparse.Namespace) -> dict[str, FrozenViT]:
     """Build the networks, by the name to show."""
-    vits: dict[str, FLSLVisionTransformer] = {}
+    vits: dict[str, FrozenViT] = {}
     for text in args.checkpoints:
         name, source = split_name(text)
         name = name or usual_name(source)

@@ -14,7 +14,7 @@ from mmengine.dist import init_dist, is_distributed, is_main_process
 
 from ..datasets.find_labeled_images import find_labeled_images
 from ..evaluation.tasks.frozen_task import FrozenTask
-from ..models import FLSLVisionTransformer, build_vit
+from ..models import FrozenViT, build_vit
 from ..registry import FROZEN_TASKS
 from ..utils.errors import DataError
 from ..utils.files import check_writable, write_json
@@ -51,8 +51,9 @@ def check_task_numbers(task: Mapping[str, Any]) -> None:
 
 
 CHECKPOINT_HELP = (
-    'file of any layout that docs/checkpoints.md lists, random:ARCH/PATCH such as '
-    'random:deit-small/16, or random:FILE for the same design with random weights'
+    'file of any layout that docs/checkpoints.md lists, timm:NAME for a network that timm downloads, '
+    'or with random weights random:ARCH/PATCH such as random:deit-small/16, random:timm/NAME, or '
+    'random:FILE for the design of a file'
 )
 
 
@@ -118,7 +119,7 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def build_network(checkpoint: str, args: argparse.Namespace) -> FLSLVisionTransformer:
+def build_network(checkpoint: str, args: argparse.Namespace) -> FrozenViT:
     """The frozen network of a checkpoint, on the device of the command line.
 
     Args:
@@ -301,7 +302,7 @@ def start_processes(args: argparse.Namespace) -> None:
         init_dist(args.launcher, backend='gloo')
 
 
-def build_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]:
+def build_networks(args: argparse.Namespace) -> dict[str, FrozenViT]:
     """The networks of all checkpoints by name, on the CPU, with their projection heads.
 
     Raises:
@@ -317,7 +318,7 @@ def build_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]
 
 def run_tasks(
     tasks: Sequence[FrozenTask],
-    networks: Mapping[str, FLSLVisionTransformer],
+    networks: Mapping[str, FrozenViT],
     device: torch.device | str,
     finished: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
 ) -> dict[str, dict[str, Any]]:

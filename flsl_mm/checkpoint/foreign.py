@@ -43,11 +43,10 @@ class Positions(NamedTuple):
 
 IMAGENET = Statistics(IMAGENET_MEAN, IMAGENET_STD)
 HALF = Statistics((127.5,) * 3, (127.5,) * 3)
-CLIP = Statistics(
-    (122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)
-)
+CLIP = Statistics((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305))
 
-_PLAIN, _SHARP, _DINO = Positions(), Positions(antialias=True), Positions(offset=0.1)
+_PLAIN, _DINO = Positions(), Positions(offset=0.1)
+SHARP = Positions(antialias=True)
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Family:
 
     Attributes:
         name: Name in reports.
-        recognise: Tells from the layout's name and the names of the tensors.
+        recognise: Tells from the layout's name and the tensors under timm's names.
         positions: How the position table is resampled.
         eps: Of the LayerNorms.
         statistics: Of the pixels.
@@ -64,41 +63,49 @@ class Family:
     """
 
     name: str
-    recognise: Callable[[str, set[str]], bool]
+    recognise: Callable[[str, Mapping[str, Entry]], bool]
     positions: Positions
     eps: float = 1e-6
     statistics: Statistics = IMAGENET
     activation: str = 'gelu'
 
 
-def _layout(*names: str) -> Callable[[str, set[str]], bool]:
+def _layout(*names: str) -> Callable[[str, Mapping[str, Entry]], bool]:
     return lambda layout, tensors: layout in names
 
 
-def _is_dinov2(layout: str, tensors: set[str]) -> bool:
+def _is_dinov2(layout: str, tensors: Mapping[str, Entry]) -> bool:
     """Authors' own: also inside a file of training, which looks as DINO's does."""
-    scaled = {'mask_token', 'blocks.0.ls1.gamma'} <= tensors
+    scaled = {'mask_token', 'blocks.0.ls1.gamma'} <= tensors.keys()
     return layout == 'DINOv2' or (layout == 'DINO' and scaled)
+
+
+def _is_bare_dino(layout: str, tensors: Mapping[str, Entry]) -> bool:
+    """DINO's functions for its three sizes set an epsilon of 1e-6; its class itself has torch's."""
+    table = tensors.get('pos_embed')
+    return layout == 'DINO' and table is not None and table.tensor.shape[-1] not in (192, 384, 768)
 
 
 # The first that fits counts.
 FAMILIES = (
     Family('DINOv3', lambda layout, tensors: 'pos_embed' not in tensors, _PLAIN, eps=1e-5),
     Family(
-        'DINOv2 with registers', lambda n, t: _is_dinov2(n, t) and 'reg_token' in t, Positions(0.0, True)
+        'DINOv2 with registers',
+        lambda n, t: _is_dinov2(n, t) and 'reg_token' in t,
+        Positions(0.0, True),
     ),
     Family('DINOv2', _is_dinov2, _DINO),
     Family(
         'DINOv2 with registers of transformers',
         lambda layout, t: layout == 'DINOv2 of transformers' and 'reg_token' in t,
-        _SHARP,
+        SHARP,
     ),
     Family('DINOv2 of transformers', _layout('DINOv2 of transformers'), _PLAIN),
     Family('ViT of transformers', _layout('transformers'), _PLAIN, eps=1e-12, statistics=HALF),
     Family(
         'CLIP of timm',
         lambda layout, t: layout == 'timm' and 'norm_pre.weight' in t,
-        _SHARP,
+        SHARP,
         eps=1e-5,
         statistics=CLIP,
         activation='quick_gelu',
@@ -106,10 +113,11 @@ FAMILIES = (
     Family(
         'SigLIP of timm',
         lambda layout, t: layout == 'timm' and 'cls_token' not in t,
-        _SHARP,
+        SHARP,
         statistics=HALF,
     ),
-    Family('ViT of timm', _layout('timm'), _SHARP),
+    Family('ViT of timm', _layout('timm'), SHARP),
+    Family('DINO of another width', _is_bare_dino, _DINO, eps=1e-5),
     Family('DINO', _layout('DINO', 'iBOT', 'FLSL', 'released FLSL'), _DINO),
     Family('ViT', lambda layout, tensors: True, _PLAIN),  # MAE, MoCo v3, mmpretrain
 )
@@ -157,6 +165,10 @@ _NOT_NEEDED = tuple(
     )
 )
 _PREFIX = 'cls_token', 'dist_token', 'reg_token'
+_SPECIAL = re.compile(
+    r'(cls|dist|reg)_tokens?$|(register|storage)_tokens|rope|attn_pool|pre_norm\.|'
+    r'layers\.0\.(ls1|gamma_1|attn\.[qk]_norm)'
+)
 _DETECTION = 'detectron2 ViTDet', 'released FLSL detection'
 
 
@@ -169,8 +181,7 @@ def is_plain(found: Checkpoint, entries: Mapping[str, Entry]) -> bool:
     """
     if found.layout.name in _DETECTION or 'layers.0.attn.qkv.weight' not in entries:
         return True  # a malformed one is refused there
-    special = r'(cls|dist|reg)_tokens?$|(register|storage)_tokens|rope|attn_pool|pre_norm\.|layers\.0\.(ls1|gamma_1|attn\.[qk]_norm)'
-    return 'pos_embed' in entries and not any(re.match(special, name) for name in entries)
+    return 'pos_embed' in entries and not any(_SPECIAL.match(name) for name in entries)
 
 
 def convert_foreign(
@@ -187,7 +198,7 @@ def convert_foreign(
         CheckpointError: A tensor has no known place, or is malformed.
     """
     named = _to_timm(entries)
-    family = next(f for f in FAMILIES if f.recognise(found.layout.name, set(named)))
+    family = next(f for f in FAMILIES if f.recognise(found.layout.name, named))
     periods = named.pop('rope_embed.periods', None)
     if periods is not None:
         check_values(periods.keys[0], periods.tensor)

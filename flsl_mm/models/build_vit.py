@@ -145,8 +145,8 @@ def _build_foreign(
         print_log(f'Loaded pretrained weights\n{report}', logger='current', level=logging.INFO)
     mean = ', '.join(f'{value:.1f}' for value in vit.mean)
     print_log(
-        f'{found.name}: runs in timm as {foreign.family.name}, {vit.num_prefix_tokens} prefix tokens, '
-        f'pixels with a mean of {mean} as is usual for it',
+        f'{found.name}: runs in timm as {foreign.family.name}, '
+        f'{vit.num_prefix_tokens} prefix tokens, pixels with a mean of {mean} as is usual for it',
         logger='current',
     )
     return vit

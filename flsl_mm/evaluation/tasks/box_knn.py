@@ -8,7 +8,7 @@ from mmengine.dist import all_reduce, get_dist_info
 from mmengine.logging import print_log
 
 from flsl_mm.datasets import ImageNetBoxes
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models import FrozenViT
 from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.utils.errors import DataError
 
@@ -102,7 +102,7 @@ class BoxKNN(FrozenTask):
         )
         self._check_k(len(self.train) * cells**2)
 
-    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+    def __call__(self, vit: FrozenViT) -> dict[str, Any]:
         """Evaluate.
 
         Args:

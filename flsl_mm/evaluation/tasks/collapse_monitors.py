@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models import FrozenViT
 from flsl_mm.models.mean_shift import mean_shift
 from flsl_mm.registry import FROZEN_TASKS
 
@@ -35,7 +35,7 @@ class CollapseMonitors(DenseTask):
         super().__init__(*args, **kwargs)
         self.self_scale = self_scale
 
-    def start(self, vit: FLSLVisionTransformer) -> None:
+    def start(self, vit: FrozenViT) -> None:
         """Forget earlier images."""
         device = next(vit.parameters()).device
         self._head = getattr(vit, 'head', None)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models import FrozenViT
 from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.utils.errors import DataError
 
@@ -27,7 +27,7 @@ class ObjectDiscovery(DenseTask):
     name = 'discovery'
     headline = 'CorLoc'
 
-    def start(self, vit: FLSLVisionTransformer) -> None:
+    def start(self, vit: FrozenViT) -> None:
         """Forget earlier images."""
         device = next(vit.parameters()).device
         self._counts = torch.zeros(3, dtype=torch.long, device=device)  # found, with boxes, without

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.dist import broadcast
 from torch import Tensor
 
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models import FrozenViT
 from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.utils.errors import DataError
 
@@ -61,7 +61,7 @@ class TokenClustering(DenseTask):
         self.over_clustering = over_clustering
         self.seed = seed
 
-    def start(self, vit: FLSLVisionTransformer) -> None:
+    def start(self, vit: FrozenViT) -> None:
         """Forget earlier tokens."""
         self._device = next(vit.parameters()).device
         self._tokens: dict[int, Tensor] = {}

@@ -40,13 +40,8 @@ class FrozenViT:
         """Part of cache keys."""
         return f'{self.patch_size} {self.num_heads}'
 
-    @property
-    def token_kinds(self) -> str:
-        """What the network's tokens are, for tables: ``'patches'``, ``'patches after 1 prefix'``."""
-        return f'patches, {self.num_prefix_tokens} prefix' if self.num_prefix_tokens else 'patches'
-
     def grid_of(self, images: Tensor) -> tuple[int, int]:
-        """Rows and columns of the token grid of ``images`` (B, 3, H, W), padded to whole patches."""
+        """Rows and columns of the tokens of ``images`` (B, 3, H, W), padded to whole patches."""
         height, width = images.shape[-2:]
         return -(-height // self.patch_size), -(-width // self.patch_size)
 

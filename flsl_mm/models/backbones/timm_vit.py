@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...checkpoint.foreign import (
     IMAGENET,
+    SHARP,
     ForeignViT,
     Positions,
     Statistics,
@@ -38,7 +39,7 @@ class TimmViT(FrozenViT, nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        positions: Positions = Positions(antialias=True),
+        positions: Positions = SHARP,
         statistics: Statistics = IMAGENET,
     ) -> None:
         super().__init__()
@@ -113,7 +114,9 @@ class TimmViT(FrozenViT, nn.Module):
         q, k = attn.q_norm(q), attn.k_norm(k)
         if rope is not None:
             turn = partial(
-                self._timm[1].apply_rot_embed_cat, emb=rope, half=getattr(attn, 'rotate_half', False)
+                self._timm[1].apply_rot_embed_cat,
+                emb=rope,
+                half=getattr(attn, 'rotate_half', False),
             )
             n = self.num_prefix_tokens
             q, k = (torch.cat([t[:, :, :n], turn(t[:, :, n:])], dim=2) for t in (q, k))
@@ -209,7 +212,8 @@ def _load(model: nn.Module, vit: ForeignViT, report: LoadReport) -> None:
             )
         if tensor.shape != wanted[name].shape:
             raise CheckpointError(
-                f'{keys[0]} makes {name} {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}'
+                f'{keys[0]} makes {name} {tuple(tensor.shape)}, '
+                f'expected {tuple(wanted[name].shape)}'
             )
         report.used.update(dict.fromkeys(vit.keys[name], name))
     model.load_state_dict(dict(vit.tensors))
