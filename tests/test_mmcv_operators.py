@@ -1,0 +1,130 @@
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+
+import flsl_mm  # noqa: F401  # lets mmcv take the stand-in
+from flsl_mm import mmcv_operators
+
+mmcv_ops = pytest.importorskip('mmcv.ops')
+GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
+golden = pytest.mark.skipif(
+    not (GOLDEN / 'mmcv_ops.npz').is_file(), reason='no golden values beside the checkout'
+)
+CALLS = ['nms0', 'nms1', 'nms2', 'nms3', 'nms4', 'batched0', 'batched1']
+ROIS = ['roi0', 'roi1', 'roi2', 'roi3']
+
+
+@pytest.fixture(scope='module')
+def stand_in():
+    """The stand-in, also where a compiled extension is in use."""
+    return mmcv_operators
+
+
+def load(name):
+    settings = {call['name']: call for call in json.loads((GOLDEN / 'mmcv_ops.json').read_text())}
+    with np.load(GOLDEN / 'mmcv_ops.npz') as arrays:
+        found = {
+            key.partition('.')[2]: torch.from_numpy(arrays[key])
+            for key in arrays.files
+            if key.startswith(name + '.')
+        }
+    return dict(settings[name]), found
+
+
+@golden
+@pytest.mark.parametrize('name', CALLS)
+def test_boxes_are_kept_as_by_the_compiled_operator(name):
+    call, arrays = load(name)
+    call.pop('name')
+    if name.startswith('batched'):
+        agnostic = call.pop('class_agnostic')
+        dets, keep = mmcv_ops.batched_nms(
+            arrays['boxes'], arrays['scores'], arrays['labels'], dict(type='nms', **call), agnostic
+        )
+    else:
+        dets, keep = mmcv_ops.nms(arrays['boxes'], arrays['scores'], **call)
+    assert torch.equal(dets, arrays['dets'])
+    assert torch.equal(keep, arrays['keep'])
+
+
+@golden
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 0.0), (torch.float32, 1e-4)])
+@pytest.mark.parametrize('name', ROIS)
+def test_regions_and_gradients_are_those_of_the_compiled_operator(name, dtype, tolerance):
+    call, arrays = load(name)
+    call.pop('name')
+    image = arrays['input'].to(dtype).requires_grad_()
+    pooled = mmcv_ops.roi_align(
+        image,
+        arrays['rois'].to(dtype),
+        tuple(call['output_size']),
+        call['spatial_scale'],
+        call['sampling_ratio'],
+        'avg',
+        call['aligned'],
+    )
+    (pooled * arrays['weight'].to(dtype)).sum().backward()
+    for found, wanted in ((pooled, arrays['out']), (image.grad, arrays['grad'])):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), wanted, atol=tolerance, rtol=tolerance)
+
+
+def test_bfloat16_maps_pool_as_float32_ones_but_for_rounding():
+    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    rois = torch.tensor([[0.0, 2, 2, 12, 12]])
+    coarse = image.clone().requires_grad_()
+    pooled = mmcv_ops.RoIAlign(4)(coarse, rois.bfloat16())
+    pooled.sum().backward()
+    exact = image.float().requires_grad_()
+    wanted = mmcv_ops.RoIAlign(4)(exact, rois)
+    wanted.sum().backward()
+    assert pooled.dtype == coarse.grad.dtype == torch.bfloat16
+    assert torch.equal(pooled, wanted.bfloat16())
+    assert torch.equal(coarse.grad, exact.grad.bfloat16())
+
+
+def test_maximum_pooling_is_refused_in_one_line(stand_in):
+    tensors = [torch.zeros(1, 1, 4, 4), torch.zeros(1, 5), torch.zeros(1, 1, 2, 2), None, None]
+    settings = dict(aligned_height=2, aligned_width=2, spatial_scale=1.0, sampling_ratio=0)
+    with pytest.raises(NotImplementedError, match="roi_align with pool_mode='max'.*install.md"):
+        stand_in.roi_align_forward(*tensors, pool_mode=0, aligned=True, **settings)
+
+
+def test_any_other_operator_is_named_when_it_is_called(stand_in):
+    assert callable(stand_in.deform_conv_forward)
+    with pytest.raises(NotImplementedError, match='deform_conv_forward is not compiled here'):
+        stand_in.deform_conv_forward(torch.zeros(1))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('mmdet') is None or not list(Path(mmcv.__file__).parent.glob('_ext*')),
+    reason='not the environment of make setup',
+)
+def test_mmdet_is_imported_before_flsl_mm():
+    code = 'import mmdet.models, mmcv._ext, sys; assert "flsl_mm" not in sys.modules'
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
+
+
+def test_a_compiled_extension_is_left_in_place(tmp_path):
+    package = tmp_path / 'mmcv'
+    package.mkdir()
+    (package / '__init__.py').write_text('')
+    (package / '_ext.py').write_text('compiled = True')
+    source = Path(mmcv_operators.__file__)
+    code = (
+        'import importlib.util, sys\n'
+        f'spec = importlib.util.spec_from_file_location("stand_in", {str(source)!r})\n'
+        'module = sys.modules["stand_in"] = importlib.util.module_from_spec(spec)\n'
+        'spec.loader.exec_module(module)\n'
+        'module.use_torchvision_operators()\n'
+        'import mmcv._ext; assert mmcv._ext.compiled\n'
+        'assert "torch" not in sys.modules\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, env={'PYTHONPATH': str(tmp_path)})
