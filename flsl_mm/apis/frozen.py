@@ -51,8 +51,8 @@ def check_task_numbers(task: Mapping[str, Any]) -> None:
 
 
 CHECKPOINT_HELP = (
-    'file of any layout that docs/checkpoints.md lists, timm:NAME for a network that timm downloads, '
-    'or with random weights random:ARCH/PATCH such as random:deit-small/16, random:timm/NAME, or '
+    'file of any layout that docs/checkpoints.md lists, timm:NAME for what timm downloads, or with '
+    'random weights random:ARCH/PATCH such as random:deit-small/16, random:timm/NAME, or '
     'random:FILE for the design of a file'
 )
 
