@@ -1,10 +1,10 @@
 # The project's commands; `make help` lists them.
 
 SHELL := /bin/bash
-SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
+SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))
 
-# The first Python that really runs (a version manager's shim may not) and is 3.10-3.12.
-PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
+# The first Python that really runs (a version manager's shim may not) and is 3.10-3.13.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
   "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1 && echo "$$python" && break; done)
 RUN := .venv/bin/python
 
@@ -37,6 +37,6 @@ environment: python
 
 .PHONY: python
 python:
-	@"$(PYTHON)" -c '$(SUPPORTED)' >/dev/null 2>&1 || { echo 'setup failed: no Python 3.10-3.12 with venv' \
-	  'found: install one (Debian, Ubuntu: apt install python3-venv python3-dev) or name it:' \
+	@"$(PYTHON)" -c '$(SUPPORTED)' >/dev/null 2>&1 || { echo 'setup failed: no Python 3.10-3.13 with venv' \
+	  'found: install one (Debian, Ubuntu: apt install python3-venv) or name it:' \
 	  'make setup PYTHON=/path/to/python3.11' >&2; exit 1; }

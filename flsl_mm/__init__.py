@@ -4,14 +4,14 @@ Importing this package registers its models, transforms, hooks and optimizers, s
 name them (``custom_imports = dict(imports=['flsl_mm'])``).
 """
 
-from flsl_mm.dependencies import check_dependencies
-from flsl_mm.mmcv_operators import use_torchvision_operators
-from flsl_mm.version import __version__
+from .dependencies import check_dependencies
+from .mmcv_operators import use_torchvision_operators
+from .version import __version__
 
 check_dependencies()
 use_torchvision_operators()
 
 # After the check, so that a missing package is named by it rather than by a traceback.
-from flsl_mm import checkpoint, datasets, engine, evaluation, models  # noqa: E402
+from . import checkpoint, datasets, engine, evaluation, models  # noqa: E402
 
 __all__ = ['__version__', 'checkpoint', 'datasets', 'engine', 'evaluation', 'models']

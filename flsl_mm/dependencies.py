@@ -45,8 +45,8 @@ def check_dependencies() -> None:
         )
         raise ImportError(
             f'flsl_mm needs {", ".join(lacking)}. `make setup` in a checkout of flsl_mm builds an '
-            'environment; into your own, install the OneDL builds (`pip install ".[onedl]"` there, '
-            'after compiling onedl-mmcv as docs/install.md says) or upstream OpenMMLab '
+            'environment; into your own, install the OneDL builds (`pip install ".[onedl]"` there) '
+            'or upstream OpenMMLab '
             f'(`mim install {wanted}`)'
         )
 

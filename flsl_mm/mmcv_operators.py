@@ -53,6 +53,44 @@ def nms(boxes, scores, iou_threshold: float, offset: int = 0):
     return torchvision.ops.nms(boxes, scores, iou_threshold)
 
 
+def softnms(
+    boxes, scores, dets, iou_threshold: float, sigma: float, min_score: float, method: int, offset
+):
+    """Lower the score of a box that overlaps a better one, rather than drop it.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,).
+        dets: (N, 5), gets the boxes and scores kept in its first K rows, best first.
+        iou_threshold: The overlap from which on methods 0 and 1 lower a score.
+        sigma: Width of method 2.
+        min_score: A box whose score falls below is dropped.
+        method: A score is multiplied 0: by nothing; 1: by ``1 - overlap``; 2: by
+            ``exp(-overlap**2 / sigma)``.
+        offset: As in :func:`nms`.
+
+    Returns:
+        Tensor: (K,), int64, the boxes kept.
+    """
+    import torch
+    from torchvision.ops import box_iou
+
+    corners = boxes + torch.tensor([0, 0, offset, offset], dtype=boxes.dtype)
+    scores, left, kept = scores.clone(), torch.arange(len(boxes)), []
+    while len(left):
+        best = left[scores[left].argmax()]
+        dets[len(kept)] = torch.cat([boxes[best], scores[best, None]])
+        kept.append(best)
+        left = left[left != best]
+        overlap = box_iou(corners[best, None], corners[left])[0]
+        if method == 2:
+            scores[left] *= torch.exp(-(overlap**2) / sigma)
+        else:
+            scores[left] *= torch.where(overlap >= iou_threshold, (1 - overlap) * method, 1.0)
+        left = left[scores[left] >= min_score]
+    return torch.stack(kept) if kept else left
+
+
 def roi_align_forward(input, rois, output, argmax_y, argmax_x, **settings) -> None:
     """Average-pool regions of a map into ``output``, in place.
 
@@ -102,6 +140,14 @@ def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input, **sett
             precise, boxes, scale, height, width, *grad_input.shape, ratio, aligned
         )
     )
+
+
+def get_compiler_version() -> str:
+    """What mmcv's report on the environment says of its compiler."""
+    return 'none: operators of torchvision'
+
+
+get_compiling_cuda_version = get_compiler_version
 
 
 def _roi_settings(

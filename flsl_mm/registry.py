@@ -1,9 +1,12 @@
 """The one registry of this project's own; everything else is in OpenMMLab's."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import Registry
+
+from .utils.errors import ConfigError
 
 
 def _build(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> Any:
@@ -12,14 +15,18 @@ def _build(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> Any:
     mmengine's own way would first look there, and warn.
 
     Raises:
-        ValueError: There is no such task.
+        ConfigError: There is no such task, or it has no such setting.
     """
     args = {**kwargs, **cfg}
     name = args.pop('type', None)
     task = registry.get(name) if isinstance(name, str) else name
     if task is None:
         known = ', '.join(sorted(registry.module_dict))
-        raise ValueError(f'there is no frozen task of type {name!r}; known: {known}')
+        raise ConfigError(f'there is no frozen task of type {name!r}; known: {known}')
+    try:  # what the task itself may raise is no matter of its settings
+        inspect.signature(task).bind(**args)
+    except TypeError as error:
+        raise ConfigError(f'{task.__name__}: {error}') from None
     return task(**args)
 
 

@@ -54,6 +54,39 @@ def test_boxes_are_kept_as_by_the_compiled_operator(name):
     assert torch.equal(keep, arrays['keep'])
 
 
+# One box twice: their overlap is 1; a third one covers half of them (overlap 1/2).
+@pytest.mark.parametrize(
+    ('method', 'kept', 'scores'),
+    [
+        ('naive', [0, 3], [0.9, 0.6]),
+        ('linear', [0, 3, 2], [0.9, 0.6, 0.35]),
+        ('gaussian', [0, 3, 2, 1], [0.9, 0.6, 0.7 * np.exp(-0.5), 0.8 * np.exp(-2.5)]),
+    ],
+)
+def test_soft_nms_lowers_the_scores_of_what_overlaps(method, kept, scores):
+    boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 2], [9, 9, 10, 10]])
+    dets, indices = mmcv_ops.soft_nms(
+        boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.3, 0.5, 1e-3, method
+    )
+    assert indices.tolist() == kept
+    torch.testing.assert_close(dets[:, 4], torch.tensor(scores, dtype=torch.float32))
+    assert torch.equal(dets[:, :4], boxes[indices])
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+def test_soft_nms_without_a_slope_is_nms(offset):
+    random = torch.Generator().manual_seed(0)
+    corners = torch.rand(60, 2, generator=random) * 20
+    boxes = torch.cat([corners, corners + 1 + torch.rand(60, 2, generator=random) * 10], 1)
+    scores = torch.rand(60, generator=random)
+    soft, _ = mmcv_ops.soft_nms(boxes, scores, 0.4, method='naive', offset=offset)
+    assert torch.equal(soft, mmcv_ops.nms(boxes, scores, 0.4, offset=offset)[0])
+
+
+def test_soft_nms_of_nothing_is_nothing():
+    assert mmcv_ops.soft_nms(torch.zeros(0, 4), torch.zeros(0))[0].shape == (0, 5)
+
+
 @golden
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 0.0), (torch.float32, 1e-4)])
 @pytest.mark.parametrize('name', ROIS)

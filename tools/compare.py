@@ -6,7 +6,7 @@ r"""Compare pretrained networks on several tasks in one table: frozen, or fine-t
     coco    Mask R-CNN, fine-tuned and tested by train.py and test.py (--coco-config)
 
 What is finished is not computed again, so the same command can be repeated at any time. Changed
-checkpoints and settings are noticed, changed images are not: give another --out then.
+checkpoints and settings are noticed, changed images are not: give another --work-dir then.
 
 Example:
     python tools/compare.py --tasks knn davis frozen coco --checkpoints \
@@ -20,14 +20,14 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 # Before torch is imported: see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-from mmengine.config import Config
 
 from flsl_mm.apis.command_line import OptionsAction, positive, run_command
 from flsl_mm.apis.frozen import (
@@ -37,12 +37,9 @@ from flsl_mm.apis.frozen import (
     read_labeled_images,
     run_tasks,
 )
-from flsl_mm.apis.run_tool import run_tool, train_command
-from flsl_mm.apis.training_run import TrainingRun, as_json, config_digest
+from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
 from flsl_mm.evaluation import comparison_table
-from flsl_mm.evaluation.tasks import FrozenTask
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.files import check_writable, file_stamp, write_json
+from flsl_mm.utils.files import check_writable, write_json
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'
@@ -54,9 +51,6 @@ COLUMNS = dict(
     frozen=r'(retrieval|clustering)/mIoU|discovery/CorLoc|collapse/RankMe',
     coco=r'(bbox|segm)_mAP',
 )
-
-Results = dict[str, dict[str, Mapping[str, Any]]]
-"""Numbers by checkpoint and task."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,29 +127,42 @@ def compare(args: argparse.Namespace) -> None:
         DataError: Data or settings cannot be used, or fine-tuning failed.
     """
     args.out = args.out or str(args.work_dir / 'compare.json')
-    networks = build_networks(args)  # before the data: to index ImageNet takes minutes
+    args.checkpoints = list(dict.fromkeys(args.checkpoints))
     settings = {name: task_settings(name, args) for name in args.tasks}
-    tasks = {name: build_task(settings[name]) for name in args.tasks if name != 'coco'}
-    detectors = {}
-    if 'coco' in settings:
-        detectors = {c: detector_run(c, settings['coco'], args) for c in args.checkpoints}
-        check_folders(detectors)
+    networks, tasks = {}, {}  # shared, in this process: to index ImageNet takes minutes
+
+    def evaluate(name: str, checkpoint: str) -> dict[str, Any]:
+        found = run_tasks([tasks[name]], {checkpoint: networks[checkpoint]}, args.device)
+        [numbers] = found[checkpoint].values()
+        return numbers
+
+    def steps_of(name: str, checkpoint: str) -> list[Step]:
+        if name == 'coco':
+            return detector_steps(checkpoint, settings[name]['task'], args)
+        folder, work = folder_of('frozen', checkpoint, args), partial(evaluate, name, checkpoint)
+        files, title = (checkpoint,), f'{name} of {checkpoint}'
+        return [Step(name, title, folder, work=work, settings=settings[name], files=files)]
+
+    steps = {c: {name: steps_of(name, c) for name in args.tasks} for c in args.checkpoints}
+    flat = [step for by_task in steps.values() for parts in by_task.values() for step in parts]
+    if any(step.work and not step.is_done() for step in flat):
+        networks.update(build_networks(args))  # before the data
+        frozen = [name for name in args.tasks if name != 'coco']
+        tasks.update({name: build_from_settings(settings[name]['task']) for name in frozen})
     check_writable(args.out)
-    results = read_results(args.out, settings, list(networks))
     try:
-        for checkpoint, vit in networks.items():
-            for name in args.tasks:
-                if name in results[checkpoint]:
-                    continue
-                if name == 'coco':
-                    numbers = fine_tune(checkpoint, detectors[checkpoint], args.gpus)
-                else:
-                    [found] = run_tasks([tasks[name]], {checkpoint: vit}, args.device).values()
-                    [numbers] = found.values()
-                results[checkpoint][name] = numbers
-                write_results(args.out, results, settings)
+        StepRunner().run(flat)
     finally:
+        results = {
+            checkpoint: {
+                name: numbers_of(parts[-1])
+                for name, parts in by_task.items()
+                if parts[-1].is_done()
+            }
+            for checkpoint, by_task in steps.items()
+        }
         if any(results.values()):
+            write_json(args.out, dict(settings=settings, results=results))
             print(comparison_table(shown(results)))
     print(f'written to {args.out}')
 
@@ -167,114 +174,74 @@ def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
         DataError: What it names for the data cannot be used.
         FileNotFoundError: It is not there.
     """
-    data = dict(
+    task = dict(
         knn=dict(type='BoxKNN', data_root=args.imagenet),
         davis=dict(type='DavisPropagation', data_root=args.davis),
         frozen=dict(type='DenseSuite'),
-        coco=dict(config=str(args.coco_config)),
+        coco={},
     )[name]
     if name == 'frozen':
-        data['train'], data['val'] = read_labeled_images(args.dense)
-    elif name == 'coco':
-        data['config_digest'] = config_digest(Config.fromfile(args.coco_config))
-    prefix = f'{name}.'
-    options = {
-        key.removeprefix(prefix): value
-        for key, value in args.cfg_options.items()
-        if key.startswith(prefix)
-    }
-    network = dict(key=args.key)
-    if name != 'coco':  # whose config has the architecture and the seed
-        network.update(num_heads=args.num_heads, seed=args.seed)
-    return dict(data, options=options, network=network)
+        task['train'], task['val'] = read_labeled_images(args.dense)
+    for key, value in args.cfg_options.items():
+        if key.startswith(f'{name}.'):
+            task[key.partition('.')[2]] = value
+    if name == 'coco':  # whose config has the architecture and the seed
+        return dict(task=task, config=str(args.coco_config), key=args.key)
+    return dict(task=task, key=args.key, num_heads=args.num_heads, seed=args.seed)
 
 
-def build_task(settings: Mapping[str, Any]) -> FrozenTask:
-    """A frozen task.
-
-    Raises:
-        DataError: A setting does not exist or is out of range.
-        FileNotFoundError: Data are missing.
-    """
-    config = {k: v for k, v in settings.items() if k not in ('options', 'network')}
-    return build_from_settings(dict(config, **settings['options']))
+def folder_of(kind: str, checkpoint: str, args: argparse.Namespace) -> Path:
+    """Where the steps of a checkpoint are remembered."""
+    return args.work_dir / kind / re.sub(r'[^\w.=-]+', '-', checkpoint).strip('-')
 
 
-def detector_run(
-    checkpoint: str, settings: Mapping[str, Any], args: argparse.Namespace
-) -> TrainingRun:
-    """The detector that starts from a checkpoint.
+def detector_steps(
+    checkpoint: str, options: Mapping[str, Any], args: argparse.Namespace
+) -> list[Step]:
+    """Training and test of the detector that starts from a checkpoint.
 
     Raises:
-        DataError: Its folder holds another one, or an option does not fit its config.
+        DataError: An option does not fit its config.
     """
-    options = dict(settings['options'], pretrained=checkpoint)
+    options = dict(options, pretrained=checkpoint)
     if checkpoint.startswith('random:'):
         options['pretrained'] = None
     if args.key:
         options['model.backbone.init_cfg.key'] = args.key
     if args.trust:
         options['model.backbone.init_cfg.trust'] = True
-    folder = args.work_dir / 'coco' / re.sub(r'[^\w.=-]+', '-', checkpoint).strip('-')
-    return TrainingRun(Path(settings['config']), folder, options)
+    folder = folder_of('coco', checkpoint, args)
+    train = training_step(TOOLS, args.coco_config, folder, options, args.gpus)
+    out = folder / 'test_metrics.json'
+    command = ['python', str(TOOLS / 'test.py'), str(args.coco_config), str(train.leaves)]
+    test = Step(
+        'test',
+        f'coco, test of {checkpoint}',
+        folder,
+        (*command, f'--work-dir={folder}', f'--out={out}', *option_arguments(options)),
+        after=(train.name,),
+        settings=train.settings,
+        files=(str(train.leaves),),
+        leaves=out,
+    )
+    return [replace(train, title=f'coco, training from {checkpoint}'), test]
 
 
-def check_folders(detectors: Mapping[str, TrainingRun]) -> None:
-    """Refuse checkpoints that would share a folder.
-
-    Raises:
-        DataError: Two do.
-    """
-    owners: dict[Path, str] = {}
-    for checkpoint, run in detectors.items():
-        other = owners.setdefault(run.work_dir, checkpoint)
-        if other != checkpoint:
-            raise DataError(
-                f'the detectors of {other} and {checkpoint} would share {run.work_dir}: rename one'
-            )
-
-
-def fine_tune(checkpoint: str, run: TrainingRun, gpus: int) -> dict[str, float | None]:
-    """Train a detector from a checkpoint and test it; COCO's numbers in percent.
+def numbers_of(step: Step) -> dict[str, float | None]:
+    """What a finished evaluation found; COCO's numbers in percent.
 
     A number that COCO gives as -1, where there was nothing to find, is None.
-
-    Raises:
-        DataError: A tool failed.
     """
-    if not run.finished:
-        run.train(train_command(TOOLS, run.arguments(), gpus), f'coco, {checkpoint}')
-    out = run.work_dir / 'test_metrics.json'
-    command = [sys.executable, str(TOOLS / 'test.py'), str(run.config), str(run.checkpoint)]
-    command += [f'--work-dir={run.work_dir}', f'--out={out}', *run.option_arguments()]
-    run_tool(command, run.work_dir / 'test_output.log', f'coco, test of {checkpoint}')
-    metrics = json.loads(out.read_text())['metrics']
+    if step.work:
+        return step.read()['result']
+    metrics = json.loads(step.leaves.read_text())['metrics']
     return {
         name.removeprefix('coco/'): None if value == -1 else 100 * value
         for name, value in metrics.items()
     }
 
 
-def read_results(path: str, settings: Mapping[str, Any], checkpoints: Sequence[str]) -> Results:
-    """Earlier results of the same checkpoints and settings; the others are left out."""
-    found = json.loads(Path(path).read_text()) if Path(path).is_file() else {}
-    same = [n for n, s in settings.items() if found.get('settings', {}).get(n) == as_json(s)]
-    results: Results = {}
-    for checkpoint in checkpoints:
-        earlier = found.get('results', {}).get(checkpoint, {})
-        if found.get('files', {}).get(checkpoint) != file_stamp(checkpoint):
-            earlier = {}
-        results[checkpoint] = {name: earlier[name] for name in same if name in earlier}
-    return results
-
-
-def write_results(path: str, results: Results, settings: Mapping[str, Any]) -> None:
-    """Write the JSON file."""
-    files = {checkpoint: file_stamp(checkpoint) for checkpoint in results}
-    write_json(path, dict(settings=settings, files=files, results=results))
-
-
-def shown(results: Results) -> Results:
+def shown(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
     """The numbers that the table has, of what has been computed."""
     return {
         checkpoint: {

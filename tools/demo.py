@@ -21,8 +21,9 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmengine.logging import MMLogger
 
-from flsl_mm.apis.command_line import positive
-from flsl_mm.demo import Plan, Sizes, StepFailed, StepRunner, make_report
+from flsl_mm.apis.command_line import positive, run_command
+from flsl_mm.apis.steps import StepRunner
+from flsl_mm.demo import Plan, Sizes, make_report
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Sizes(
@@ -39,32 +40,32 @@ MAX_LANES = 4  # a process takes about a gigabyte
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; returns its exit code."""
+    """Run the command; returns its exit code."""
     args = parse_args(arguments)
+    return run_command('demo.py', lambda: demo(args))
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Run the steps and write the report.
+
+    Raises:
+        DataError: A step failed.
+    """
     start = time.monotonic()
     work_dir = args.work_dir.resolve()
     plan = Plan(work_dir / 'quick', QUICK) if args.quick else Plan(work_dir, Sizes())
     steps = plan.steps()
-    runner = StepRunner(
-        ROOT, plan.work_dir / 'logs', args.lanes, lambda line: print(line, flush=True)
-    )
+    runner = StepRunner(args.lanes, ROOT, dict(OMP_NUM_THREADS='1'))
     print(
         f'{len(steps)} steps, {args.lanes} at a time, about '
-        f'{max(1, round(runner.time_left(steps) / 60))} minutes; logs in {runner.folder}'
+        f'{max(1, round(runner.time_left(steps) / 60))} minutes; logs in {plan.logs}. Interrupted, '
+        'the same command goes on from there'
     )
-    try:
-        seconds = runner.run(steps)
-        print('writing the report', flush=True)
-        MMLogger.get_instance('demo', log_level='WARNING')  # loading lists every weight
-        print(make_report(plan, steps, seconds))
-    except StepFailed as error:
-        print(f'demo.py: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('\ndemo.py: interrupted; the same command goes on from here', file=sys.stderr)
-        return 130
+    runner.run(steps)
+    print('writing the report', flush=True)
+    MMLogger.get_instance('demo', log_level='WARNING')  # loading lists every weight
+    print(make_report(plan, steps, {step.name: step.read()['seconds'] for step in steps}))
     print(f'{(time.monotonic() - start) / 60:.1f} minutes; the report: {plan.report}')
-    return 0
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -23,6 +23,8 @@ run_distributed() {
 run_slurm() {
     local gpus=${GPUS:-8}
     local gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+    # mmengine's default is 29500, in which two jobs on one machine would meet.
+    if [ -n "${PORT:-}" ]; then export MASTER_PORT=$PORT; fi
     # SRUN_ARGS is a list of options, so it is left unquoted.
     # shellcheck disable=SC2086
     srun --partition="$1" \

@@ -31,7 +31,7 @@ from flsl_mm.datasets.davis import find_davis, read_masks
 from flsl_mm.evaluation import comparison_table
 from flsl_mm.evaluation.functional.davis import measure_sequence, summarize_davis
 from flsl_mm.evaluation.tasks import FrozenTask
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import errors_about
 from flsl_mm.utils.files import check_writable
 
 TASK = 'DavisPropagation'
@@ -89,10 +89,8 @@ def score_masks(args: argparse.Namespace) -> None:
         # Not every method writes the first and the last frame, which are not scored.
         masks = truth.copy()
         masks[1:-1] = read_masks(names[1:-1], truth.shape[1:])
-        try:
+        with errors_about(folder):
             measures[sequence.name] = measure_sequence(truth, masks)
-        except ValueError as error:
-            raise DataError(f'{folder}: {error}') from error
     results = {args.masks: {'davis': summarize_davis(measures)}}
     print(report(results))
     write_results(results, args)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from flsl_mm.apis.command_line import run_command
 from flsl_mm.datasets.uavdt_files import read_frame_list
 from flsl_mm.evaluation import evaluate_uavdt
-from flsl_mm.utils.errors import DataError
 from flsl_mm.utils.files import check_writable, write_json
 
 
@@ -64,12 +63,9 @@ def evaluate(args: argparse.Namespace) -> None:
     """
     check_writable(args.out)
     frames = read_frame_list(args.frame_list) if args.frame_list else None
-    try:
-        result = evaluate_uavdt(
-            args.gt_dir, args.detection_dir, args.sequences, args.iou, frames, report_progress
-        )
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    result = evaluate_uavdt(
+        args.gt_dir, args.detection_dir, args.sequences, args.iou, frames, report_progress
+    )
     print(format_table(result, args.iou))
     write_json(args.out, result)
     print(f'written to {args.out}')

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Evaluate as a Slurm job.
-#   [GPUS=8] [GPUS_PER_NODE=8, or GPUS if fewer] [CPUS_PER_TASK=8] [SRUN_ARGS=...] \
+#   [GPUS=8] [GPUS_PER_NODE=8, or GPUS if fewer] [CPUS_PER_TASK=8] [PORT=29500] [SRUN_ARGS=...] \
 #       tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of test.py]
 set -euo pipefail
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train as a Slurm job.
-#   [GPUS=8] [GPUS_PER_NODE=8, or GPUS if fewer] [CPUS_PER_TASK=8] [SRUN_ARGS=...] \
+#   [GPUS=8] [GPUS_PER_NODE=8, or GPUS if fewer] [CPUS_PER_TASK=8] [PORT=29500] [SRUN_ARGS=...] \
 #       tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of train.py]
 set -euo pipefail
 

@@ -27,7 +27,7 @@ from flsl_mm.apis.command_line import (
 from flsl_mm.checkpoint import load_model
 from flsl_mm.checkpoint.files import check_file
 from flsl_mm.evaluation import metrics_table
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import ConfigError
 from flsl_mm.utils.files import check_writable, write_json
 
 
@@ -66,7 +66,7 @@ def save_pictures(cfg: Config, folder: str) -> None:
     """
     hook = cfg.default_hooks.get('visualization')
     if hook is None:
-        raise DataError('--show-dir: the config has no default_hooks.visualization')
+        raise ConfigError('--show-dir: the config has no default_hooks.visualization')
     hook['draw'] = True
     if hook['type'].endswith('DetVisualizationHook'):
         hook['test_out_dir'] = folder
@@ -85,7 +85,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """
     cfg = merge_args(read_config(args), args)
     if cfg.get('test_dataloader') is None:
-        raise DataError(f'{args.config} has no test_dataloader, so there is nothing to test')
+        raise ConfigError(f'{args.config} has no test_dataloader, so there is nothing to test')
     check_file(args.checkpoint)  # before what takes time
     runner = build_runner(cfg)
     load_model(runner.model, args.checkpoint, args.trust)

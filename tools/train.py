@@ -25,7 +25,7 @@ from flsl_mm.apis.command_line import (
     read_config,
     run_command,
 )
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,7 +79,7 @@ def use_mixed_precision(optim_wrapper: dict) -> None:
         if optim_wrapper.get('precision', 'auto') in ('auto', 'float32'):
             optim_wrapper['precision'] = 'auto' if torch.cuda.is_available() else 'bfloat16'
     elif not torch.cuda.is_available():
-        raise DataError('--amp needs a GPU in fine-tuning: leave it out on a CPU')
+        raise ConfigError('--amp needs a GPU in fine-tuning: leave it out on a CPU')
     else:
         optim_wrapper['type'] = 'AmpOptimWrapper'
         optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -29,7 +29,7 @@ from flsl_mm.apis.command_line import positive, run_command, split_name
 from flsl_mm.apis.frozen import add_network_arguments, build_network
 from flsl_mm.datasets.masks import read_mask
 from flsl_mm.models import FrozenViT
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import DataError, errors_about
 from flsl_mm.utils.files import check_writable, write_json
 from flsl_mm.utils.images import evenly_spaced
 from flsl_mm.visualization import figures, token_maps
@@ -240,10 +240,8 @@ def query_points(
         return token_maps.pick_points(first, [p.pixels for p in photos], args.num_points)
     points = []
     for photo in photos:
-        try:
+        with errors_about(photo.path):
             points.append([parse_point(text, photo.full_size) for text in args.points])
-        except DataError as error:
-            raise DataError(f'{photo.path}: {error}') from error
     return points
 
 

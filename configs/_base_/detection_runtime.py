@@ -7,7 +7,7 @@ custom_imports = dict(imports=['flsl_mm', 'flsl_mm.datasets.checked_coco_dataset
 default_hooks = dict(
     checkpoint=dict(type='mmpretrain.AtomicCheckpointHook'),
     non_finite_loss=dict(type='mmpretrain.NonFiniteLossHook'),
-    class_check=dict(type='NumClassCheckHook'),
+    data_fit=dict(type='mmpretrain.DataFitHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
 visualizer = dict(type='DetLocalVisualizer', name='visualizer')

@@ -8,6 +8,7 @@ default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(type='mmpretrain.AtomicCheckpointHook', by_epoch=False, interval=4000),
     non_finite_loss=dict(type='mmpretrain.NonFiniteLossHook'),
+    data_fit=dict(type='mmpretrain.DataFitHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
 visualizer = dict(type='SegLocalVisualizer', name='visualizer')

@@ -26,7 +26,7 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='LoadADE20KLabels'),
+            dict(type='LoadAnnotations'),
             dict(type='RandomResize', scale=(2048, 512), ratio_range=(1, 1), keep_ratio=True),
             dict(type='RandomCrop', crop_size=(512, 512)),
             dict(type='PackSegInputs'),

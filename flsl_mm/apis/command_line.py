@@ -3,7 +3,6 @@
 import argparse
 import ast
 import atexit
-import inspect
 import os
 import os.path as osp
 import re
@@ -18,8 +17,8 @@ from mmengine.dist import barrier, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..checkpoint import CheckpointError
-from ..utils.errors import DataError, TrainingStopped
+from ..engine.runners.config_variables import follow_variables, run_entries
+from ..utils.errors import ConfigError, UserError
 
 
 class OptionsAction(DictAction):
@@ -77,13 +76,7 @@ def read_value(text: str) -> Any:
 
 
 # Their message says what a user can do.
-USER_ERRORS = (CheckpointError, DataError, OSError, TrainingStopped)
-# Top-level entries that a config may have beside the arguments of mmengine's Runner.
-OPTIONAL_ENTRIES = (
-    'activation_checkpointing compile custom_imports efficient_conv_bn_eval '
-    'find_unused_parameters model_wrapper_cfg pretrained runner_type sync_bn tta_model '
-    'tta_pipeline trust'
-).split()
+USER_ERRORS = (UserError, OSError)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +121,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: It is missing, or a file that it inherits from.
-        DataError: An override does not fit the config.
+        ConfigError: An override does not fit the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config_file(args.config, args.cfg_options or {})
@@ -145,7 +138,7 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
 
     Raises:
         FileNotFoundError: It is missing, or a file that it inherits from.
-        DataError: An override does not fit the config.
+        ConfigError: An override does not fit the config.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
@@ -154,7 +147,8 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
     try:
         cfg.merge_from_dict(dict(options))
     except (TypeError, KeyError, IndexError) as error:
-        raise DataError(f'--cfg-options do not fit {path}: {error}') from error
+        raise ConfigError(f'--cfg-options do not fit {path}: {error}') from error
+    follow_variables(cfg)
     return cfg
 
 
@@ -162,16 +156,15 @@ def _check_known(options: Iterable[str], cfg: Config, path: str | os.PathLike) -
     """Refuse overrides that nothing would read, such as misspelt ones.
 
     Raises:
-        DataError: The config has no such entry, nor may it have one.
+        ConfigError: The config has no such entry, nor may it have one.
     """
-    arguments = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
-    known = {*cfg, *arguments, *OPTIONAL_ENTRIES}
+    known = {*cfg, *run_entries()}
     for key in options:
         name = key.partition('.')[0]
         if name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0.75)
             advice = f'; is it {near[0]}?' if near else ''
-            raise DataError(f'--cfg-options: {path} has no entry {name}{advice}')
+            raise ConfigError(f'--cfg-options: {path} has no entry {name}{advice}')
 
 
 def build_runner(cfg: Config) -> Runner:

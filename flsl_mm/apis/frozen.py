@@ -16,7 +16,7 @@ from ..datasets.find_labeled_images import find_labeled_images
 from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FrozenViT, build_vit
 from ..registry import FROZEN_TASKS
-from ..utils.errors import DataError
+from ..utils.errors import ConfigError
 from ..utils.files import check_writable, write_json
 from ..utils.tables import comparison_table
 from .command_line import (
@@ -37,7 +37,7 @@ def check_task_numbers(task: Mapping[str, Any]) -> None:
         task: Config of one of :data:`~flsl_mm.registry.FROZEN_TASKS`.
 
     Raises:
-        DataError: Names the setting and the word.
+        ConfigError: Names the setting and the word.
     """
     cls = FROZEN_TASKS.get(task['type'])
     if cls is None:  # the registry says so when it builds
@@ -47,7 +47,7 @@ def check_task_numbers(task: Mapping[str, Any]) -> None:
         values = value if isinstance(value, list | tuple) else [value]
         words = [v for v in values if isinstance(v, str)]
         if words and parameter.annotation in NUMBERS:
-            raise DataError(f'{cls.__name__}: {name} must be a number, got {words[0]!r}')
+            raise ConfigError(f'{cls.__name__}: {name} must be a number, got {words[0]!r}')
 
 
 CHECKPOINT_HELP = (
@@ -186,14 +186,14 @@ def build_task(args: argparse.Namespace, task_type: str, **settings: Any) -> Fro
         settings: What other arguments say.
 
     Raises:
-        DataError: The config has no ``task``, or a setting does not exist or is out of range.
+        ConfigError: The config has no ``task``, or a setting does not exist or is out of range.
         FileNotFoundError: There is no such config, or no data.
     """
     task = dict(type=task_type)
     if args.config:
         config = Config.fromfile(args.config)
         if 'task' not in config:
-            raise DataError(f'{args.config} has no `task = dict(type={task_type!r}, ...)`')
+            raise ConfigError(f'{args.config} has no `task = dict(type={task_type!r}, ...)`')
         task.update(config.task)
     task.update(settings, **args.cfg_options)
     return build_from_settings(task)
@@ -206,14 +206,11 @@ def build_from_settings(task: Mapping[str, Any]) -> FrozenTask:
         task: Config of one of :data:`~flsl_mm.registry.FROZEN_TASKS`.
 
     Raises:
-        DataError: A setting does not exist or is out of range.
+        ConfigError: A setting does not exist or is out of range.
         FileNotFoundError: There are no data.
     """
     check_task_numbers(task)
-    try:
-        return FROZEN_TASKS.build(task)
-    except (TypeError, ValueError) as error:
-        raise DataError(str(error)) from error
+    return FROZEN_TASKS.build(task)
 
 
 def read_labeled_images(data: str, **mask_options: Any) -> tuple[dict | None, dict]:
@@ -228,15 +225,15 @@ def read_labeled_images(data: str, **mask_options: Any) -> tuple[dict | None, di
 
     Raises:
         FileNotFoundError: There is no such folder.
-        DataError: It is in no known layout, or the file is no such config.
+        ConfigError: It is in no known layout, or the file is no such config.
     """
     if not os.path.isfile(data):
         return find_labeled_images(data, **mask_options)
     if not data.endswith('.py'):
-        raise DataError(f'{data} is neither a folder nor a config (.py)')
+        raise ConfigError(f'{data} is neither a folder nor a config (.py)')
     cfg = Config.fromfile(data).to_dict()
     if 'val' not in cfg:
-        raise DataError(f'{data} has no val')
+        raise ConfigError(f'{data} has no val')
     return cfg.get('train'), cfg['val']
 
 

@@ -1,5 +1,6 @@
 """COCO annotations, checked when they are read; needs mmdet."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -7,37 +8,33 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
-from mmengine.logging import MMLogger
 
-from flsl_mm.utils.errors import DataError
-
-from .coco_entries import check_categories, check_entries, check_images
-
-NEEDED = dict(
-    images=('id', 'file_name', 'width', 'height'),
-    categories=('id', 'name'),
-    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
-)
+from ..utils.errors import DataError
+from .coco_file import check_masks, read_coco_file
+from .transforms.load_fitting_image import load_fitting_images
 
 
 class CheckedCOCO(COCO):
-    """mmdet's COCO API that does not pass over classes it does not find."""
+    """mmdet's COCO API on what :func:`read_coco_file` makes of a file.
 
-    def createIndex(self) -> None:
-        """Index what was read.
+    Unlike that it does not pass over classes it does not find.
 
-        Raises:
-            DataError: An entry lacks what mmdet takes from it, or an annotation has no category of
-                the file. Annotations may be left out.
-        """
-        content = {'annotations': [], **self.dataset}
-        check_entries(content, NEEDED)
-        check_categories(content)
-        try:
-            check_images(content)
-        except DataError as error:  # as where a part of the images was selected
-            MMLogger.get_current_instance().warning(f'left out with all like it: {error}')
-        super().createIndex()
+    Args:
+        path: Annotation file.
+        masks: Whether masks are needed.
+        complete: Whether each annotation must have one then, of use in training or not.
+    """
+
+    def __init__(self, path: str, masks: bool = False, complete: bool = False) -> None:
+        super().__init__()
+        self.dataset = read_coco_file(path, masks)
+        if masks and complete:
+            try:
+                check_masks(self.dataset['annotations'])
+            except DataError as error:
+                raise DataError(f'annotation file {path}: {error}') from error
+        self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names: list = [], sup_names: list = [], cat_ids: list = []) -> list:  # noqa: B006
         """Category ids of classes, in the order of the file.
@@ -66,28 +63,35 @@ class CheckedCOCO(COCO):
 class CheckedCocoDataset(CocoDataset):
     """mmdet's ``CocoDataset``, which stops where that would train on wrong or on no labels.
 
-    As in mmdet, category ids may have gaps; boxes without area or outside the image are left out;
-    crowds are regions to ignore; images without annotations are left out in training.
+    As in mmdet, category ids may have gaps; boxes without area or outside the image are left out
+    (and counted); crowds are regions to ignore; images without annotations are left out in
+    training. The file is read by :func:`read_coco_file`; ``LoadImageFromFile`` in the pipeline
+    compares sizes (:class:`LoadFittingImage`).
 
     Raises:
         FileNotFoundError: There is no annotation file.
         DataError: It is no JSON, an entry lacks something, an annotation belongs to nothing, its
             categories are not the classes, an object has no segmentation where the pipeline loads
-            masks, or no image is left.
+            masks, or no image or object is left.
     """
 
-    COCOAPI = CheckedCOCO
+    def __init__(self, *args, pipeline: Sequence = (), **kwargs) -> None:
+        super().__init__(*args, pipeline=load_fitting_images(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file."""
+        masks = _loads_masks(self.pipeline)
+        self.COCOAPI = functools.partial(CheckedCOCO, masks=masks)
+        if self.test_mode:  # for StandardCocoMetric; checkpoints of a training hold no paths
+            self._metainfo['ann_file'] = os.path.abspath(self.ann_file)
         try:
             images = super().load_data_list()
-            if _loads_masks(self.pipeline):
+            if masks:
                 _check_masks(images)
             return images
-        except FileNotFoundError:
-            raise FileNotFoundError(f'there is no annotation file {self.ann_file}') from None
-        except (ValueError, AssertionError) as error:  # mmdet and pycocotools assert
+        except DataError as error:
+            if str(self.ann_file) in str(error):
+                raise
             raise DataError(f'annotation file {self.ann_file}: {error}') from error
 
     def filter_data(self) -> list[dict]:
@@ -97,6 +101,11 @@ class CheckedCocoDataset(CocoDataset):
             raise DataError(
                 f'annotation file {self.ann_file}: none of its {len(self.data_list)} images is left'
                 f' (filter_cfg={self.filter_cfg})'
+            )
+        if not (self.test_mode or any(image['instances'] for image in kept)):
+            raise DataError(
+                f'annotation file {self.ann_file}: none of its {len(kept)} images is left with an '
+                'object of the classes to train on'
             )
         return kept
 

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .masks import read_mask
 
 FRAMES, MASKS, LISTS = 'JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017'
@@ -91,7 +90,8 @@ def _pair(frame_folder: Path, mask_folder: Path) -> tuple[tuple[Path, ...], tupl
 def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f'there is no folder {folder}')
-    return {path.stem: path for path in folder.iterdir() if path.suffix.lower() == suffix}
+    found = (path for path in folder.iterdir() if path.name[0] != '.')  # as a Mac leaves some
+    return {path.stem: path for path in found if path.suffix.lower() == suffix}
 
 
 def _check_sizes(paths: Sequence[Path]) -> None:
@@ -111,12 +111,12 @@ def _check_sizes(paths: Sequence[Path]) -> None:
 
 
 def read_frame(path: Path) -> np.ndarray:
-    """An image as RGB (H, W, 3) uint8.
+    """An image as RGB (H, W, 3) uint8, as stored: the size in the file is that of the masks.
 
     Raises:
         DataError: It is not readable.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise DataError(f'{path}: not a readable image')
     return image[..., ::-1]

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from flsl_mm.utils.errors import DataError
+from ..utils.errors import DataError
 
 # Names of the folders of images and masks, as ADE20K and mmseg's conversions have them.
 _MASK_LAYOUTS = (('images', 'annotations'), ('img_dir', 'ann_dir'), ('images', 'masks'))

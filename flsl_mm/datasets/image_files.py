@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .packed_strings import PackedStrings
 from .tar_shards import MAKE_INDEX
 

@@ -8,9 +8,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
-from flsl_mm.utils.files import file_stamp
-from flsl_mm.utils.images import evenly_spaced
-
+from ..utils.errors import ConfigError
+from ..utils.files import file_stamp
+from ..utils.images import evenly_spaced
 from .image_files import IMAGE_EXTENSIONS
 from .unusable_sample import Unusable, UnusableSample
 
@@ -45,7 +45,7 @@ class ImageNetBoxes(BaseDataset):
     Raises:
         FileNotFoundError: There are no images or annotations, or none that belong together; the
             message says where they were looked for.
-        ValueError: Wrong ``split``, or ``classes`` are missing.
+        ConfigError: Wrong ``split``, or ``classes`` are missing.
     """
 
     def __init__(
@@ -59,12 +59,14 @@ class ImageNetBoxes(BaseDataset):
         **kwargs,
     ) -> None:
         if split not in ('train', 'val'):
-            raise ValueError(f"ImageNetBoxes: split is 'train' or 'val', got {split!r}")
+            raise ConfigError(f"ImageNetBoxes: split is 'train' or 'val', got {split!r}")
         if split == 'val' and classes is None:
-            raise ValueError('ImageNetBoxes: the val split needs the classes of the training split')
+            raise ConfigError(
+                'ImageNetBoxes: the val split needs the classes of the training split'
+            )
         for name, value in (('per_class', per_class), ('max_images', max_images)):
             if value is not None and value < 1:
-                raise ValueError(f'ImageNetBoxes: {name} must be at least 1, got {value}')
+                raise ConfigError(f'ImageNetBoxes: {name} must be at least 1, got {value}')
         self.split, self.classes = split, classes
         self.steps = repr(list(pipeline))
         self.per_class, self.max_images = per_class, max_images
@@ -158,5 +160,5 @@ def _files(folder: str, extensions: tuple[str, ...]) -> Iterator[tuple[str, str]
             yield '', entry.path
         elif entry.is_dir():
             for path in sorted(os.listdir(entry.path)):
-                if path.lower().endswith(extensions):
+                if path[0] != '.' and path.lower().endswith(extensions):
                     yield entry.name, os.path.join(entry.path, path)

@@ -1,6 +1,5 @@
 """Images with instances in a COCO-style file, as labels of pixels; needs pycocotools."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +7,9 @@ from typing import Any
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from flsl_mm.utils.errors import DataError
-
-from .coco_entries import check_categories, check_entries, check_images
+from ..utils.errors import DataError
+from .coco_file import check_masks, decode_mask, read_coco_file
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
-
-NEEDED = dict(
-    images=('id', 'file_name'),
-    categories=('id',),
-    annotations=('image_id', 'category_id', 'bbox', 'segmentation'),
-)
 
 
 @DATASETS.register_module()
@@ -38,7 +30,6 @@ class InstanceImages(LabeledImages):
     """
 
     def __init__(self, ann_file: str, images: str, max_images: int | None = None) -> None:
-        _mask_api()
         content = _read(ann_file)
         self.ann_file = ann_file
         self.classes = {
@@ -65,15 +56,17 @@ class InstanceImages(LabeledImages):
 
     def load(self, sample: Mapping[str, Any]) -> LabeledImage:
         """Read an image and draw its instances."""
-        image = read_image(sample['path'])
+        stated = (sample['width'], sample['height']) if 'width' in sample else None
+        image = read_image(
+            sample['path'],
+            stated,
+            lambda found: (
+                f'{self.ann_file} says that {sample["path"]} is {stated[0]} x {stated[1]} pixels; '
+                f'it is {found[0]} x {found[1]}'
+            ),
+        )
         instances = self._instances[sample['id']]
         shape = (image.height, image.width)
-        stated = (sample.get('height', shape[0]), sample.get('width', shape[1]))
-        if stated != shape:
-            raise DataError(
-                f'{self.ann_file} says that {sample["path"]} is {stated[1]} x {stated[0]} pixels; '
-                f'it is {shape[1]} x {shape[0]}'
-            )
         labels = np.zeros(shape, np.int16)
         for mask, label in self._masks(instances, shape):
             labels[mask] = label
@@ -87,7 +80,7 @@ class InstanceImages(LabeledImages):
         drawn = []
         for instance in instances:
             try:
-                mask = _decode(instance['segmentation'], shape)
+                mask = decode_mask(instance['segmentation'], shape)
             except Exception as error:  # pycocotools raises about anything
                 raise DataError(
                     f'{self.ann_file}: annotation {instance.get("id")}: its segmentation cannot be '
@@ -100,63 +93,19 @@ class InstanceImages(LabeledImages):
         return [(mask, label) for *_, mask, label in drawn]
 
 
-def _mask_api() -> Any:
-    """The module ``pycocotools.mask``.
-
-    Raises:
-        DataError: It is not installed.
-    """
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise DataError(
-            'COCO-style annotations need pycocotools, which mmdet brings along '
-            '(pip install pycocotools)'
-        ) from error
-    return mask
-
-
 def _read(ann_file: str) -> dict[str, list[Mapping[str, Any]]]:
     """The lists of a COCO-style file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        DataError: A list is missing or empty, an entry lacks something, or an annotation belongs to
-            no image or category.
+        DataError: It is no such file, a list is empty, or an object has no mask.
     """
+    content = read_coco_file(ann_file, masks=True, detection=False)
     try:
-        with open(ann_file, encoding='utf-8') as file:
-            content = json.load(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(f'there is no annotation file {ann_file}') from None
-    except ValueError as error:
-        raise DataError(f'annotation file {ann_file} is no JSON: {error}') from error
-    for key in NEEDED:
-        if not isinstance(content, dict) or not content.get(key):
-            raise DataError(f'annotation file {ann_file} has no {key}')
-    try:
-        check_entries(content, NEEDED)
-        check_categories(content)
-        check_images(content)
+        check_masks(content['annotations'])
     except DataError as error:
-        raise DataError(f'annotation file {ann_file}: {error}') from None
+        raise DataError(f'annotation file {ann_file}: {error}') from error
     return content
-
-
-def _decode(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Mask, bool (H, W), of polygons or of an RLE; polygons of less than three points have none."""
-    api = _mask_api()
-    if isinstance(segmentation, list):  # polygons
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]  # as in mmdet
-        segmentation = api.merge(api.frPyObjects(polygons, *shape)) if polygons else None
-    elif isinstance(segmentation['counts'], list):  # RLE before compression
-        segmentation = api.frPyObjects(segmentation, *shape)
-    if segmentation is None:
-        return np.zeros(shape, bool)
-    mask = api.decode(segmentation).astype(bool)
-    if mask.shape != shape:
-        raise ValueError(f'it is {mask.shape[1]} x {mask.shape[0]} pixels')
-    return mask
 
 
 def _corners(boxes: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:

@@ -1,15 +1,15 @@
 """Images with a class for every pixel and boxes of objects, for frozen evaluation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.images import evenly_spaced
-
+from ..utils.errors import DataError
+from ..utils.images import evenly_spaced
+from .orientation import oriented
 from .transforms.load_rgb_image import to_rgb
 
 IGNORED = -1
@@ -19,8 +19,7 @@ class LabeledImage(NamedTuple):
     """One image.
 
     Attributes:
-        image: RGB, as stored: an EXIF orientation is not applied, since annotations count stored
-            pixels.
+        image: RGB, turned as its annotations are (:func:`oriented`).
         labels: Class of each pixel, int16 (H, W), or ``IGNORED``.
         boxes: x1, y1, x2, y2 of the objects in pixels, float64 (M, 4), M >= 0.
     """
@@ -68,14 +67,28 @@ class LabeledImages(ABC):
         """Read the image and the annotations of one of the samples."""
 
 
-def read_image(path: str) -> Image.Image:
+def read_image(
+    path: str,
+    size: tuple[int, int] | None = None,
+    describe: Callable[[tuple[int, int]], str] | None = None,
+) -> Image.Image:
     """Decode an image to RGB.
 
+    Args:
+        path: Of the image.
+        size: Width and height that its annotations are for, which say whether an orientation tag
+            is applied (:func:`oriented`); without, it is.
+        describe: What to say where the image, of the given size as stored, does not fit.
+
     Raises:
-        DataError: The file is missing or no readable image.
+        DataError: The file is missing, no readable image, or of another size.
     """
     try:
         with Image.open(path) as image:
-            return to_rgb(image)
+            stored = image.size
+            found = oriented(image, size)
+            if found is not None:
+                return to_rgb(found)
     except Exception as error:  # decoders raise nearly every exception type on damaged files
         raise DataError(f'image {path} cannot be read: {type(error).__name__}: {error}') from error
+    raise DataError(describe(stored))

@@ -12,6 +12,7 @@ from PIL import Image
 from ..utils.errors import DataError
 from .image_files import IMAGE_EXTENSIONS, find_images
 from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
+from .orientation import describe_sizes
 
 
 def read_mask(path: str | PathLike) -> np.ndarray:
@@ -92,13 +93,9 @@ class MaskFolder(LabeledImages):
     def load(self, sample: tuple[str, str]) -> LabeledImage:
         """Read an image and its mask."""
         path, mask_path = sample
-        image = read_image(path)
         labels = self._labels(read_mask(mask_path), mask_path)
-        if labels.shape != (image.height, image.width):
-            raise DataError(
-                f'mask {mask_path} is {labels.shape[1]} x {labels.shape[0]} pixels, its image '
-                f'{image.width} x {image.height}'
-            )
+        size = labels.shape[::-1]
+        image = read_image(path, size, lambda found: describe_sizes(path, found, size, mask_path))
         return LabeledImage(image, labels, self._boxes(labels))
 
     def _labels(self, mask: np.ndarray, path: str) -> np.ndarray:

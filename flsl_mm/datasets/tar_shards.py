@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.files import whole_file
-
+from ..utils.errors import DataError
+from ..utils.files import whole_file
 from .packed_strings import PackedStrings
 
 INDEX_NAME = 'shards.npz'

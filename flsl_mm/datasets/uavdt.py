@@ -9,8 +9,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import ConfigError, DataError
+from .transforms.load_fitting_image import load_fitting_images
 from .uavdt_files import (
     BOX,
     CLASS,
@@ -43,6 +43,7 @@ class UAVDTDataset(BaseDataset):
             working directory, that selects a subset, such as the papers' 23,258 or 15,069 frames;
             frames of other sequences in it are left out.
         cache_dir: Folder of the cached index; ``.uavdt_index`` in ``data_root`` by default.
+        pipeline: Transforms; ``LoadImageFromFile`` compares sizes (:class:`LoadFittingImage`).
         kwargs: Other arguments of :class:`mmengine.dataset.BaseDataset`. In training,
             ``filter_cfg=dict(filter_empty_gt=True)`` leaves out frames without boxes.
 
@@ -50,7 +51,7 @@ class UAVDTDataset(BaseDataset):
         FileNotFoundError: Folders, sequences or the frame list are missing.
         DataError: A malformed line (the message names file and line), an unreadable image, or a
             frame list that selects nothing.
-        ValueError: An unknown ``split``.
+        ConfigError: An unknown ``split``.
     """
 
     METAINFO = dict(
@@ -66,14 +67,15 @@ class UAVDTDataset(BaseDataset):
         sequences: Sequence[str] | None = None,
         frame_list: str | None = None,
         cache_dir: str | None = None,
+        pipeline: Sequence = (),
         **kwargs,
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(f"UAVDTDataset: split is 'train' or 'test', got {split!r}")
+            raise ConfigError(f"UAVDTDataset: split is 'train' or 'test', got {split!r}")
         self.sequences = tuple(sequences or SPLITS[split])
         self.frame_list = frame_list
         self.cache_dir = Path(cache_dir or Path(data_root, '.uavdt_index'))
-        super().__init__(data_root=str(data_root), **kwargs)
+        super().__init__(data_root=str(data_root), pipeline=load_fitting_images(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """One entry for each selected frame, by sequence and number."""

@@ -81,7 +81,9 @@ def read_detections(detection_dir: str | PathLike, sequence: str) -> np.ndarray:
         FileNotFoundError: The file is missing.
         DataError: A malformed line; the message names file and line.
     """
-    return read_rows(find_text(detection_dir, sequence), SCORE + 1)
+    return read_rows(
+        find_text(detection_dir, sequence), SCORE + 1, num_frames=TEST_LENGTHS.get(sequence)
+    )
 
 
 def find_text(folder: str | PathLike, stem: str) -> Path:
@@ -98,7 +100,10 @@ def find_text(folder: str | PathLike, stem: str) -> Path:
 
 
 def read_rows(
-    path: str | PathLike, min_columns: int, classes: tuple[str, ...] | None = None
+    path: str | PathLike,
+    min_columns: int,
+    classes: tuple[str, ...] | None = None,
+    num_frames: int | None = None,
 ) -> np.ndarray:
     """Rows of comma-separated numbers; blank lines do not count.
 
@@ -106,6 +111,7 @@ def read_rows(
         path: Plain or ``.gz``.
         min_columns: Fewer in a line are an error; those missing of the nine become -1.
         classes: If given, the category has to be one of these, counted from 1.
+        num_frames: If given, no frame may be beyond.
 
     Returns:
         np.ndarray: (N, 9), float64.
@@ -117,15 +123,13 @@ def read_rows(
         lines = [line for line in _read_text(path).splitlines() if not line.isspace() and line]
         rows = np.loadtxt(lines, delimiter=',', ndmin=2, comments=None) if lines else None
     except (ValueError, OSError, EOFError):  # the last two: a broken .gz
-        raise DataError(_describe_first_problem(path, min_columns, classes)) from None
+        raise DataError(_describe_first_problem(path, min_columns, classes, num_frames)) from None
     if rows is None:
         return np.empty((0, NUM_COLUMNS))
     full = np.full((len(rows), NUM_COLUMNS), -1.0)
     full[:, : rows.shape[1]] = rows[:, :NUM_COLUMNS]
-    good = rows.shape[1] >= min_columns and np.isfinite(full).all()
-    good = good and ((full[:, FRAME] >= 1) & (full[:, FRAME] % 1 == 0)).all()
-    if not good or (classes and not np.isin(full[:, CLASS], range(1, len(classes) + 1)).all()):
-        raise DataError(_describe_first_problem(path, min_columns, classes))
+    if rows.shape[1] < min_columns or _find_problems(full, rows.shape[1], classes, num_frames):
+        raise DataError(_describe_first_problem(path, min_columns, classes, num_frames))
     return full
 
 
@@ -135,7 +139,35 @@ def _read_text(path: str | PathLike) -> str:
         return file.read()
 
 
-def _describe_first_problem(path, min_columns: int, classes: tuple[str, ...] | None) -> str:
+def _find_problems(
+    rows: np.ndarray, width: int, classes: tuple[str, ...] | None, num_frames: int | None
+) -> str:
+    """What is wrong with a row of these (N, 9) which had ``width`` columns; empty if nothing."""
+    frames, category = rows[:, FRAME], rows[:, CLASS]
+    checks = {
+        f'{width} columns, at most {NUM_COLUMNS} are known (decimals have points, no commas)': (
+            width > NUM_COLUMNS
+        ),
+        'not finite': not np.isfinite(rows).all(),
+        'frames are whole numbers from 1': ((frames < 1) | (frames % 1 != 0)).any(),
+        f'the video has {num_frames} frames': num_frames and (frames > num_frames).any(),
+        'a width or height is negative': (rows[:, BOX][:, 2:] < 0).any(),
+        'the last two columns are whole numbers, the first of them -1, 0 or 1 (decimals have '
+        'points, no commas)': not classes
+        and (~np.isin(rows[:, SCORE + 1], (-1, 0, 1)) | (category % 1 != 0)).any(),
+    }
+    if classes:
+        listed = f'the category is none of 1-{len(classes)} ({", ".join(classes)})'
+        checks[listed] = not np.isin(category, range(1, len(classes) + 1)).all()
+    return next((problem for problem, found in checks.items() if found), '')
+
+
+def _describe_first_problem(
+    path: str | PathLike,
+    min_columns: int,
+    classes: tuple[str, ...] | None,
+    num_frames: int | None,
+) -> str:
     """One line about the first malformed line of a file that could not be read."""
     try:
         lines = _read_text(path).splitlines()
@@ -146,14 +178,18 @@ def _describe_first_problem(path, min_columns: int, classes: tuple[str, ...] | N
         if line and not line.isspace():
             fields = line.split(',')
             width = width or len(fields)
-            problem = _describe_problem(fields, width, min_columns, classes)
+            problem = _describe_problem(fields, width, min_columns, classes, num_frames)
             if problem:
                 return f'{path}, line {number}: {problem}: {line.strip()[:80]!r}'
     return f'{path}: malformed'
 
 
 def _describe_problem(
-    fields: list[str], width: int, min_columns: int, classes: tuple[str, ...] | None
+    fields: list[str],
+    width: int,
+    min_columns: int,
+    classes: tuple[str, ...] | None,
+    num_frames: int | None,
 ) -> str:
     """What is wrong with one line; empty if nothing."""
     if len(fields) < min_columns:
@@ -164,13 +200,9 @@ def _describe_problem(
         values = [float(field) for field in fields]
     except ValueError:
         return 'not comma-separated numbers'
-    if not np.isfinite(values[:NUM_COLUMNS]).all():
-        return 'not finite'
-    if values[FRAME] < 1 or values[FRAME] % 1:
-        return 'frames are whole numbers from 1'
-    if classes and values[CLASS] not in range(1, len(classes) + 1):
-        return f'the category is none of 1-{len(classes)} ({", ".join(classes)})'
-    return ''
+    row = np.full((1, NUM_COLUMNS), -1.0)
+    row[0, : len(values)] = values[:NUM_COLUMNS]
+    return _find_problems(row, width, classes, num_frames)
 
 
 def format_detections(

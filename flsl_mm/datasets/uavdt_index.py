@@ -12,9 +12,8 @@ import numpy as np
 from mmengine.logging import MMLogger
 from PIL import Image
 
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.files import whole_file
-
+from ..utils.errors import DataError
+from ..utils.files import whole_file
 from .uavdt_files import FRAME, find_text, read_ground_truth
 
 # Where the archives' content ends up, below the data root, by how they are unpacked.

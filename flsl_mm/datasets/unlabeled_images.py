@@ -10,8 +10,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .image_files import IMAGE_EXTENSIONS, ImageFiles
 from .samplers import SampleKey
 from .tar_shards import INDEX_NAME, TarShards

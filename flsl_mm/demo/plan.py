@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from .step import Step
+from ..apis.steps import Step
 
 METHODS = ('flsl', 'dino')
 TITLES = dict(random='random', dino='DINO', flsl='FLSL')
@@ -41,6 +41,7 @@ class Plan:
         sizes: How much to do.
 
     Attributes:
+        logs: Folder of the steps' logs and marks.
         scenes: Folder of the scenes, with one of each layout.
         report: The page at the end.
         maps: Its picture of principal components, as a file.
@@ -48,6 +49,7 @@ class Plan:
 
     def __init__(self, work_dir: Path, sizes: Sizes) -> None:
         self.work_dir, self.sizes = work_dir, sizes
+        self.logs = work_dir / 'logs'
         self.scenes = work_dir / 'scenes'
         self.report = work_dir / 'report.html'
         self.maps = work_dir / 'maps.png'
@@ -78,6 +80,18 @@ class Plan:
         evaluation = [step for seed in seeds for step in self._evaluate(seed)]
         return [self._draw(), *pretraining, *detectors, *evaluation]
 
+    def _step(
+        self,
+        name: str,
+        title: str,
+        command: tuple[str, ...],
+        seconds: float,
+        after: tuple[str, ...] = (),
+        leaves: Path | None = None,
+    ) -> Step:
+        command = ('python', *command)
+        return Step(name, title, self.logs, command, after=after, leaves=leaves, seconds=seconds)
+
     def _draw(self) -> Step:
         sizes = self.sizes
         command = (
@@ -88,7 +102,9 @@ class Plan:
             f'--videos={sizes.videos}',
             f'--frames={sizes.frames}',
         )
-        return Step('scenes', 'draw scenes in five layouts', command, (), 0.012 * sizes.images + 4)
+        return self._step(
+            'scenes', 'draw scenes in five layouts', command, 0.012 * sizes.images + 4
+        )
 
     def _pretrain(self, method: str, seed: int) -> Step:
         work_dir = self.checkpoint(method, seed).parent
@@ -103,7 +119,8 @@ class Plan:
         )
         seconds = 8 + 0.09 * self.sizes.epochs * self.sizes.images / 16
         title = f'pretrain {TITLES[method]}, seed {seed}'
-        return Step(f'pretrain_{method}_seed{seed}', title, command, ('scenes',), seconds)
+        name, leaves = f'pretrain_{method}_seed{seed}', self.checkpoint(method, seed)
+        return self._step(name, title, command, seconds, ('scenes',), leaves)
 
     def _finetune(self, method: str) -> Step:
         sizes = self.sizes
@@ -126,9 +143,8 @@ class Plan:
         )
         after = ('scenes',) if method == 'random' else (f'pretrain_{method}_seed0',)
         title = f'fine-tune Mask R-CNN from {TITLES[method]} weights'
-        return Step(
-            f'finetune_{method}', title, command, after, 10 + 0.08 * epochs * sizes.finetune_images
-        )
+        seconds = 10 + 0.08 * epochs * sizes.finetune_images
+        return self._step(f'finetune_{method}', title, command, seconds, after)
 
     def _evaluate(self, seed: int) -> list[Step]:
         networks = [self.network(method, seed) for method in TITLES]
@@ -162,7 +178,7 @@ class Plan:
             ),
         )
         return [
-            Step(
+            self._step(
                 f'{task}_seed{seed}',
                 f'{title}, seed {seed}',
                 (
@@ -173,8 +189,9 @@ class Plan:
                     '--device=cpu',
                     f'--out={self.numbers(task, seed)}',
                 ),
-                after,
                 20,
+                after,
+                self.numbers(task, seed),
             )
             for task, (title, tool, *options) in commands.items()
         ]

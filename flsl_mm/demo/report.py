@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.config import Config
 
+from ..apis.steps import Step
 from ..datasets.scenes import CLASSES
 from ..models import build_vit
 from ..utils.files import whole_file
@@ -17,7 +18,6 @@ from .html_report import Cell, HtmlReport
 from .pictures import enlarge, margins_figure, sample_pictures, scenes_figure, training_figure
 from .plan import TITLES, Plan
 from .results import read_chance, read_comparisons, read_detection, read_pretraining
-from .step import Step
 
 METHODS = tuple(TITLES.values())
 

@@ -1,6 +1,7 @@
 """ADE20K images and masks, checked when the data set is built, and their labels."""
 
 import os.path as osp
+from collections.abc import Sequence
 
 import mmcv
 import numpy as np
@@ -9,17 +10,33 @@ from mmengine.fileio import get, list_dir_or_file
 from mmseg.datasets import ADE20KDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from ..datasets.orientation import describe_sizes
+from ..datasets.transforms.load_fitting_image import load_fitting_images
 from ..utils.errors import DataError
 
 
 @DATASETS.register_module()
 class CheckedADE20KDataset(ADE20KDataset):
-    """mmseg's ``ADE20KDataset``, which stops before training where an image has no mask.
+    """mmseg's ``ADE20KDataset``, which stops before training where it could not train.
+
+    In its pipeline ``LoadImageFromFile`` and ``LoadAnnotations`` load images that fit their masks
+    (:class:`LoadFittingImage`) and checked labels (:class:`LoadADE20KLabels`): mmseg's inferencers
+    look for the transforms by these names.
 
     Raises:
         FileNotFoundError: There is no folder of images or masks, or a mask is missing.
-        DataError: There are no images in the folder.
+        DataError: There are no images in the folder, or no mask has a labelled pixel.
     """
+
+    def __init__(self, *args, pipeline: Sequence = (), **kwargs) -> None:
+        transforms = load_fitting_images(pipeline, LoadAnnotations=lambda _: LoadADE20KLabels())
+        super().__init__(*args, pipeline=transforms, **kwargs)
+
+    def full_init(self) -> None:
+        """List the images, and look for the first labelled pixel."""
+        if not self._fully_initialized:
+            super().full_init()
+            _check_labelled([self.get_data_info(i) for i in range(len(self))])
 
     def load_data_list(self) -> list[dict]:
         """List the images, each with the path of its mask."""
@@ -71,31 +88,63 @@ class LoadADE20KLabels(BaseTransform):
             DataError: It is no such mask, or has another size than its image.
         """
         path = results['seg_map_path']
-        try:
-            mask = mmcv.imfrombytes(get(path), flag='unchanged', backend='pillow')
-        except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise DataError(f'mask {path} is no readable image: {error}') from error
-        if mask.ndim != 2:
-            raise DataError(
-                f'mask {path} has {mask.shape[-1]} channels: ADE20K masks have one, with the class '
-                '(those of ADEChallengeData2016, not of the full data set)'
-            )
+        mask = read_ade20k_mask(path)
         if mask.shape != tuple(results['ori_shape']):
-            raise DataError(
-                f'mask {path} is {mask.shape[1]} x {mask.shape[0]} pixels, its image '
-                f'{results["ori_shape"][1]} x {results["ori_shape"][0]}'
-            )
-        wrong = np.unique(mask[(mask > NUM_CLASSES) & (mask != IGNORED)])
-        if wrong.size:
-            raise DataError(
-                f'mask {path} has labels above {NUM_CLASSES}: {", ".join(map(str, wrong[:5]))}; '
-                f'1..{NUM_CLASSES} are the classes, 0 and {IGNORED} are ignored'
-            )
+            sizes = results['ori_shape'][::-1], mask.shape[::-1]
+            raise DataError(describe_sizes(results.get('img_path', ''), *sizes, mask=path))
         results['gt_seg_map'] = label_table(results.get('label_map'))[mask]
         results['seg_fields'].append('gt_seg_map')
         return results
+
+
+def read_ade20k_mask(path: str) -> np.ndarray:
+    """The values of a mask (H, W), all in 0..150 or 255.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: It is no such mask.
+    """
+    try:
+        mask = mmcv.imfrombytes(get(path), flag='unchanged', backend='pillow')
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise DataError(f'mask {path} is no readable image: {error}') from error
+    if mask.ndim != 2:
+        raise DataError(
+            f'mask {path} has {mask.shape[-1]} channels: ADE20K masks have one, with the class '
+            '(those of ADEChallengeData2016, not of the full data set)'
+        )
+    if mask.dtype.kind not in 'ui':
+        kind = '1 bit' if mask.dtype == bool else 'floating-point numbers'
+        raise DataError(f'mask {path} has {kind} for each pixel: masks have 8 bits, the class')
+    wrong = np.unique(mask[((mask > NUM_CLASSES) & (mask != IGNORED)) | (mask < 0)])
+    if wrong.size:
+        raise DataError(
+            f'mask {path} has labels above {NUM_CLASSES}: {", ".join(map(str, wrong[:5]))}; '
+            f'1..{NUM_CLASSES} are the classes, 0 and {IGNORED} are ignored'
+        )
+    return mask
+
+
+def _check_labelled(samples: Sequence[dict]) -> None:
+    """Look for the first mask with a labelled pixel, from all parts of the data set.
+
+    Raises:
+        DataError: There is none; says which values there are.
+    """
+    values: set[int] = set()
+    order = sorted(range(len(samples)), key=lambda i: (f'{i:b}'[::-1].rstrip('0'), i))
+    for sample in (samples[i] for i in order):
+        found = np.unique(read_ade20k_mask(sample['seg_map_path']))
+        if (label_table(sample.get('label_map'))[found] != IGNORED).any():
+            return
+        values.update(found.tolist())
+    raise DataError(
+        f'ADE20K: no pixel of the {len(samples)} masks is labelled, the first is '
+        f'{samples[0]["seg_map_path"]}: their values are {", ".join(map(str, sorted(values)))}; '
+        f'1..{NUM_CLASSES} are the classes (those the config uses), 0 and {IGNORED} are ignored'
+    )
 
 
 def label_table(label_map: dict[int, int] | None) -> np.ndarray:

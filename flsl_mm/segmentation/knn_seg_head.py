@@ -10,6 +10,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..evaluation.functional.neighbors import knn_votes
+from ..utils.errors import DataError
 
 
 @MODELS.register_module()
@@ -84,12 +85,12 @@ class KNNSegHead(BaseDecodeHead):
             Tensor: Votes (B, num_classes, h, w), in [0, 1] and summing up to 1.
 
         Raises:
-            ValueError: The bank has no labelled token.
+            DataError: The bank has no labelled token.
         """
         tokens = self._transform_inputs(inputs)
         labelled = self.bank_labels != self.ignore_index
         if not labelled.any():
-            raise ValueError('KNNSegHead: the bank has no labelled token: run tools/train.py first')
+            raise DataError('KNNSegHead: the bank has no labelled token: run tools/train.py first')
         bank, labels = self.bank[labelled], self.bank_labels[labelled].long()
         queries = F.normalize(tokens, dim=1).flatten(2).transpose(1, 2).flatten(0, 1)
         votes = knn_votes(

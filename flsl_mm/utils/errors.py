@@ -1,38 +1,40 @@
-"""The errors that tell a user what is wrong, in one line and without a traceback."""
+"""The errors that tell a user what is wrong, in one line and without a traceback.
+
+They are siblings: what is caught says whose mistake it is. Any other error is one of the code, and
+keeps its traceback.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class DataError(ValueError):
-    """Data on disk are not what they should be; the message says where, and what to do.
+class UserError(ValueError):
+    """What a user can mend; the message is one line: what, where, what to do.
 
     The tools show the message alone, without a traceback.
     """
 
 
-class ConfigError(DataError):
-    """A setting is out of range, or does not fit another; the message says which.
-
-    The tools show the message alone, as of every :class:`DataError`.
-    """
+class DataError(UserError):
+    """Data are not what they should be."""
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be used; the message is one line: what, where, what to do."""
+class ConfigError(UserError):
+    """A setting is out of range, does not exist, or does not fit another."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be used."""
+
+
+class TrainingStopped(UserError):
+    """Losses or weights are not finite; the message names the last good checkpoint."""
 
 
 @contextmanager
-def errors_about(name: str) -> Iterator[None]:
-    """Let a :class:`CheckpointError` inside start with the file's name."""
+def errors_about(name: object) -> Iterator[None]:
+    """Let the message of a :class:`UserError` inside start with the name of what it is about."""
     try:
         yield
-    except CheckpointError as error:
-        raise CheckpointError(f'{name}: {error}') from error
-
-
-class TrainingStopped(RuntimeError):
-    """Losses or weights are not finite; the message names the last good checkpoint.
-
-    The tools show the message alone, without a traceback.
-    """
+    except UserError as error:
+        raise type(error)(f'{name}: {error}') from error

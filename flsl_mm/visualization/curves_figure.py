@@ -7,8 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flsl_mm.utils.errors import DataError
-
+from ..utils.errors import DataError
 from .map_figure import PLAIN_TEXT
 from .training_log import logged_curve
 

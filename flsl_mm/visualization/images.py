@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, find_images
-from flsl_mm.datasets.transforms.load_rgb_image import LoadRGBImage
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.images import LONGEST, short_side_scale
+from ..datasets.image_files import IMAGE_EXTENSIONS, find_images
+from ..datasets.transforms.load_rgb_image import LoadRGBImage
+from ..utils.errors import DataError
+from ..utils.images import LONGEST, short_side_scale
 
 
 def find_image_files(sources: Sequence[str]) -> list[str]:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flsl_mm.models import FrozenViT
-from flsl_mm.utils.errors import DataError
+from ..models import FrozenViT
+from ..utils.errors import ConfigError
 
 
 def resolve_layers(vit: FrozenViT, layers: Sequence[int] | None) -> tuple[int, ...]:
@@ -19,14 +19,14 @@ def resolve_layers(vit: FrozenViT, layers: Sequence[int] | None) -> tuple[int, .
             quarter of the depth apart (3, 6, 9, 12 of twelve).
 
     Raises:
-        DataError: The network has no such block.
+        ConfigError: The network has no such block.
     """
     depth = vit.depth
     if layers is None:
         layers = sorted({max(1, round(depth * quarter / 4)) for quarter in (1, 2, 3, 4)})
     for layer in layers:
         if layer == 0 or abs(layer) > depth:
-            raise DataError(f'no block {layer}: the network has {depth}, counted from 1')
+            raise ConfigError(f'no block {layer}: the network has {depth}, counted from 1')
     return tuple(layer if layer > 0 else depth + 1 + layer for layer in layers)
 
 

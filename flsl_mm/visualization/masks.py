@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flsl_mm.utils.errors import DataError
+from ..utils.errors import DataError
 
 
 def find_mask(image_path: str, folder: str) -> Path:

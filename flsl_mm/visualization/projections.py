@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from flsl_mm.evaluation.functional.clustering import nearest_centroids, spherical_kmeans
-from flsl_mm.utils.errors import DataError
+from ..evaluation.functional.clustering import nearest_centroids, spherical_kmeans
+from ..utils.errors import DataError
 
 
 def principal_components(features: Sequence[np.ndarray], number: int = 3) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flsl_mm.utils.errors import DataError
+from ..utils.errors import DataError
 
 # x, y in fractions of the image: (0, 0) is the upper left corner.
 Point = tuple[float, float]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from flsl_mm.utils.files import whole_file
+from ..utils.files import whole_file
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> None:

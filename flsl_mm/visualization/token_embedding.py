@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flsl_mm.models import FrozenViT
-
+from ..models import FrozenViT
+from ..utils.errors import ConfigError
 from .layer_tokens import resolve_layers
 from .projections import kmeans, tsne
 from .token_maps import Images, Progress, Vits, encode_all
@@ -61,13 +61,13 @@ def embed_tokens(
         dict[str, TokenEmbedding]: By the name of the network.
 
     Raises:
-        ValueError: ``colour_by`` is unknown, or masks are missing.
+        ConfigError: ``colour_by`` is unknown, or masks are missing.
         DataError: scikit-learn is missing, or there are too few tokens.
     """
     if colour_by not in COLOUR_BY:
-        raise ValueError(f'colour_by must be one of {", ".join(COLOUR_BY)}, got {colour_by!r}')
+        raise ConfigError(f'colour_by must be one of {", ".join(COLOUR_BY)}, got {colour_by!r}')
     if colour_by == 'mask' and masks is None:
-        raise ValueError("colour_by='mask' needs masks")
+        raise ConfigError("colour_by='mask' needs masks")
     encoded = encode_all(vits, images, layers, progress)
     drawn = {}
     for label, vit in vits.items():

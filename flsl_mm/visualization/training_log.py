@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from flsl_mm.utils.errors import DataError
+from ..utils.errors import DataError
 
 
 def read_training_log(path: str | Path) -> list[dict]:

@@ -135,9 +135,6 @@ def test_a_broken_annotation_file_is_named(make_dataset):
     [
         (lambda c: c.pop('images'), 'has no images'),
         (lambda c: c.pop('categories'), 'has no categories'),
-        (lambda c: c['annotations'][1].pop('area'), 'annotation 8 has no area'),
-        (lambda c: c['annotations'][1].pop('id'), r'annotations\[1\] has no id'),
-        (lambda c: c['annotations'][1].update(id=3), 'are not unique'),
         (
             lambda c: c['annotations'][1].update(bbox=[1, 2, 3]),
             'annotation 8 has a bbox that is not',
@@ -224,7 +221,7 @@ def test_a_missing_image_is_named(make_dataset, tmp_path):
 def test_a_broken_image_is_named(make_dataset, tmp_path):
     dataset = make_dataset(GOOD)
     (tmp_path / '3.png').write_bytes(b'no image')
-    with pytest.raises(AssertionError, match='failed to load image: .*3.png'):
+    with pytest.raises(DataError, match='failed to load image: .*3.png: no image of'):
         dataset[0]
 
 

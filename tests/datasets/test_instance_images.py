@@ -54,7 +54,9 @@ def test_polygons_of_less_than_three_points_are_left_out(write):
             0
         ].labels
         assert (labels[:4, :4] == 2).all() and (labels == 2).sum() == 16
-        assert not write([dict(annotation, segmentation=[line])])[0].labels.any()
+        other = square(6, 6, 2, 7, 2)
+        sample = write([dict(annotation, segmentation=[line]), other])[0]
+        assert not sample.labels[:4, :4].any() and len(sample.boxes) == 1
 
 
 def test_the_smallest_instance_is_on_top_whatever_the_order(write):
@@ -95,9 +97,9 @@ def test_an_image_without_instances_is_all_class_0(write):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda c: c.update(images=[]), 'instances.json has no images'),
-        (lambda c: c.update(annotations=[]), 'instances.json has no annotations'),
-        (lambda c: c.pop('categories'), 'instances.json has no categories'),
+        (lambda c: c.update(images=[]), 'instances.json: has no images'),
+        (lambda c: c.update(annotations=[]), 'instances.json: has no annotations'),
+        (lambda c: c.pop('categories'), 'instances.json: has no categories'),
         (lambda c: c['annotations'][0].pop('segmentation'), 'annotation 1 has no segmentation'),
         (
             lambda c: c['annotations'][0].update(bbox=[1, 2, 3]),

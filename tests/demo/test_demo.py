@@ -38,9 +38,9 @@ def run_here(step, root: Path, monkeypatch) -> None:
     for kind in (DefaultScope, DetLocalVisualizer, Visualizer):  # global, by name
         kind._instance_dict.clear()
     monkeypatch.chdir(root)
-    monkeypatch.setattr(sys, 'argv', list(step.command))
+    monkeypatch.setattr(sys, 'argv', list(step.command[1:]))
     try:
-        runpy.run_path(step.command[0], run_name='__main__')
+        runpy.run_path(step.command[1], run_name='__main__')
     except SystemExit as end:
         assert not end.code, f'{step.text}: {end.code}'
 

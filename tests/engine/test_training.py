@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from flsl_mm.checkpoint import CheckpointError
 from flsl_mm.datasets.tar_shards import index_shards
 from flsl_mm.engine.hooks import NonFiniteLossHook
+from flsl_mm.utils.errors import TrainingStopped
 
 STATE = ('state_dict', 'optimizer', 'param_schedulers')
 
@@ -470,7 +471,7 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_last_checkpoint(make_runn
 
     runner = make_runner(tiny_config, **{'default_hooks.checkpoint.interval': 1})
     runner.register_hook(Poison())
-    with pytest.raises(RuntimeError, match=r'epoch 2, iteration 3 .*: .*epoch_1\.pth'):
+    with pytest.raises(TrainingStopped, match=r'epoch 2, iteration 3 .*: .*epoch_1\.pth'):
         runner.train()
     assert [p.name for p in Path(tiny_config.work_dir).glob('*.pth')] == ['epoch_1.pth']
 
@@ -488,7 +489,7 @@ def test_a_resumed_run_names_the_checkpoint_where_it_lies(make_runner, tiny_conf
     train(make_runner, tiny_config, **{'train_cfg.max_epochs': 1})
     moved = Path(tiny_config.work_dir, 'epoch_1.pth').rename(tmp_path / 'moved.pth')
     diverges = {'model.head.loss_weights.inter': float('nan')}
-    with pytest.raises(RuntimeError, match=f'last good checkpoint: {moved}. Lower'):
+    with pytest.raises(TrainingStopped, match=f'last good checkpoint: {moved}. Lower'):
         train(make_runner, tiny_config, **diverges, resume=True, load_from=str(moved))
 
 
@@ -502,7 +503,7 @@ def test_on_a_gpu_a_late_look_still_names_the_first_bad_iteration(bad, seen_at):
     hook = NonFiniteLossHook(gpu_interval=4)
     runner = SimpleNamespace(epoch=0, iter=0, message_hub=SimpleNamespace(runtime_info={}))
     seen = 0
-    with pytest.raises(RuntimeError, match=f'iteration {bad + 1} .*loss=nan'):
+    with pytest.raises(TrainingStopped, match=f'iteration {bad + 1} .*loss=nan'):
         for runner.iter in range(5):
             value = torch.tensor(float('nan' if runner.iter >= bad else 1)).as_subclass(OnGpu)
             seen += 1
@@ -536,6 +537,6 @@ def test_weights_that_are_not_finite_are_not_saved(make_runner, tiny_config):
 
     runner = make_runner(tiny_config, **{'default_hooks.checkpoint.interval': 1})
     runner.register_hook(Poison())
-    with pytest.raises(RuntimeError, match=r'prototypes.weight is not finite .*epoch_1\.pth'):
+    with pytest.raises(TrainingStopped, match=r'prototypes.weight is not finite .*epoch_1\.pth'):
         runner.train()
     assert [p.name for p in Path(tiny_config.work_dir).glob('*.pth')] == ['epoch_1.pth']

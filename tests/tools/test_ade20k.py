@@ -172,7 +172,7 @@ def memorise(cfg: Config, iterations: int) -> Config:
     """Train and evaluate on the same images, without augmentation."""
     train, test = cfg.train_dataloader, cfg.val_dataloader
     train.batch_size = 3
-    kept = ('LoadImageFromFile', 'LoadADE20KLabels', 'PackSegInputs')
+    kept = ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
     steps = {step.type: step for step in test.dataset.pipeline}
     load, labels, pack = (steps[name] for name in kept)
     train.dataset.pipeline = [load, labels, steps['Resize'], pack]

@@ -1,7 +1,6 @@
 """One table over frozen tasks on drawn scenes, and over a detector that is fine-tuned."""
 
 import json
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,20 @@ NUMBERS = {
     'knn': {'top1_k3', 'chance'},
     'davis': {'J&F-Mean', 'J-Mean', 'F-Mean'},
     'frozen': {'retrieval/mIoU', 'clustering/mIoU', 'discovery/CorLoc', 'collapse/RankMe'},
+}
+
+# They leave what the real ones do.
+TOOLS = {
+    'train.py': """
+folder = sys.argv[2].partition('=')[2]
+with zipfile.ZipFile(folder + '/epoch_1.pth', 'w') as file:
+    file.writestr('a', 'b')
+""",
+    'test.py': """
+metrics = {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_l': -1.0}
+with open(sys.argv[4].partition('=')[2], 'w') as file:
+    json.dump(dict(metrics=metrics), file)
+""",
 }
 
 
@@ -100,7 +113,7 @@ def test_a_detector_is_fine_tuned_and_tested_by_the_tools(
     assert -100 <= found['bbox_mAP'] <= 100 and 'segm_mAP' in found
     [folder] = (tmp_path / 'work/coco').iterdir()
     assert (folder / 'epoch_1.pth').is_file()
-    assert 'Loaded pretrained weights' in (folder / 'train_output.log').read_text()
+    assert 'Loaded pretrained weights' in (folder / 'run_output.log').read_text()
     assert file in capsys.readouterr().out
 
 
@@ -123,16 +136,11 @@ def test_the_data_of_the_dense_tasks_may_be_a_config(tool, vit_file, data, tmp_p
 def test_a_detector_of_another_config_or_file_is_not_taken(
     tool, vit_file, tmp_path, capsys, monkeypatch
 ):
-    def pretend(command, log, title, *_):
-        """Leaves what train.py and test.py do."""
-        folder = log.parent
-        with zipfile.ZipFile(folder / 'epoch_1.pth', 'w') as file:
-            file.writestr('a', 'b')
-        metrics = {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_l': -1.0}
-        (folder / 'test_metrics.json').write_text(json.dumps(dict(metrics=metrics)))
-
-    monkeypatch.setattr(tool, 'run_tool', pretend)
-    monkeypatch.setattr('flsl_mm.apis.training_run.run_tool', pretend)
+    tools = tmp_path / 'tools'
+    tools.mkdir()
+    for name, lines in TOOLS.items():
+        (tools / name).write_text(f'import json, sys, zipfile\n{lines}')
+    monkeypatch.setattr(tool, 'TOOLS', tools)
     config = tmp_path / 'detector.py'
     config.write_text('train_cfg = dict(max_epochs=1)\n')
     file = vit_file('vit.pth')
@@ -150,7 +158,7 @@ def test_a_detector_of_another_config_or_file_is_not_taken(
     config.write_text('train_cfg = dict(max_epochs=1)\n')
     vit_file('vit.pth', num_layers=2)
     assert tool.main(arguments) == 2
-    assert 'holds a run with other weights' in capsys.readouterr().err
+    assert 'holds a run with other files to start from' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-VARIABLES = ('GPUS', 'GPUS_PER_NODE', 'NNODES', 'PORT')
+VARIABLES = ('GPUS', 'GPUS_PER_NODE', 'NNODES', 'PORT', 'MASTER_PORT')
 
 
 @pytest.fixture
@@ -47,6 +47,12 @@ def test_slurm_jobs_get_their_sizes_and_options(launch, project_root, tool, file
     assert {'--partition=partition', '--ntasks=16', '--time=1:00', '--mem=4G'} <= set(asked)
     command = ['python', '-u', str(project_root / f'tools/{tool}.py'), *files]
     assert asked[-len(command) - 2 :] == [*command, '--launcher', 'slurm']
+
+
+@pytest.mark.parametrize('variables, port', [({}, ''), ({'PORT': '29600'}, '29600')])
+def test_the_port_reaches_the_processes_of_a_slurm_job(launch, tmp_path, variables, port):
+    (tmp_path / 'srun').write_text('#!/bin/sh\necho "port=${MASTER_PORT:-}"\n')
+    assert launch('slurm_train.sh', 'p', 'job', 'c.py', **variables).stdout == f'port={port}\n'
 
 
 @pytest.mark.parametrize('gpus, per_node', [('1', 1), ('4', 4), ('8', 8), ('16', 8)])

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from flsl_mm.datasets.scenes import write_imagenet
-from flsl_mm.utils.errors import DataError
 
 LEAF = """_base_ = [{base!r}]
 model = dict(head=dict(num_prototypes={number}))
@@ -55,7 +54,7 @@ def test_a_sweep_trains_evaluates_and_is_repeated_without_work(
 ):
     assert sweep_tool.main(arguments) == 0
     first = capsys.readouterr().out
-    assert '2 networks, 2 of them to be trained' in first and 'about 0.0 min left' in first
+    assert '2 networks, 2 of them to be trained' in first and 'done in ' in first
     table = [line.split() for line in first.splitlines() if line[:8] in ('K       ', 'reported')]
     assert table == [['K', '8', '16'], ['reported', '12.5', '-']]
     content = json.loads((tmp_path / 'runs/sweep.json').read_text())
@@ -66,8 +65,7 @@ def test_a_sweep_trains_evaluates_and_is_repeated_without_work(
         shown = next(line for line in first.splitlines() if line.startswith('measured'))
         assert f'{cell["measured"]:.1f}' in shown
 
-    monkeypatch.setattr(sweep_tool.SweepRun, 'train', None)  # nothing is trained again,
-    monkeypatch.setattr('flsl_mm.apis.sweep_run.build_vit', None)  # nor evaluated
+    monkeypatch.setattr(sweep_tool.Step, 'begin', None)  # nothing is trained again, nor evaluated
     assert sweep_tool.main(arguments) == 0
     again = capsys.readouterr().out
     assert '2 networks, 0 of them to be trained' in again
@@ -78,18 +76,15 @@ def test_a_sweep_trains_evaluates_and_is_repeated_without_work(
     assert 'holds a run with other options' in capsys.readouterr().err
 
 
-def test_a_network_that_fails_does_not_stop_the_others(sweep_tool, arguments, capsys, monkeypatch):
-    seen = []
-
-    def fail(run, command, title) -> None:
-        seen.append(run.name)
-        raise DataError(f'{title} failed: out of memory')
-
-    monkeypatch.setattr(sweep_tool.SweepRun, 'train', fail)
+def test_a_network_that_fails_does_not_stop_the_others(
+    sweep_tool, arguments, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / 'train.py').write_text('raise SystemExit("out of memory")')
+    monkeypatch.setattr(sweep_tool, 'TOOLS', tmp_path)
     assert sweep_tool.main(arguments) == 2
-    assert seen == ['k8', 'k16']
     captured = capsys.readouterr()
-    assert '2 of 2 networks failed: [1/2] k8 failed: out of memory' in captured.err
+    assert '2 of 4 steps failed: train k8 failed: out of memory (all of it in ' in captured.err
+    assert 'train k16 failed: out of memory' in captured.err
     assert 'reported  12.5' in captured.out
 
 

@@ -14,8 +14,7 @@ import argparse
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,11 @@ from typing import Any
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
-
 from flsl_mm.apis.ablation_table import AblationTable, all_configs, read_ablation_tables
 from flsl_mm.apis.command_line import OptionsAction, positive, run_command
 from flsl_mm.apis.frozen import add_device_argument, build_from_settings
-from flsl_mm.apis.run_tool import train_command
-from flsl_mm.apis.sweep_run import SweepRun
-from flsl_mm.evaluation.tasks import FrozenTask
-from flsl_mm.utils.errors import DataError
+from flsl_mm.apis.steps import Step, StepRunner, training_step
+from flsl_mm.models import build_vit
 from flsl_mm.utils.files import check_writable, write_json
 
 TOOLS = Path(__file__).resolve().parents[1]
@@ -105,93 +101,71 @@ def sweep(args: argparse.Namespace) -> None:
     """
     tables = [table for path in args.sets for table in read_ablation_tables(path)]
     options = {**args.cfg_options, 'train_dataloader.dataset.data_root': args.data_root}
-    runs = [
-        SweepRun(config, args.work_dir / config.stem, options) for config in all_configs(tables)
-    ]
-    waiting = [run for run in runs if not run.finished]
-    print(f'{len(runs)} networks, {len(waiting)} of them to be trained', flush=True)
+    knn = {'data_root': args.data_root, **args.knn_options, 'type': 'BoxKNN'}
+    task = []  # once for all networks: to index ImageNet takes minutes
+
+    def evaluate(checkpoint: Path) -> dict[str, Any]:
+        numbers = dict(task[0](build_vit(str(checkpoint), key='teacher').to(args.device)))
+        return dict(measured=numbers[task[0].headline], knn=numbers)
+
+    def network_steps(config: Path) -> tuple[Step, Step]:
+        processes = 1 if args.slurm else args.gpus
+        train = training_step(TOOLS, config, args.work_dir / config.stem, options, processes)
+        return train, Step(
+            'knn',
+            f'k-NN of {config.stem}',
+            train.folder,
+            work=lambda: evaluate(train.leaves),
+            after=(train.name,),
+            settings=dict(knn_settings=knn),
+            files=(str(train.leaves),),
+        )
+
+    networks = {config: network_steps(config) for config in all_configs(tables)}
+    waiting = [train for train, _ in networks.values() if not train.is_done()]
+    print(f'{len(networks)} networks, {len(waiting)} of them to be trained', flush=True)
+    if args.dry_run or args.slurm:
+        for step in waiting:
+            print(command_line(step, args))
     if args.dry_run:
-        print_commands(waiting, args)
-        print_tables(tables, runs)
+        print_tables(tables, networks)
         return
-    task = build_from_settings(dict(knn_settings(args), type='BoxKNN'))
+    task.append(build_from_settings(knn))
     args.out = args.out or str(args.work_dir / 'sweep.json')
     check_writable(args.out)
-    failures = []
     if args.slurm:
-        for run in waiting:
-            run.remember()  # what the jobs will train
-        print_commands(waiting, args)
-    else:
-        failures = train_all(waiting, args, lambda run: evaluate(run, task, args))
-    for run in runs:
-        evaluate(run, task, args)
-    print_tables(tables, runs)
-    write_tables(tables, runs, args)
-    if failures:
-        raise DataError(f'{len(failures)} of {len(runs)} networks failed: {"; ".join(failures)}')
+        for step in waiting:
+            step.begin()  # what the jobs will train
+    left_out = waiting if args.slurm else []
+    steps = [step for pair in networks.values() if pair[0] not in left_out for step in pair]
+    try:
+        StepRunner(keep_going=True).run(steps)
+    finally:
+        print_tables(tables, networks)
+        write_tables(tables, networks, args)
 
 
-def print_commands(runs: Sequence[SweepRun], args: argparse.Namespace) -> None:
-    """A line for each network, to be run by hand."""
-    for run in runs:
-        print(shlex.join(training_command(run, args)))
+def command_line(step: Step, args: argparse.Namespace) -> str:
+    """What trains a network, to be run by hand."""
+    if not args.slurm:
+        return step.text
+    head = ['env', f'GPUS={args.gpus}', str(TOOLS / 'slurm_train.sh'), args.slurm]
+    return shlex.join([*head, step.folder.name, *step.command[2:]])
 
 
-def training_command(run: SweepRun, args: argparse.Namespace) -> list[str]:
-    """What trains a network, or continues to."""
-    if args.slurm:
-        head = ['env', f'GPUS={args.gpus}', str(TOOLS / 'slurm_train.sh'), args.slurm, run.name]
-        return [*head, *run.arguments()]
-    return train_command(TOOLS, run.arguments(), args.gpus)
+def found(knn: Step) -> dict[str, Any]:
+    """The numbers of a network that has been evaluated under these settings."""
+    return knn.read()['result'] if knn.is_done() else {}
 
 
-def train_all(
-    waiting: Sequence[SweepRun],
-    args: argparse.Namespace,
-    finished: Callable[[SweepRun], None],
-) -> list[str]:
-    """Train one network after the other, the others too when one fails; what failed.
-
-    Args:
-        waiting: What is to be trained.
-        args: The command line.
-        finished: Called with each network that was trained.
-    """
-    failures, start = [], time.monotonic()
-    for number, run in enumerate(waiting, 1):
-        try:
-            run.train(training_command(run, args), f'[{number}/{len(waiting)}] {run.name}')
-            finished(run)
-        except DataError as error:
-            failures.append(str(error))
-            print(error, file=sys.stderr, flush=True)
-        seconds = time.monotonic() - start
-        left = seconds / number * (len(waiting) - number)
-        print(
-            f'[{number}/{len(waiting)}] {run.name} done after {seconds / 60:.1f} min, about '
-            f'{left / 60:.1f} min left',
-            flush=True,
-        )
-    return failures
-
-
-def evaluate(run: SweepRun, task: FrozenTask, args: argparse.Namespace) -> None:
-    """Evaluate a finished network unless it has been under these settings."""
-    if run.finished:
-        run.evaluate(task, knn_settings(args), args.device)
-
-
-def knn_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Settings of the k-NN."""
-    return {'data_root': args.data_root, **args.knn_options}
-
-
-def print_tables(tables: Sequence[AblationTable], runs: Sequence[SweepRun]) -> None:
+def print_tables(
+    tables: Sequence[AblationTable], networks: Mapping[Path, tuple[Step, Step]]
+) -> None:
     """Every table: what was reported, what was measured, and the level of chance."""
+    numbers = {config: found(knn) for config, (_, knn) in networks.items()}
     rows = dict(
-        measured={run.config: run.measured for run in runs if run.measured is not None},
-        chance={run.config: run.chance for run in runs if run.chance is not None},
+        measured={config: n['measured'] for config, n in numbers.items() if n},
+        chance={config: n['knn']['chance'] for config, n in numbers.items() if n},
     )
     for table in tables:
         print(f'\n{table.format(rows)}')
@@ -202,15 +176,16 @@ def print_tables(tables: Sequence[AblationTable], runs: Sequence[SweepRun]) -> N
 
 
 def write_tables(
-    tables: Sequence[AblationTable], runs: Sequence[SweepRun], args: argparse.Namespace
+    tables: Sequence[AblationTable],
+    networks: Mapping[Path, tuple[Step, Step]],
+    args: argparse.Namespace,
 ) -> None:
     """The tables with all numbers of the k-NN as JSON."""
-    by_config = {run.config: run for run in runs}
 
     def content(cell) -> dict[str, Any]:
-        run = by_config[cell.config]
-        found = dict(label=cell.label, config=str(cell.config), reported=cell.reported)
-        return dict(found, measured=run.measured, **run.state)
+        train, knn = networks[cell.config]
+        about = dict(label=cell.label, config=str(cell.config), reported=cell.reported)
+        return dict(about, training=train.read(), **(found(knn) or dict(measured=None)))
 
     settings = dict(vars(args), device=str(args.device), work_dir=str(args.work_dir))
     result = {

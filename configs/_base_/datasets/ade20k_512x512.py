@@ -3,7 +3,7 @@
 crop_size = (512, 512)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadADE20KLabels'),
+    dict(type='LoadAnnotations'),
     dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -13,11 +13,12 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    dict(type='LoadADE20KLabels'),  # after resizing: evaluated at the mask's own size
+    dict(type='LoadAnnotations'),  # after resizing: evaluated at the mask's own size
     dict(type='PackSegInputs'),
 ]
 
-dataset = dict(type='CheckedADE20KDataset', data_root='data/ade/ADEChallengeData2016')
+data_root = 'data/ade/ADEChallengeData2016'
+dataset = dict(type='CheckedADE20KDataset', data_root=data_root)
 train_dataloader = dict(
     batch_size=2,  # per process: 8 x 2 = 16
     num_workers=4,

@@ -2,6 +2,8 @@
 # resized, cropped and resized; short side 480-800, long side at most 1333.
 _base_ = ['mmdet::_base_/datasets/coco_instance.py']
 
+data_root = 'data/coco'
+
 resize = dict(
     type='RandomChoiceResize',
     scales=[(short, 1333) for short in range(480, 801, 32)],
@@ -24,10 +26,11 @@ train_pipeline = [
 
 train_dataloader = dict(
     batch_size=2,  # per process: 8 x 2 = 16
-    dataset=dict(type='CheckedCocoDataset', pipeline=train_pipeline),
+    dataset=dict(type='CheckedCocoDataset', data_root=data_root, pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dict(type='CheckedCocoDataset'))
-test_dataloader = dict(dataset=dict(type='CheckedCocoDataset'))
+val_dataloader = dict(dataset=dict(type='CheckedCocoDataset', data_root=data_root))
+test_dataloader = dict(dataset=dict(type='CheckedCocoDataset', data_root=data_root))
 
-val_evaluator = dict(type='StandardCocoMetric')
-test_evaluator = dict(type='StandardCocoMetric')
+# Of the annotation file of the data set.
+val_evaluator = dict(type='StandardCocoMetric', ann_file=None)
+test_evaluator = dict(type='StandardCocoMetric', ann_file=None)

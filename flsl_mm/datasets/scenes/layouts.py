@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ...utils.errors import ConfigError
 from ..davis import FRAMES, LISTS, MASKS, write_masks
 from .kinds import OBJECTS
 from .sampling import sample_scene
@@ -160,10 +161,10 @@ def write_davis(
         seed: Of everything random; any number of sequences begins with those of a smaller number.
 
     Raises:
-        ValueError: ``size`` is too small for objects to be seen.
+        ConfigError: ``size`` is too small for objects to be seen.
     """
     if min(size) < MIN_SIDE:  # hardly any scene shows every object: it would be looked for forever
-        raise ValueError(
+        raise ConfigError(
             f'write_davis: size must be at least {MIN_SIDE} x {MIN_SIDE} pixels for objects to be '
             f'seen, got {size[0]} x {size[1]}'
         )

@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
+from ...utils.errors import ConfigError
 from ..unusable_sample import Unusable, UnusableSample
 
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
@@ -79,7 +80,7 @@ class ResizeShortSide(BaseTransform):
 
     def __init__(self, size: int = 256) -> None:
         if size < 1:
-            raise ValueError(f'ResizeShortSide: size must be at least 1 pixel, got {size}')
+            raise ConfigError(f'ResizeShortSide: size must be at least 1 pixel, got {size}')
         self.size = size
 
     def transform(self, results: dict) -> dict:
@@ -112,19 +113,19 @@ class CentreCrop(BaseTransform):
         size: Side of the crop in pixels; an image must not be smaller.
 
     Raises:
-        ValueError: The image is smaller than the crop.
+        ConfigError: The image is smaller than the crop.
     """
 
     def __init__(self, size: int = 224) -> None:
         if size < 1:
-            raise ValueError(f'CentreCrop: size must be at least 1 pixel, got {size}')
+            raise ConfigError(f'CentreCrop: size must be at least 1 pixel, got {size}')
         self.size = size
 
     def transform(self, results: dict) -> dict:
         """Crop ``results['img']``."""
         height, width = results['img'].shape[:2]
         if min(width, height) < self.size:
-            raise ValueError(
+            raise ConfigError(
                 f'CentreCrop: an image of {width} x {height} pixels has no crop of {self.size}'
             )
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
@@ -150,13 +151,13 @@ class LargestBoxGrid(BaseTransform):
         cells: Cells of a side of the grid.
 
     Raises:
-        ValueError: ``cells`` is below 1.
+        ConfigError: ``cells`` is below 1.
         UnusableSample: No box has any area left.
     """
 
     def __init__(self, cells: int = 3) -> None:
         if cells < 1:
-            raise ValueError(f'LargestBoxGrid: cells must be at least 1, got {cells}')
+            raise ConfigError(f'LargestBoxGrid: cells must be at least 1, got {cells}')
         self.cells = cells
 
     def transform(self, results: dict) -> dict:

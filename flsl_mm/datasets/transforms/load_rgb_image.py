@@ -7,12 +7,10 @@ import numpy as np
 import simplejpeg
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from flsl_mm.utils.errors import ConfigError
-
-SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations with rows and columns exchanged."""
+from ...utils.errors import ConfigError
+from ..orientation import SIDEWAYS, orientation_of, oriented
 
 
 @TRANSFORMS.register_module()
@@ -50,9 +48,12 @@ class LoadRGBImage(BaseTransform):
             with Image.open(io.BytesIO(content)) as image:
                 height, width = image.height, image.width
                 reduction = self._reduction(image)
-                if image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
-                    height, width = width, height
+                sideways = orientation_of(image) in SIDEWAYS
                 pixels = decode(image, content, reduction)
+            if reduction == 1:  # of a TIFF, Pillow gives the size already turned
+                height, width = pixels.shape[:2]
+            elif sideways:
+                height, width = width, height
         except UnidentifiedImageError as error:
             # PIL's own message names the buffer by its address, another one at each read.
             raise OSError('UnidentifiedImageError: no image of a known format') from error
@@ -93,7 +94,7 @@ def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
         Exception: Of nearly every type: the file is damaged.
     """
     width, height = (-(-side // reduction) for side in image.size)
-    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    upright = orientation_of(image) == 1
     if image.format == 'JPEG' and image.mode in ('RGB', 'L') and upright:
         try:
             # its smallest scaling that reaches the minimum is then the wanted one
@@ -102,8 +103,7 @@ def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
             pass  # PIL bears with some damage
     if reduction > 1:
         image.draft(None, (image.width // reduction, image.height // reduction))
-    ImageOps.exif_transpose(image, in_place=True)
-    return np.array(to_rgb(image))
+    return np.array(to_rgb(oriented(image)))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

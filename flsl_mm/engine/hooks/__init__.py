@@ -1,5 +1,6 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook
+from .data_fit_hook import DataFitHook
 from .deferred_log_hook import DeferredLogHook
 from .feature_maps_hook import FeatureMapsHook
 from .freeze_prototypes_hook import FreezePrototypesHook
@@ -12,6 +13,7 @@ from .throughput_hook import ThroughputHook
 __all__ = [
     'AtomicCheckpointHook',
     'BrokenImagesHook',
+    'DataFitHook',
     'DeferredLogHook',
     'FeatureMapsHook',
     'FreezePrototypesHook',

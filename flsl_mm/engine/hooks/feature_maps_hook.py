@@ -8,9 +8,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from flsl_mm.utils.errors import ConfigError
-from flsl_mm.utils.images import evenly_spaced
-from flsl_mm.utils.modules import unwrap_model
+from ...utils.errors import ConfigError
+from ...utils.images import evenly_spaced
+from ...utils.modules import unwrap_model
 
 
 @HOOKS.register_module()
@@ -68,7 +68,7 @@ class FeatureMapsHook(Hook):
         if self.sources is None or not is_main_process():
             return
         # Here, as matplotlib is not needed where the hook is off.
-        from flsl_mm.visualization import images
+        from ...visualization import images
 
         model = unwrap_model(runner.model)
         if not hasattr(model, 'teacher'):
@@ -96,8 +96,8 @@ class FeatureMapsHook(Hook):
     @torch.no_grad()
     def _draw(self, runner: Runner) -> None:
         """Add the pictures of this moment."""
-        from flsl_mm.visualization import ass_figure, attention_figure
-        from flsl_mm.visualization.saving import figure_pixels
+        from ...visualization import ass_figure, attention_figure
+        from ...visualization.saving import figure_pixels
 
         vits = {'teacher': unwrap_model(runner.model).teacher.backbone}
         pictures = {

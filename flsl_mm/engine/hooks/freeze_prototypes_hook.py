@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from flsl_mm.utils.modules import unwrap_model
+from ...utils.modules import unwrap_model
 
 
 @HOOKS.register_module()

@@ -15,12 +15,10 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import nn
 
-from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.modules import unwrap_model
-
-from ...utils.errors import ConfigError
+from ...registry import FROZEN_TASKS
+from ...utils.errors import ConfigError, DataError
 from ...utils.files import write_json
+from ...utils.modules import unwrap_model
 
 NETWORKS = ('teacher', 'student')
 RECORD = 'frozen_evaluation.json'

@@ -6,7 +6,7 @@ from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
 
-from flsl_mm.utils.errors import ConfigError, DataError
+from ...utils.errors import ConfigError, DataError
 
 
 @LOOPS.register_module()

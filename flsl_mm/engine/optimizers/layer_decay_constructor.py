@@ -5,8 +5,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
-from flsl_mm.utils.errors import ConfigError
-from flsl_mm.utils.modules import unwrap_model
+from ...utils.errors import ConfigError
+from ...utils.modules import unwrap_model
 
 _POSITIONS = ('pos_embed', 'rel_pos_h', 'rel_pos_w')
 

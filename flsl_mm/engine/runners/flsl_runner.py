@@ -25,6 +25,7 @@ from ...utils.errors import ConfigError
 from ...utils.modules import unwrap_model
 from ..loops import ResumableTrainLoop
 from ..schedulers import WarmupCosineLR
+from .config_variables import follow_variables
 from .run_config import (
     KeywordSafeConfig,
     check_numbers,
@@ -71,6 +72,7 @@ class FLSLRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'FLSLRunner':
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
+        follow_variables(cfg)
         check_numbers(cfg)
         if module := SCOPE_MODULES.get(cfg.get('default_scope')):
             importlib.import_module(module)

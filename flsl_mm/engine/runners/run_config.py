@@ -98,9 +98,19 @@ def use_pretrained(cfg: Config) -> None:
 
     Args:
         cfg: Config with ``pretrained`` and ``model.backbone.init_cfg``.
+
+    Raises:
+        ConfigError: ``model.backbone.init_cfg`` names another file already.
     """
-    init_cfg = _init_cfg(cfg)
-    if 'pretrained' in cfg and init_cfg is not None:
+    if 'pretrained' not in cfg:
+        return
+    for init_cfg in pretrained_vits(_backbone(cfg).get('init_cfg')):
+        file = init_cfg.get('checkpoint', cfg.pretrained)
+        if file != cfg.pretrained:
+            raise ConfigError(
+                f'pretrained={cfg.pretrained} and model.backbone.init_cfg.checkpoint={file} are '
+                'both set: the file to start from is named by pretrained=FILE alone'
+            )
         init_cfg['checkpoint'] = cfg.pretrained
 
 
@@ -136,23 +146,20 @@ def check_pretrained(cfg: Config) -> None:
     Raises:
         CheckpointError: ``pretrained`` names no file.
     """
-    init_cfg = _init_cfg(cfg)
-    if init_cfg is None or init_cfg.get('checkpoint') is None:
-        return
-    try:
-        check_file(init_cfg['checkpoint'])
-    except CheckpointError as error:
-        raise CheckpointError(
-            f'pretrained weights: {error}; name a file with --cfg-options pretrained=FILE '
-            '(pretrained=None trains from random weights)'
-        ) from None
+    for init_cfg in pretrained_vits(cfg.get('model')):
+        if init_cfg.get('checkpoint') is None:
+            continue
+        try:
+            check_file(init_cfg['checkpoint'])
+        except CheckpointError as error:
+            raise CheckpointError(
+                f'pretrained weights: {error}; name a file with --cfg-options pretrained=FILE '
+                '(pretrained=None trains from random weights)'
+            ) from None
 
 
-def _init_cfg(cfg: Config) -> dict | None:
-    """The backbone's ``init_cfg`` where it is a ``PretrainedViT``."""
-    backbone = (cfg.get('model') or {}).get('backbone') or {}
-    init_cfg = backbone.get('init_cfg')
-    return init_cfg if _is_pretrained_vit(init_cfg) else None
+def _backbone(cfg: Config) -> dict:
+    return (cfg.get('model') or {}).get('backbone') or {}
 
 
 def _is_pretrained_vit(part: Any) -> bool:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils.errors import ConfigError, DataError
 from .neighbors import BANK_BLOCK, nearest_neighbors
 
 Array = np.ndarray | Tensor
@@ -42,7 +43,9 @@ def bbox_knn(
         float: Images with at least one rightly classified feature, in percent.
 
     Raises:
-        ValueError: Shapes do not fit together, a feature is not finite, or ``k`` is not between 1
+        ValueError: Shapes do not fit together.
+        DataError: A feature is not finite.
+        ConfigError: ``k`` is not between 1
             and the number of training features.
     """
     labelings = torch.as_tensor(train_labels)[None]
@@ -89,7 +92,7 @@ def count_right(
         Tensor: int64 (R, len(ks)), on the CPU.
 
     Raises:
-        ValueError: As for :func:`bbox_knn`, or ``max_memory`` is too small; the
+        ConfigError: As for :func:`bbox_knn`, or ``max_memory`` is too small; the
             message says what is needed.
     """
     train, test = torch.as_tensor(train_features), torch.as_tensor(test_features)
@@ -111,7 +114,7 @@ def count_right(
             F.normalize(queries, dim=1), train.flatten(0, 1), max(ks), pairs, normalize=True
         )
         if not torch.isfinite(similarity).all():
-            raise ValueError('bbox_knn: some features are not finite')
+            raise DataError('bbox_knn: some features are not finite')
         weights = ((similarity - similarity[:, :1]) / temperature).exp()
         for r, labeling in enumerate(labelings):
             votes = labeling.to(device)[neighbours // train.shape[1]]
@@ -150,11 +153,11 @@ def _divide_memory(sizes: _Sizes, max_memory: int) -> tuple[int, int]:
     """Test images in a chunk, and similarities in a block of them.
 
     Raises:
-        ValueError: Not even one image and its similarities fit.
+        ConfigError: Not even one image and its similarities fit.
     """
     least = sizes.bank_bytes() + 2 * max(sizes.image_bytes(), sizes.k * sizes.pair_bytes())
     if max_memory < least:
-        raise ValueError(
+        raise ConfigError(
             f'bbox_knn: max_memory must be at least {least} bytes for {sizes.dimensions} '
             f'dimensions, k = {sizes.k} and {sizes.classes} classes, got {max_memory}'
         )
@@ -212,6 +215,6 @@ def _check(
         raise ValueError('bbox_knn: there are no images')
     total = train.shape[0] * train.shape[1]
     if not ks or not all(1 <= k <= total for k in ks):
-        raise ValueError(f'bbox_knn: k must be within 1..{total}, got {list(ks)}')
+        raise ConfigError(f'bbox_knn: k must be within 1..{total}, got {list(ks)}')
     if not temperature > 0:
-        raise ValueError(f'bbox_knn: temperature must be above 0, got {temperature}')
+        raise ConfigError(f'bbox_knn: temperature must be above 0, got {temperature}')

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ...utils.errors import DataError
+
 _BLOCK = 2**24  # most similarities at a time
 
 
@@ -28,10 +30,10 @@ def spherical_kmeans(
         Tensor: Unit centroids (k, D), float32.
 
     Raises:
-        ValueError: There are fewer features than clusters.
+        DataError: There are fewer features than clusters.
     """
     if not 0 < num_clusters <= len(features):
-        raise ValueError(f'k-means: {len(features)} features, but {num_clusters} clusters wanted')
+        raise DataError(f'k-means: {len(features)} features, but {num_clusters} clusters wanted')
     centroids = _plus_plus(features, num_clusters, seed)
     previous = None
     for _ in range(max_iterations):

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from ...utils.errors import DataError
 from .aggregated_similarity import aggregated_similarity
 
 
@@ -23,14 +24,14 @@ def rankme_of_gram(gram: Tensor) -> float:
         are multiples of one.
 
     Raises:
-        ValueError: All features are zero.
+        DataError: All features are zero.
     """
     values = torch.linalg.eigvalsh(gram).clamp_min(0)
     # An eigenvalue is only known to rounding of the largest; its root would be 1e-8 of it.
     values[values < values.amax() * len(gram) * torch.finfo(values.dtype).eps] = 0
     singular = values.sqrt()
     if not singular.sum():
-        raise ValueError('rankme: all features are zero')
+        raise DataError('rankme: all features are zero')
     p = singular[singular > 0] / singular.sum()
     return math.exp(-float((p * p.log()).sum()))
 
@@ -64,11 +65,11 @@ def prototype_use(choices: Tensor) -> dict[str, float]:
         the same) to log K.
 
     Raises:
-        ValueError: There are no tokens.
+        DataError: There are no tokens.
     """
     total = int(choices.sum())
     if not total:
-        raise ValueError('prototype_use: no tokens')
+        raise DataError('prototype_use: no tokens')
     p = choices[choices > 0].double() / total
     return dict(
         prototypes_used=int((choices > 0).sum()),

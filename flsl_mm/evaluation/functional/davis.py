@@ -7,6 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ...utils.errors import DataError, errors_about
+
 VOID = 255
 # Tolerance of the boundary measure, as a share of the image diagonal.
 _TOLERANCE = 0.008
@@ -39,7 +41,7 @@ def evaluate_davis(sequences: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> di
         dict: In percent, see :func:`summarize_davis`.
 
     Raises:
-        ValueError: Nothing to evaluate, shapes differ, no object in the first frame, or a predicted
+        DataError: Nothing to evaluate, shapes differ, no object in the first frame, or a predicted
             id that the ground truth does not have; the message names the sequence.
 
     Examples:
@@ -50,10 +52,8 @@ def evaluate_davis(sequences: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> di
     """
     measures = {}
     for name, (truth, prediction) in sequences.items():
-        try:
+        with errors_about(name):
             measures[name] = measure_sequence(np.asarray(truth), np.asarray(prediction))
-        except ValueError as error:
-            raise ValueError(f'{name}: {error}') from None
     return summarize_davis(measures)
 
 
@@ -68,7 +68,7 @@ def measure_sequence(truth: np.ndarray, prediction: np.ndarray) -> ObjectMeasure
         ObjectMeasures: (N, T - 2) each.
 
     Raises:
-        ValueError: As in :func:`evaluate_davis`.
+        DataError: As in :func:`evaluate_davis`.
     """
     num_objects = _check(truth, prediction)
     scored = range(1, len(truth) - 1)
@@ -99,10 +99,10 @@ def summarize_davis(measures: Mapping[str, ObjectMeasures]) -> dict:
         sequence's objects by name; ``objects``, ``J-Mean`` and ``F-Mean`` by ``<sequence>_<id>``.
 
     Raises:
-        ValueError: There is no sequence.
+        DataError: There is no sequence.
     """
     if not measures:
-        raise ValueError('DAVIS: no sequence to evaluate')
+        raise DataError('DAVIS: no sequence to evaluate')
     figures = {
         name: np.array([[_statistics(row) for row in rows] for rows in measure])  # (2, N, 3)
         for name, measure in measures.items()
@@ -122,22 +122,22 @@ def summarize_davis(measures: Mapping[str, ObjectMeasures]) -> dict:
 def _check(truth: np.ndarray, prediction: np.ndarray) -> int:
     """Validate the input of :func:`measure_sequence`; returns the number of objects."""
     if truth.ndim != 3 or truth.shape != prediction.shape:
-        raise ValueError(
+        raise DataError(
             f'ground truth (T, H, W) is {truth.shape}, prediction {prediction.shape}: they must '
             'have the same frames and size'
         )
     if not all(np.issubdtype(masks.dtype, np.integer) for masks in (truth, prediction)):
         raise ValueError(f'masks hold integer ids, got {truth.dtype} and {prediction.dtype}')
     if len(truth) < 3:
-        raise ValueError(f'{len(truth)} frames: the first and the last are not scored')
+        raise DataError(f'{len(truth)} frames: the first and the last are not scored')
     num_objects = int(truth[0].max(initial=0, where=truth[0] != VOID))
     if not num_objects:
-        raise ValueError('the first frame of the ground truth has no object')
+        raise DataError('the first frame of the ground truth has no object')
     if prediction.min() < 0 or prediction.max() > num_objects:
         unknown = set(np.unique(prediction).tolist()) - set(np.unique(truth).tolist())
         unknown -= {*range(num_objects + 1), VOID}
         if unknown:
-            raise ValueError(f'predicted objects {sorted(unknown)} are not in the ground truth')
+            raise DataError(f'predicted objects {sorted(unknown)} are not in the ground truth')
     return num_objects
 
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils.errors import ConfigError
+
 # Rows of target tokens worked on together: more of them compare more pairs outside the window and
 # take more memory, fewer leave the processor idle. Results do not depend on it.
 _BAND_ROWS = dict(cpu=6, cuda=32)
@@ -32,7 +34,7 @@ class LabelPropagator:
         num_frames: Frames remembered: the first for good, then the latest ``num_frames`` - 1.
 
     Raises:
-        ValueError: A number is out of range.
+        ConfigError: A number is out of range.
 
     Examples:
         >>> propagator = LabelPropagator((30, 52), num_frames=8)  # doctest: +SKIP
@@ -54,11 +56,13 @@ class LabelPropagator:
         if min(height, width) < 1:
             raise ValueError(f'a grid has at least one row and column, got {height} x {width}')
         if radius is not None and radius < 0:
-            raise ValueError(f'radius must be at least 0, or None, got {radius}')
+            raise ConfigError(f'radius must be at least 0, or None, got {radius}')
         if topk < 1 or num_frames < 1:
-            raise ValueError(f'topk and num_frames must be at least 1, got {topk} and {num_frames}')
+            raise ConfigError(
+                f'topk and num_frames must be at least 1, got {topk} and {num_frames}'
+            )
         if not temperature > 0:
-            raise ValueError(f'temperature must be above 0, got {temperature}')
+            raise ConfigError(f'temperature must be above 0, got {temperature}')
         self.grid = (height, width)
         reach = max(grid) if radius is None else radius
         self.reach = (min(reach, height - 1), min(reach, width - 1))

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils.errors import DataError
+
 BANK_BLOCK = 2**14
 """Most rows of the bank in a block."""
 
@@ -36,10 +38,10 @@ def nearest_neighbors(
         equally similar rows come first is not said.
 
     Raises:
-        ValueError: The bank is empty.
+        DataError: The bank is empty.
     """
     if not len(bank):
-        raise ValueError('nearest_neighbors: the bank is empty')
+        raise DataError('nearest_neighbors: the bank is empty')
     k = min(num_neighbors, len(bank))
     rows = max(1, min(len(queries), 1024))
     columns = max(k, min(max_similarities // rows, BANK_BLOCK))

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ...utils.errors import DataError
+
 
 def confusion_matrix(
     predictions: Tensor,
@@ -40,11 +42,11 @@ def segmentation_scores(confusion: Tensor) -> dict[str, float]:
         ``mAcc``, mean accuracy over the labelled classes; ``aAcc``, accuracy over all pixels.
 
     Raises:
-        ValueError: There is no pixel.
+        DataError: There is no pixel.
     """
     confusion = confusion.double()
     if not confusion.sum():
-        raise ValueError('segmentation_scores: no labelled pixel')
+        raise DataError('segmentation_scores: no labelled pixel')
     correct, predicted, labelled = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     union = predicted + labelled - correct
     return dict(

@@ -20,6 +20,7 @@ from ...datasets.uavdt_files import (
     read_detections,
     read_ground_truth,
 )
+from ...utils.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,16 @@ def evaluate_uavdt(
     Raises:
         FileNotFoundError: A file is missing.
         DataError: A malformed line; the message names file and line.
-        ValueError: No sequence, or an ``iou_threshold`` out of range.
+        ConfigError: No sequence, or an ``iou_threshold`` out of range.
 
     Examples:
         >>> evaluate_uavdt('UAV-benchmark-MOTD_v1.0/GT', 'RES_DET/mine')['AP']  # doctest: +SKIP
         52.8
     """
     if not 0 < iou_threshold <= 1:
-        raise ValueError(f'iou_threshold must be above 0 and at most 1, got {iou_threshold}')
+        raise ConfigError(f'iou_threshold must be above 0 and at most 1, got {iou_threshold}')
     if isinstance(sequences, str) or (sequences is not None and not len(sequences)):
-        raise ValueError(f'sequences are a list of at least one name, got {sequences!r}')
+        raise ConfigError(f'sequences are a list of at least one name, got {sequences!r}')
     names = find_test_sequences(gt_dir) if sequences is None else list(dict.fromkeys(sequences))
     check_detection_files(detection_dir, names)
     results, counts = {}, []
@@ -125,12 +126,12 @@ def find_test_sequences(gt_dir: str | PathLike) -> list[str]:
     """The test sequences with ground truth in a folder, in official order.
 
     Raises:
-        ValueError: There are none.
+        DataError: There are none.
     """
     found = {path.name[:5] for path in Path(gt_dir).glob('M????_gt_whole.txt*')}
     names = [name for name in TEST_SEQUENCES if name in found]
     if not names:
-        raise ValueError(
+        raise DataError(
             f'no ground truth of a test sequence (such as M0203_gt_whole.txt) in {gt_dir}; '
             'other sequences have to be named'
         )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ...utils.errors import ConfigError, DataError
 from .davis import VOID
 
 # The third digit of the first deviation is a historic typo that all published figures share.
@@ -30,12 +31,12 @@ def input_size(height: int, width: int, short_side: int, patch_size: int) -> tup
         patch_size: In pixels.
 
     Raises:
-        ValueError: Not one patch remains.
+        ConfigError: Not one patch remains.
     """
     long_side = short_side * max(height, width) // min(height, width) // _MULTIPLE * _MULTIPLE
     short_side, long_side = (side // patch_size * patch_size for side in (short_side, long_side))
     if not short_side or not long_side:
-        raise ValueError(f'frames of {width} x {height} pixels leave no patch of {patch_size}')
+        raise ConfigError(f'frames of {width} x {height} pixels leave no patch of {patch_size}')
     return (long_side, short_side) if height > width else (short_side, long_side)
 
 
@@ -73,11 +74,11 @@ def first_labels(mask: np.ndarray, grid: tuple[int, int]) -> Tensor:
         have none: it is lost, as in the published protocol.
 
     Raises:
-        ValueError: There is no object.
+        DataError: There is no object.
     """
     mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
     if not mask.any():
-        raise ValueError('the mask of the first frame has no object')
+        raise DataError('the mask of the first frame has no object')
     small = np.array(Image.fromarray(mask).resize(grid[::-1], Image.Resampling.NEAREST))
     return F.one_hot(torch.from_numpy(small).long(), int(mask.max()) + 1).permute(2, 0, 1).float()
 

@@ -1,10 +1,15 @@
 """COCO's twelve numbers."""
 
+import filecmp
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.evaluator import BaseMetric
+from mmengine.fileio import get_local_path
 from mmengine.registry import METRICS
+
+from ...utils.errors import ConfigError
 
 # mmdet's name of each number (which counts on proposals: 100, 300, 1000) and COCO's.
 _NAMES = {
@@ -30,20 +35,28 @@ class StandardCocoMetric(BaseMetric):
     mmdet's ``CocoMetric`` does the work; it reports six of them and counts recall on 100, 300 and
     1000 proposals instead of COCO's 1, 10 and 100 detections. Names are ``coco/bbox_mAP`` and so
     on; -1 where there is nothing to find (COCO's convention). A model that detects nothing at all
-    scores 0.
+    scores 0. The annotations are read as the data set reads them (:func:`read_coco_file`).
 
     Args:
+        ann_file: Annotation file; by default that of the :class:`CheckedCocoDataset` under test. It
+            must be that of the data set, or a copy.
         metric: ``'bbox'``, ``'segm'`` or both.
         collect_device: Where processes gather results, ``'cpu'`` or ``'gpu'``.
         prefix: Prefix of the names.
-        kwargs: Other arguments of mmdet's ``CocoMetric``: ``ann_file``, ``outfile_prefix`` (writes
+        kwargs: Other arguments of mmdet's ``CocoMetric``: ``outfile_prefix`` (writes
             ``<prefix>.bbox.json`` and ``<prefix>.segm.json`` in COCO's result format), ...
+
+    Raises:
+        DataError: The annotation file cannot be used, lacks masks that are to be evaluated, or does
+            not have the classes of the data set.
+        ConfigError: It is another one than that of the data set.
     """
 
     default_prefix = 'coco'
 
     def __init__(
         self,
+        ann_file: str | None = None,
         metric: str | Sequence[str] = ('bbox', 'segm'),
         collect_device: str = 'cpu',
         prefix: str | None = None,
@@ -61,6 +74,16 @@ class StandardCocoMetric(BaseMetric):
             )
         )
         self.coco.results = self.results  # one list, gathered here and filled there
+        self.ann_file = ann_file
+        if ann_file is not None:
+            self._read(ann_file)
+
+    def _read(self, ann_file: str) -> None:
+        """Give mmdet's metric the annotations."""
+        from ...datasets.checked_coco_dataset import CheckedCOCO  # needs mmdet
+
+        with get_local_path(ann_file, backend_args=self.coco.backend_args) as path:
+            self.coco._coco_api = CheckedCOCO(path, masks='segm' in self.kinds, complete=True)
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -69,7 +92,18 @@ class StandardCocoMetric(BaseMetric):
 
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
+        own = (dataset_meta or {}).get('ann_file')
+        if own and self.ann_file is None:
+            self.ann_file = own
+            self._read(own)
+        elif own and not _same_file(own, self.ann_file):
+            raise ConfigError(
+                f"the evaluator's ann_file {self.ann_file} is not that of the data set, {own}; "
+                'leave ann_file of the evaluator out (None): it is then that of the data set'
+            )
         self.coco.dataset_meta = dataset_meta
+        if self.ann_file is not None:  # refuses other classes before anything is computed
+            self.coco._coco_api.get_cat_ids(cat_names=dataset_meta['classes'])
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Take in the predictions of one batch."""
@@ -85,3 +119,10 @@ class StandardCocoMetric(BaseMetric):
             for kind in self.kinds
             for key, name in _NAMES.items()
         }
+
+
+def _same_file(first: str, second: str) -> bool:
+    """Whether two paths are of one file, or of copies; of what is not on disk the names count."""
+    if not (os.path.isfile(first) and os.path.isfile(second)):
+        return first == second
+    return os.path.samefile(first, second) or filecmp.cmp(first, second, shallow=False)

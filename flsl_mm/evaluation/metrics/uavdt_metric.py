@@ -11,6 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
 from ...datasets.uavdt_files import format_detections, parse_frame_name, read_frame_list
+from ...utils.errors import ConfigError
 from ...utils.files import whole_file
 from ..functional.uavdt import evaluate_uavdt
 
@@ -52,13 +53,13 @@ class UAVDTMetric(BaseMetric):
         """Take in the predictions of one batch, in pixels of the original images.
 
         Raises:
-            ValueError: An ``img_id`` names no frame of UAVDT.
+            ConfigError: An ``img_id`` names no frame of UAVDT.
         """
         for sample in data_samples:
             found = sample['pred_instances']
             name = parse_frame_name(str(sample['img_id']))
             if name is None:
-                raise ValueError(f'UAVDTMetric: {sample["img_id"]!r} is no frame of UAVDT')
+                raise ConfigError(f'UAVDTMetric: {sample["img_id"]!r} is no frame of UAVDT')
             arrays = {key: found[key].cpu().numpy() for key in ('bboxes', 'scores', 'labels')}
             self.results.append((*name, arrays))
 
@@ -66,11 +67,11 @@ class UAVDTMetric(BaseMetric):
         """Write and evaluate the detections of all frames.
 
         Raises:
-            ValueError: The dataset under test is not UAVDT.
+            ConfigError: The dataset under test is not UAVDT.
         """
         meta = self.dataset_meta or {}
         if 'gt_dir' not in meta:
-            raise ValueError(
+            raise ConfigError(
                 'UAVDTMetric: the dataset has to be a UAVDTDataset with test_mode=True'
             )
         frames = read_frame_list(meta['frame_list']) if meta['frame_list'] else None

@@ -16,12 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from flsl_mm.datasets import ImageNetBoxes, Unusable
-from flsl_mm.models import FrozenViT
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.files import whole_file
-from flsl_mm.utils.progress import progress
-
+from ...datasets import ImageNetBoxes, Unusable
+from ...models import FrozenViT
+from ...utils.errors import DataError
+from ...utils.files import whole_file
+from ...utils.progress import progress
 from .frozen_task import weights_digest
 
 MAX_BROKEN = 0.01

@@ -7,11 +7,10 @@ import torch
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.logging import print_log
 
-from flsl_mm.datasets import ImageNetBoxes
-from flsl_mm.models import FrozenViT
-from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.utils.errors import DataError
-
+from ...datasets import ImageNetBoxes
+from ...models import FrozenViT
+from ...registry import FROZEN_TASKS
+from ...utils.errors import ConfigError, DataError
 from ..functional.box_aligned_knn import count_right
 from .box_features import BoxFeatures, load_box_features
 from .frozen_task import FrozenTask
@@ -45,8 +44,8 @@ class BoxKNN(FrozenTask):
 
     Raises:
         FileNotFoundError: ``data_root`` has no such images or boxes.
-        DataError: A ``k`` is larger than the number of training features.
-        ValueError: A setting is out of its range.
+        ConfigError: A ``k`` is larger than the number of training features.
+        ConfigError: A setting is out of its range.
     """
 
     name = 'knn'
@@ -68,15 +67,15 @@ class BoxKNN(FrozenTask):
         cache_dir: str | None = None,
     ) -> None:
         if not ks or min(ks) < 1:
-            raise ValueError(f'BoxKNN: ks must be numbers of at least 1, got {ks}')
+            raise ConfigError(f'BoxKNN: ks must be numbers of at least 1, got {ks}')
         if not temperature > 0:
-            raise ValueError(f'BoxKNN: temperature must be above 0, got {temperature}')
+            raise ConfigError(f'BoxKNN: temperature must be above 0, got {temperature}')
         if crop > resize:
-            raise ValueError(f'BoxKNN: crop ({crop}) must not be larger than resize ({resize})')
+            raise ConfigError(f'BoxKNN: crop ({crop}) must not be larger than resize ({resize})')
         if batch_size < 1 or num_shuffles < 1:
-            raise ValueError('BoxKNN: batch_size and num_shuffles must be at least 1')
+            raise ConfigError('BoxKNN: batch_size and num_shuffles must be at least 1')
         if num_workers < 0:
-            raise ValueError(f'BoxKNN: num_workers must be at least 0, got {num_workers}')
+            raise ConfigError(f'BoxKNN: num_workers must be at least 0, got {num_workers}')
         self.ks = tuple(ks)
         self.headline = _column(ks[0])
         self.temperature = temperature
@@ -143,26 +142,23 @@ class BoxKNN(FrozenTask):
             train.labels[torch.randperm(len(train.labels), generator=generator)]
             for _ in range(self.num_shuffles)
         ]
-        try:
-            right = count_right(
-                train.features,
-                torch.stack([train.labels, *shuffles]),
-                test.features,
-                test.labels,
-                self.ks,
-                temperature=self.temperature,
-                max_memory=self.max_memory,
-                device=device,
-                share=get_dist_info(),
-            )
-        except ValueError as error:  # of a network that is not finite, or too little memory
-            raise DataError(str(error)) from error
+        right = count_right(
+            train.features,
+            torch.stack([train.labels, *shuffles]),
+            test.features,
+            test.labels,
+            self.ks,
+            temperature=self.temperature,
+            max_memory=self.max_memory,
+            device=device,
+            share=get_dist_info(),
+        )
         all_reduce(right)
         return right
 
     def _check_k(self, num_features: int) -> None:
         if max(self.ks) > num_features:
-            raise DataError(
+            raise ConfigError(
                 f'k = {max(self.ks)} neighbours asked for, but there are only {num_features} '
                 'training features; give smaller ks'
             )

@@ -4,10 +4,9 @@ from typing import Any
 
 import torch
 
-from flsl_mm.models import FrozenViT
-from flsl_mm.models.mean_shift import mean_shift
-from flsl_mm.registry import FROZEN_TASKS
-
+from ...models import FrozenViT
+from ...models.mean_shift import mean_shift
+from ...registry import FROZEN_TASKS
 from ..functional.collapse import prototype_use, rankme_of_gram, similarity_contrast
 from .dense_images import DenseImage
 from .dense_task import DenseTask

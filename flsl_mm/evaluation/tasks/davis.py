@@ -13,14 +13,13 @@ import torch
 from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from mmengine.logging import print_log
 
-from flsl_mm.datasets.davis import DavisSequence, find_davis, read_frame, read_masks, write_masks
-from flsl_mm.datasets.masks import read_mask
-from flsl_mm.models import FrozenViT
-from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.files import file_stamp
-from flsl_mm.utils.images import IMAGENET_MEAN, IMAGENET_STD
-
+from ...datasets.davis import DavisSequence, find_davis, read_frame, read_masks, write_masks
+from ...datasets.masks import read_mask
+from ...models import FrozenViT
+from ...registry import FROZEN_TASKS
+from ...utils.errors import ConfigError, DataError, UserError, errors_about
+from ...utils.files import file_stamp
+from ...utils.images import IMAGENET_MEAN, IMAGENET_STD
 from ..functional.davis import VOID, ObjectMeasures, measure_sequence, summarize_davis
 from ..functional.label_propagation import LabelPropagator
 from ..functional.video_segmentation import (
@@ -55,7 +54,8 @@ class DavisPropagation(FrozenTask):
 
     Raises:
         FileNotFoundError: Data are missing.
-        DataError: Data are not what they should be, or a number is out of range.
+        DataError: Data are not what they should be.
+        ConfigError: A number is out of range.
     """
 
     name = 'davis'
@@ -74,7 +74,7 @@ class DavisPropagation(FrozenTask):
         out_dir: str | PathLike | None = None,
     ) -> None:
         if short_side < 1 or num_previous < 0:
-            raise DataError(
+            raise ConfigError(
                 f'short_side must be at least 1, num_previous 0: got {short_side}, {num_previous}'
             )
         self.data_root = Path(data_root)
@@ -82,10 +82,7 @@ class DavisPropagation(FrozenTask):
         self.propagation = dict(
             radius=radius, topk=topk, temperature=temperature, num_frames=1 + num_previous
         )
-        try:
-            LabelPropagator((1, 1), **self.propagation)
-        except ValueError as error:
-            raise DataError(str(error)) from error
+        LabelPropagator((1, 1), **self.propagation)
         self.out_dir = None if out_dir is None else Path(out_dir)
         self.sequences = find_davis(data_root, split, sequences)
 
@@ -106,7 +103,7 @@ class DavisPropagation(FrozenTask):
         found, error = {}, None
         try:
             found = self._measure(vit, order[rank::world_size], folder)
-        except (DataError, FileNotFoundError) as reason:
+        except (UserError, FileNotFoundError) as reason:
             error = str(reason)
         # Nobody waits for a process that failed.
         parts = all_gather_object((found, error))
@@ -149,7 +146,8 @@ class DavisPropagation(FrozenTask):
                     write_masks(folder / sequence.name, stems, masks)
             todo -= len(sequence.frames)
             truth = read_masks(sequence.masks, masks.shape[1:])
-            measures[sequence.name] = _named(sequence.name, measure_sequence, truth, masks)
+            with errors_about(sequence.name):
+                measures[sequence.name] = measure_sequence(truth, masks)
             if is_main_process():
                 left = f', {todo / speed:.0f} s left' if done else ''
                 print_log(
@@ -179,13 +177,15 @@ class DavisPropagation(FrozenTask):
                 finite.
         """
         given = read_mask(sequence.masks[0])
-        size = _named(sequence.name, input_size, *given.shape, self.short_side, vit.patch_size)
+        with errors_about(sequence.name):
+            size = input_size(*given.shape, self.short_side, vit.patch_size)
         grid = (size[0] // vit.patch_size, size[1] // vit.patch_size)
         # The protocol's own numbers for ImageNet's; a network that expects others gets those.
         own = vit.mean, vit.std
         statistics = DAVIS_STATISTICS if own == (IMAGENET_MEAN, IMAGENET_STD) else own
         device = next(vit.parameters()).device
-        labels = _named(sequence.name, first_labels, given, grid).to(device)
+        with errors_about(sequence.name):
+            labels = first_labels(given, grid).to(device)
         propagator = LabelPropagator(grid, **self.propagation)
         masks = [np.where(given == VOID, 0, given)]
         for path in sequence.frames:
@@ -198,11 +198,3 @@ class DavisPropagation(FrozenTask):
                 masks.append(labels_to_mask(labels, vit.patch_size, given.shape))
             propagator.remember(features, labels)
         return np.stack(masks)
-
-
-def _named(name: str, function, *arguments):
-    """Call a pure function; its ValueError becomes a DataError that names the sequence."""
-    try:
-        return function(*arguments)
-    except ValueError as error:
-        raise DataError(f'{name}: {error}') from error

@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from flsl_mm.datasets.labeled_images import LabeledImages
-from flsl_mm.models import FrozenViT
-from flsl_mm.utils.images import short_side_scale
-from flsl_mm.utils.progress import progress
+from ...datasets.labeled_images import LabeledImages
+from ...models import FrozenViT
+from ...utils.images import short_side_scale
+from ...utils.progress import progress
 
 
 class DenseImage(NamedTuple):

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flsl_mm.datasets.labeled_images import LabeledImages
-from flsl_mm.models import FrozenViT
-from flsl_mm.registry import FROZEN_TASKS
-
+from ...datasets.labeled_images import LabeledImages
+from ...models import FrozenViT
+from ...registry import FROZEN_TASKS
 from .dense_task import build_images, run_pass
 from .frozen_task import FrozenTask
 

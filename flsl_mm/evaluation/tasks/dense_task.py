@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from mmpretrain.registry import DATASETS
 
-from flsl_mm.datasets.find_labeled_images import find_labeled_images
-from flsl_mm.datasets.labeled_images import LabeledImages
-from flsl_mm.models import FrozenViT
-
+from ...datasets.find_labeled_images import find_labeled_images
+from ...datasets.labeled_images import LabeledImages
+from ...models import FrozenViT
+from ...utils.errors import ConfigError
 from .dense_images import DenseImage, encode_images
 from .frozen_task import FrozenTask
 
@@ -30,7 +30,7 @@ class DenseTask(FrozenTask):
     Raises:
         FileNotFoundError: The data are not there.
         DataError: They cannot be used.
-        ValueError: ``short_side`` or ``num_workers`` is out of range, or no data are given.
+        ConfigError: ``short_side`` or ``num_workers`` is out of range, or no data are given.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class DenseTask(FrozenTask):
     ) -> None:
         name = type(self).__name__
         if short_side < 1:
-            raise ValueError(f'{name}: short_side must be at least 1, got {short_side}')
+            raise ConfigError(f'{name}: short_side must be at least 1, got {short_side}')
         if num_workers < 0:
-            raise ValueError(f'{name}: num_workers must be at least 0, got {num_workers}')
+            raise ConfigError(f'{name}: num_workers must be at least 0, got {num_workers}')
         self.val, self.train = build_images(val, train, data_root)
         self.short_side = short_side
         self.num_workers = num_workers
@@ -79,11 +79,11 @@ def build_images(
     Raises:
         FileNotFoundError: The data are not there.
         DataError: They cannot be used.
-        ValueError: Neither ``val`` nor ``data_root`` is given.
+        ConfigError: Neither ``val`` nor ``data_root`` is given.
     """
     if val is None:
         if data_root is None:
-            raise ValueError('a dense task needs val or data_root')
+            raise ConfigError('a dense task needs val or data_root')
         train, val = find_labeled_images(data_root)
     val, train = (DATASETS.build(i) if isinstance(i, dict) else i for i in (val, train))
     return val, train

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from flsl_mm.models import FrozenViT
-from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.utils.errors import DataError
-
+from ...models import FrozenViT
+from ...registry import FROZEN_TASKS
+from ...utils.errors import DataError
 from ..functional.object_discovery import box_iou, discover_object
 from .dense_images import DenseImage
 from .dense_task import DenseTask

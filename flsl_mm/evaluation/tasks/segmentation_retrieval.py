@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flsl_mm.models import FrozenViT
-from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.utils.errors import DataError
-
+from ...models import FrozenViT
+from ...registry import FROZEN_TASKS
+from ...utils.errors import DataError
 from ..functional.neighbors import knn_votes
 from ..functional.segmentation_scores import confusion_matrix, segmentation_scores
 from .dense_images import DenseImage, encode_images

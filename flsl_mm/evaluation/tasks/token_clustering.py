@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from mmengine.dist import broadcast
 from torch import Tensor
 
-from flsl_mm.models import FrozenViT
-from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.utils.errors import DataError
-
+from ...models import FrozenViT
+from ...registry import FROZEN_TASKS
+from ...utils.errors import DataError
 from ..functional.clustering import (
     match_many_to_one,
     match_one_to_one,

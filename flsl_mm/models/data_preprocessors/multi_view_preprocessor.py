@@ -8,14 +8,13 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from flsl_mm.datasets.transforms.teacher_crop import (
+from ...datasets.transforms.teacher_crop import (
     CROP_UNIFORMS,
     check_crop_range,
     sample_crop_boxes,
 )
-from flsl_mm.utils.errors import ConfigError
-from flsl_mm.utils.images import IMAGENET_MEAN, IMAGENET_STD
-
+from ...utils.errors import ConfigError
+from ...utils.images import IMAGENET_MEAN, IMAGENET_STD
 from .photometry import Photometry, Step, render
 from .resized_crop import channels_last, resized_crop
 

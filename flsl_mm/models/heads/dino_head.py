@@ -18,7 +18,7 @@ class DINOHead(PrototypeHead):
         kwargs: See :class:`PrototypeHead`.
 
     Raises:
-        ValueError: A value is out of range; the message names it.
+        ConfigError: A value is out of range; the message names it.
     """
 
     def __init__(self, in_channels: int, num_prototypes: int = 65536, **kwargs) -> None:

@@ -6,6 +6,8 @@ import torch
 from mmengine.logging import MMLogger
 from torch import nn
 
+from ...utils.errors import ConfigError
+
 
 def is_compiling() -> bool:
     """Whether this code is being compiled, rather than run."""
@@ -56,7 +58,7 @@ def compile_networks(model: nn.Module, **options) -> None:
         options: Arguments of :func:`torch.compile`, such as ``mode='max-autotune'``.
 
     Raises:
-        RuntimeError: This release of torch switches the hooks of optimizers off when it compiles:
+        ConfigError: This release of torch switches the hooks of optimizers off when it compiles:
             the teacher, which moves by one, would stand still.
     """
     options = dict(dynamic=False, **options)
@@ -65,7 +67,7 @@ def compile_networks(model: nn.Module, **options) -> None:
             network.forward_tokens, f'the {name} backbone', **options
         )
     if not _hooks_of_optimizers_run():
-        raise RuntimeError(
+        raise ConfigError(
             f'torch {torch.__version__} switches the hooks of optimizers off when it compiles, and '
             'the teacher would not move: set compile=False, or use a later torch (tried: 2.11)'
         )

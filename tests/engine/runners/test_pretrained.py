@@ -9,6 +9,7 @@ from torch import nn
 from flsl_mm.checkpoint import CheckpointError, PretrainedViT
 from flsl_mm.engine import use_pretrained
 from flsl_mm.engine.runners.run_config import check_pretrained, forget_pretrained, trust_files
+from flsl_mm.utils.errors import ConfigError
 
 
 def config(pretrained, **init_cfg) -> Config:
@@ -20,11 +21,23 @@ def test_the_variable_reaches_the_backbone_also_from_the_command_line():
     cfg = config('own.pth')
     use_pretrained(cfg)
     assert cfg.model.backbone.init_cfg.checkpoint == 'own.pth'
+    cfg = config('own.pth')
     cfg.merge_from_dict({'pretrained': 'other.pth'})
     use_pretrained(cfg)
+    use_pretrained(cfg)  # twice is once
     assert cfg.model.backbone.init_cfg == dict(
         type='PretrainedViT', key='teacher', checkpoint='other.pth'
     )
+
+
+@pytest.mark.parametrize('variable', ['own.pth', None])
+@pytest.mark.parametrize('listed', [False, True])
+def test_two_files_to_start_from_are_refused(variable, listed):
+    cfg = config(variable, checkpoint='other.pth')
+    if listed:
+        cfg.model.backbone.init_cfg = [cfg.model.backbone.init_cfg]
+    with pytest.raises(ConfigError, match='checkpoint=other.pth are both set: .* pretrained=FILE'):
+        use_pretrained(cfg)
 
 
 def test_none_is_random_initialisation():

@@ -5,6 +5,7 @@ import torch
 from mmengine.utils import digit_version
 
 from flsl_mm.models.layers.compile import CompiledFunction, compile_networks
+from flsl_mm.utils.errors import ConfigError
 
 
 def views():
@@ -46,7 +47,7 @@ def test_a_torch_whose_compiler_would_stop_the_teacher_is_refused(build_flsl, mo
 
     step.hooked = True
     monkeypatch.setattr(torch.optim.AdamW, 'step', step)
-    with pytest.raises(RuntimeError, match='the teacher would not move: set compile=False'):
+    with pytest.raises(ConfigError, match='the teacher would not move: set compile=False'):
         compile_networks(build_flsl(), backend='eager')
 
 

@@ -1,0 +1,242 @@
+"""Variables of config files: what was built from one follows it when it is overridden.
+
+mmengine evaluates a config file, and every one that it inherits from, before an override or the
+inheriting file can change ``data_root`` or ``crop_size``: what was built from them keeps the value
+of before. Here the files are evaluated again with the new values in their place, and what differs
+is taken over.
+"""
+
+import ast
+import inspect
+import os.path as osp
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ...utils.errors import ConfigError
+
+# Top-level entries that are read by a run, beside the arguments of mmengine's Runner.
+OPTIONAL_ENTRIES = (
+    'activation_checkpointing compile custom_imports efficient_conv_bn_eval '
+    'find_unused_parameters model_wrapper_cfg pretrained runner_type sync_bn tta_model '
+    'tta_pipeline trust'
+).split()
+
+
+def run_entries() -> set[str]:
+    """Top-level entries that a run reads; any other is a variable of the config's own."""
+    return {*inspect.signature(Runner.__init__).parameters, *OPTIONAL_ENTRIES} - {'self', 'cfg'}
+
+
+class _File(NamedTuple):
+    path: Path
+    tree: ast.Module  # without its `_base_`
+    bases: tuple[int, ...]  # their places in the list of all files
+
+
+def follow_variables(cfg: Config) -> None:
+    """Let everything that a config's files build from a variable have its present value, in place.
+
+    A variable is a top-level name that no run reads by itself, such as ``data_root``. It is changed
+    by an override, or by a file that inherits another one and assigns the same name. Entries that
+    were overridden themselves keep what they were given. Doing it twice changes nothing. A config
+    that comes from no file, or from one that is gone, is left as it is.
+
+    Args:
+        cfg: What ``Config.fromfile`` gave, overrides merged.
+
+    Raises:
+        ConfigError: A variable was overridden, and nothing of the config is built from it.
+    """
+    if not cfg.filename or not osp.isfile(cfg.filename):
+        return
+    files = _read_files(cfg.filename)
+    before = _evaluate(files, {}) if files else _plain(Config.fromfile(cfg.filename))
+    present = _plain(cfg)
+    known = run_entries()
+    changes = {
+        name: _changed(before[name], present[name])
+        for name in before
+        if name not in known and name in present and before[name] != present[name]
+    }
+    changes = {name: value for name, value in changes.items() if _is_literal(value)}
+    inherited = {name: before[name] for name in _assigned_twice(files) - known if name in before}
+    if not changes and not inherited:
+        return
+    for name in changes:
+        after = _evaluate(files, {name: changes[name]}) if files else before
+        if not any(path[0] != name for path, _ in _differences(before, after)):
+            raise ConfigError(_unread(cfg, name, before[name], present))
+    inherited = {name: value for name, value in inherited.items() if _is_literal(value)}
+    for path, value in _differences(before, _evaluate(files, changes, inherited)):
+        if path[0] in known and _get(present, path) == _get(before, path):
+            _set(cfg, path, value)
+
+
+def _read_files(path: str) -> list[_File]:
+    """A config file and those that it inherits from, it first; empty where they are not plain."""
+    if not path.endswith('.py') or Config._is_lazy_import(path):
+        return []
+    files: list[_File] = []
+
+    def read(path: str) -> int | None:
+        if not path.endswith('.py'):
+            return None
+        place = len(files)
+        files.append(None)
+        bases = [read(Config._get_cfg_path(b, path)[0]) for b in Config._get_base_files(path)]
+        tree = ast.parse(_source(path))
+        tree.body = [node for node in tree.body if '_base_' not in _targets(node)]
+        files[place] = _File(Path(path), tree, tuple(bases))
+        return place
+
+    read(path)
+    return [] if any(None in file.bases for file in files) else files
+
+
+def _source(path: str) -> str:
+    """The text of a config file, names of files and of the environment filled in by mmengine."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = osp.join(folder, 'config.py')
+        Config._substitute_predefined_vars(path, copy)
+        Config._substitute_env_variables(copy, copy)
+        return Path(copy).read_text(encoding='utf-8')
+
+
+def _targets(node: ast.stmt) -> set[str]:
+    """The names that a statement assigns."""
+    if not isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        return set()
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    names = (n for target in targets for n in ast.walk(target) if isinstance(n, ast.Name))
+    return {n.id for n in names if isinstance(n.ctx, ast.Store)}
+
+
+def _names(file: _File) -> set[str]:
+    return {name for node in file.tree.body for name in _targets(node)}
+
+
+def _assigned_twice(files: Sequence[_File]) -> set[str]:
+    """Names that more than one of the files assigns."""
+    listed = [name for file in files for name in _names(file)]
+    return {name for name in listed if listed.count(name) > 1}
+
+
+def _evaluate(
+    files: Sequence[_File], changes: Mapping[str, Any], inherited: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What files make of variables of other values.
+
+    Args:
+        files: As of :func:`_read_files`.
+        changes: Values that take the place of what any file assigns; those of a dict are added.
+        inherited: Values of files that others inherit from: not for the first that assigns them.
+
+    Raises:
+        ConfigError: They cannot be evaluated with these values.
+    """
+    first = {name: i for i in reversed(range(len(files))) for name in _names(files[i])}
+    with tempfile.TemporaryDirectory() as folder:
+        for i, file in enumerate(files):
+            below = {n: v for n, v in (inherited or {}).items() if first[n] < i}
+            bases = [f'{folder}/config{b}.py' for b in file.bases]
+            body = [*ast.parse(f'_base_ = {bases!r}').body] if bases else []
+            for node in file.tree.body:
+                body.append(node)
+                for values in (below, changes):
+                    for name in sorted(_targets(node) & set(values)):
+                        body += ast.parse(_assignment(name, values[name])).body
+            text = ast.unparse(ast.Module(body, []))
+            Path(folder, f'config{i}.py').write_text(text, encoding='utf-8')
+        try:
+            result = Config.fromfile(f'{folder}/config0.py', import_custom_modules=False)
+        except Exception as error:  # a config file is Python, and raises about anything
+            names = ', '.join(changes) or 'its variables'
+            raise ConfigError(
+                f'{files[0].path} cannot be built with other values of {names}: {error}'
+            ) from error
+        return _plain(result)
+
+
+def _assignment(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return f'{name} = {{**{name}, **{value!r}}} if isinstance({name}, dict) else {value!r}'
+    return f'{name} = {value!r}'
+
+
+def _plain(cfg: Config) -> dict[str, Any]:
+    return {name: value for name, value in cfg.to_dict().items() if not name.startswith('_')}
+
+
+def _changed(before: Any, present: Any) -> Any:
+    """The entries of a dict that changed; any other value as a whole."""
+    if not isinstance(before, dict) or not isinstance(present, dict) or set(before) - set(present):
+        return present
+    return {k: v for k, v in present.items() if k not in before or before[k] != v}
+
+
+def _is_literal(value: Any) -> bool:
+    try:
+        return ast.literal_eval(repr(value)) == value
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return False
+
+
+_NONE = object()
+
+
+def _differences(before: Any, after: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
+    """Path and new value of what differs; of lists of one length and of dicts their parts."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in after:
+            yield from _differences(before.get(key, _NONE), after[key], (*path, key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for i, parts in enumerate(zip(before, after)):
+            yield from _differences(*parts, (*path, i))
+    elif before is _NONE or before != after:
+        yield path, after
+
+
+def _get(content: Any, path: tuple) -> Any:
+    for key in path:
+        try:
+            content = content[key]
+        except (KeyError, IndexError, TypeError):
+            return _NONE
+    return content
+
+
+def _set(cfg: Config, path: tuple, value: Any) -> None:
+    *parents, last = path
+    content = cfg
+    for key in parents:
+        content = content[key]
+    content[last] = value
+
+
+def _unread(cfg: Config, name: str, before: Any, present: Mapping[str, Any]) -> str:
+    """What to say of an override that nothing reads, with the entries that it may have meant."""
+    changed = [path for path, _ in _differences(before, present[name], (name,))] or [(name,)]
+    keys = {next(key for key in reversed(path) if isinstance(key, str)) for path in changed}
+    known = run_entries()
+    entries = [
+        '.'.join(map(str, path))
+        for path in _paths({n: v for n, v in present.items() if n in known})
+        if path[-1] in keys
+    ]
+    advice = f': override {", ".join(entries[:4])}' if entries else ''
+    return f'{name} is read by nothing of {cfg.filename}{advice}'
+
+
+def _paths(content: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The paths of all entries of dicts, also of those in lists."""
+    if isinstance(content, (dict, list, tuple)):
+        pairs = content.items() if isinstance(content, dict) else enumerate(content)
+        for key, value in pairs:
+            if isinstance(content, dict):
+                yield (*path, key)
+            yield from _paths(value, (*path, key))
