@@ -60,7 +60,7 @@ def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> dict[str, A
     path = Path(path)
     check_file(path)
     try:
-        if path.suffix == '.safetensors':
+        if path.suffix == '.safetensors' or _is_safetensors(path):
             checkpoint = _read_safetensors(path)
         else:
             checkpoint = _read_pickle(path, trust)
@@ -89,6 +89,14 @@ def check_file(path: str | os.PathLike) -> None:
         raise CheckpointError(f'{path}: the file is empty')
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file of any name begins as safetensors do: the length of a header, its brace."""
+    with path.open('rb') as file:
+        head = file.read(9)
+    length = int.from_bytes(head[:8], 'little')
+    return head[8:] == b'{' and length <= path.stat().st_size - 8
+
+
 def _read_safetensors(path: Path) -> dict[str, Any]:
     with safe_open(path, framework='pt') as file:
         tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}
@@ -100,7 +108,8 @@ def _read_pickle(path: Path, trust: bool) -> Any:
         head = file.read(4)
     if path.suffix == '.pkl' or (head[:1] == b'\x80' and head != b'\x80\x02\x8a\n'):
         raise CheckpointError(
-            'a bare Python pickle is never read; save its weights with torch.save or safetensors'
+            'a bare Python pickle is never read, for it could execute code; if you trust its '
+            'author, convert it with the lines of docs/checkpoints.md'
         )
     if not head.startswith((b'PK', b'\x80')):
         raise CheckpointError('is neither a torch checkpoint nor a .safetensors file')

@@ -7,7 +7,7 @@ Inside this project a backbone has the parameter names of
 import ast
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +38,7 @@ _TO_OURS = tuple(
         (r'^layernorm\.', 'ln1.'),
         # timm, which DINO, MAE, MoCo v3, detectron2 and the released FLSL follow
         (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
+        (r'^blocks\.\d+\.(\d+)\.', r'layers.\1.'),  # in chunks; blocks keep their numbers
         (r'^blocks\.(\d+)\.', r'layers.\1.'),
         (r'^(layers\.\d+)\.norm([12])\.', r'\1.ln\2.'),
         (r'^(layers\.\d+)\.mlp\.fc1\.', r'\1.ffn.layers.0.0.'),
@@ -144,12 +145,15 @@ class Checkpoint:
         entries: Every tensor under its name without DDP prefixes; names in a ``student`` or
             ``teacher`` dict start with it.
         other: What else the file holds (training state, settings).
+        states: Entries of the file that are several states of one network, such as its averaged
+            weights; they are the networks then, and the names of tensors start with them.
     """
 
     name: str
     layout: Layout
     entries: Mapping[str, Entry]
     other: Mapping[str, Any]
+    states: tuple[str, ...] = ()
 
     def networks(self) -> list[str]:
         """Names of the networks in the file, the default one first."""
@@ -255,11 +259,18 @@ def identify(checkpoint: Mapping[str, Any], name: str) -> Checkpoint:
     """
     entries: dict[str, Entry] = {}
     other: dict[str, Any] = {}
+    states = {
+        key: _innermost(checkpoint[key])
+        for key in STATES
+        if isinstance(checkpoint.get(key), Mapping) and _innermost(checkpoint[key])
+    }
+    if len(states) > 1:
+        return _identify_states(checkpoint, states, name)
     for key, value in checkpoint.items():
         if isinstance(value, Tensor):
             _add(entries, '', {key: value})
-        elif key in ('state_dict', 'model') and isinstance(value, Mapping):
-            _add(entries, '', value)
+        elif key in states:
+            _add(entries, '', states[key])
         elif key in ('student', 'teacher') and isinstance(value, Mapping):
             _add(entries, f'{key}.', value)
         else:
@@ -274,6 +285,52 @@ def identify(checkpoint: Mapping[str, Any], name: str) -> Checkpoint:
             return Checkpoint(name, layout, entries, other)
     known = ', '.join(dict.fromkeys(layout.name for layout in LAYOUTS))
     raise CheckpointError(f'no ViT of a known layout ({known}); its keys: {_some(entries)}')
+
+
+# Entries that hold a network's weights, averaged ones first where timm's loader takes them.
+STATES = (
+    'state_dict_ema',
+    'model_ema',
+    'state_dict',
+    'model',
+    'model_state_dict',
+    'net',
+    'weights',
+    'ema_state_dict',
+)
+
+
+def _innermost(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tensors of an entry, which may be one dict deeper; empty where there are none."""
+    if any(isinstance(value, Tensor) for value in state.values()):
+        return state
+    if any(isinstance(state.get(key), Mapping) for key in ('student', 'teacher')):
+        return {
+            f'{key}.{name}': value
+            for key in ('student', 'teacher')
+            for name, value in (state.get(key) or {}).items()
+        }
+    inner = (_innermost(state[key]) for key in STATES if isinstance(state.get(key), Mapping))
+    return next((found for found in inner if found), {})
+
+
+def _identify_states(
+    checkpoint: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], name: str
+) -> Checkpoint:
+    """A file with several states of its weights; of a layout with two networks the first state."""
+    rest = {key: value for key, value in checkpoint.items() if key not in states}
+    first, *others = states
+    found = identify({**rest, 'state_dict': states[first]}, name)
+    other = {**found.other, **{key: checkpoint[key] for key in others}}
+    if list(found.layout.networks) != ['backbone']:
+        return replace(found, other=other)
+    entries: dict[str, Entry] = {}
+    for key, state in states.items():
+        _add(entries, f'{key}.', state)
+    prefix = found.layout.networks['backbone']
+    networks = {key: rf'{key}\.{prefix}' for key in states}
+    layout = replace(found.layout, networks=networks)
+    return Checkpoint(name, layout, entries, found.other, tuple(states))
 
 
 def _add(entries: dict[str, Entry], prefix: str, tensors: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,7 +29,9 @@ def load_pretrained(
         source: Path or state dict in any layout of :data:`~flsl_mm.checkpoint.layouts.LAYOUTS`, or
             what :func:`open_checkpoint` gave for it.
         key: ``'teacher'`` or ``'student'``. Files of one network need none. Without it the teacher
-            is taken (of MoCo v3 the momentum encoder).
+            is taken (of MoCo v3 the momentum encoder). In files with averaged weights beside the
+            raw ones also the entry, such as ``'model_ema'`` or ``'model'``; the teacher is the one
+            that timm takes.
         trust: Also read files that may execute code, see :func:`read_checkpoint`.
 
     Returns:
@@ -79,8 +81,15 @@ def choose_network(found: Checkpoint, key: str | None) -> str:
         CheckpointError: The file has no such network.
     """
     networks = found.networks()
+    if key in networks:
+        return key
     if key not in (None, 'teacher', 'student'):
-        raise CheckpointError(f"key must be 'teacher' or 'student', got {key!r}")
+        named = ', '.join(map(repr, dict.fromkeys(('teacher', 'student', *networks))))
+        raise CheckpointError(f'key must be one of {named}, got {key!r}')
+    if found.states:  # the averaged weights are a teacher's, those they average a student's
+        if key == 'student' and len(networks) > 2:
+            raise CheckpointError(f'holds {", ".join(networks)}: name one of them as key')
+        return networks[min(key == 'student', len(networks) - 1)]
     if 'backbone' in networks:
         origin = recorded_network(found.other)
         if key is not None and origin not in (None, key):
@@ -98,7 +107,7 @@ def take_network(
     """One network's tensors under our names, and a report to be filled in."""
     entries = to_our_names(found.select(found.layout.networks[network]))
     report = LoadReport(found.name, found.layout.name, network)
-    if network == 'backbone':
+    if network == 'backbone' or len(found.networks()) == 1:
         report.note = 'the only one in the file'
     elif key is None:
         report.note = 'the default; in the file: ' + ', '.join(found.networks())
@@ -121,7 +130,12 @@ def report_rest(found: Checkpoint, report: LoadReport) -> None:
 _NAMED = 5  # keys that a message names
 
 
-def load_model(module: nn.Module, path: str | os.PathLike, trust: bool = False) -> dict[str, Any]:
+def load_model(
+    module: nn.Module,
+    path: str | os.PathLike,
+    trust: bool = False,
+    on_read: Callable[[dict[str, Any]], Any] | None = None,
+) -> dict[str, Any]:
     """Load a checkpoint of training into the model it was made from, or stop without touching it.
 
     mmengine itself only warns about keys that are missing, left over or of another shape, and then
@@ -132,6 +146,7 @@ def load_model(module: nn.Module, path: str | os.PathLike, trust: bool = False) 
             it has one, may add what follows from the rest (the teacher of :class:`FLSL`).
         path: Checkpoint with a ``state_dict``, as mmengine writes them, or a bare state dict.
         trust: See :func:`read_checkpoint`.
+        on_read: Called with what the file holds before anything of it is loaded; may change it.
 
     Returns:
         dict: What the file holds.
@@ -141,6 +156,8 @@ def load_model(module: nn.Module, path: str | os.PathLike, trust: bool = False) 
     """
     module = unwrap_model(module)
     checkpoint = read_checkpoint(path, trust)
+    if on_read is not None:
+        on_read(checkpoint)
     found: Mapping[str, Tensor] = checkpoint.get('state_dict', checkpoint)
     found = {name.removeprefix('module.'): tensor for name, tensor in found.items()}
     if hasattr(module, 'complete_state_dict'):

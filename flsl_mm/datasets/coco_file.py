@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-from flsl_mm.utils.errors import DataError
+from ..utils.errors import DataError
 
 SINGULAR = dict(images='image', categories='category', annotations='annotation')
 ADVICE_BOXES = 'COCO boxes are x, y, width and height in pixels'

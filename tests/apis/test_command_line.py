@@ -6,7 +6,7 @@ from mmpretrain.registry import MODELS
 import flsl_mm  # noqa: F401  (registers the models)
 from flsl_mm.apis.command_line import read_config_file, run_command, split_name
 from flsl_mm.checkpoint import CheckpointError
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_an_override_that_does_not_fit_is_one_clear_line(tmp_path, option):
     path = tmp_path / 'config.py'
     path.write_text('model = dict(depth=2)\nstages = [dict(depth=1)]\n')
     assert read_config_file(path, {'model.depth': 3}).model.depth == 3
-    with pytest.raises(DataError, match='--cfg-options do not fit .*config.py: '):
+    with pytest.raises(ConfigError, match='--cfg-options do not fit .*config.py: '):
         read_config_file(path, {option: 1})
 
 
@@ -102,5 +102,5 @@ def test_overrides_of_entries_that_a_config_may_have_are_taken(tmp_path, name):
 def test_a_misspelt_override_is_refused(tmp_path, option, advice):
     path = tmp_path / 'config.py'
     path.write_text('model = dict(depth=2)\n')
-    with pytest.raises(DataError, match=f'has no entry .*{re.escape(advice)}$'):
+    with pytest.raises(ConfigError, match=f'has no entry .*{re.escape(advice)}$'):
         read_config_file(path, {option: 1})

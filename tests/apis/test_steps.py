@@ -24,6 +24,8 @@ APPEND = (
     'f = open("order.txt", "a"); f.write(sys.argv[1]); f.close()'
 )
 
+OTHERS = {'optim_wrapper.scale': (0.2, 1.0)}  # options of a training run
+
 
 @pytest.fixture
 def step(tmp_path):
@@ -187,7 +189,7 @@ def test_the_last_line_of_training_is_shown(step):
 @pytest.fixture
 def config(tmp_path) -> Path:
     path = tmp_path / 'config.py'
-    path.write_text('train_cfg = dict(max_epochs=3)\nscale = (0.5, 1.0)\n')
+    path.write_text('train_cfg = dict(max_epochs=3)\noptim_wrapper = dict(scale=(0.5, 1.0))\n')
     return path
 
 
@@ -220,12 +222,12 @@ def test_a_run_that_was_begun_may_be_finished_by_others(training):
         file.writestr('a', 'b')
     assert step.is_done()
     with pytest.raises(DataError, match='holds a run with other options .*another --work-dir'):
-        training(scale=(0.2, 1.0)).is_done()
+        training(**OTHERS).is_done()
 
 
 def test_a_folder_is_used_for_one_set_of_options(training, run):
-    run(training(scale=(0.2, 1.0)))
-    assert training(scale=(0.2, 1.0)).is_done()
+    run(training(**OTHERS))
+    assert training(**OTHERS).is_done()
     with pytest.raises(DataError, match='holds a run with other options .*another --work-dir'):
         run(training())
 

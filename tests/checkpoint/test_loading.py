@@ -54,6 +54,61 @@ def test_every_layout_gives_the_features_of_the_network_asked_for(
         assert (report.layout, report.network) == (name, expected if both else 'backbone')
 
 
+@pytest.mark.parametrize(
+    'entries, key, expected',
+    [
+        (dict(state_dict='raw', state_dict_ema='mean'), None, 'mean'),
+        (dict(model='raw', model_ema='mean'), None, 'mean'),
+        (dict(model='raw', model_ema='mean'), 'teacher', 'mean'),
+        (dict(model='raw', model_ema='mean'), 'student', 'raw'),
+        (dict(model='raw', model_ema='mean'), 'model', 'raw'),
+        (dict(model='raw', model_ema='mean'), 'model_ema', 'mean'),
+        (dict(model='raw', model_ema=None), None, 'raw'),
+        (dict(state_dict='raw', ema_state_dict='mean'), None, 'raw'),
+        (dict(state_dict='raw', ema_state_dict='mean'), 'ema_state_dict', 'mean'),
+        (dict(state_dict_ema='mean'), None, 'mean'),
+        (dict(model_ema='mean'), 'teacher', 'mean'),
+        (dict(ema_state_dict='mean'), None, 'mean'),
+        (dict(model_state_dict='raw', epoch=3), None, 'raw'),
+        (dict(net='raw'), None, 'raw'),
+        (dict(weights='raw'), None, 'raw'),
+        (dict(model=dict(state_dict='raw')), None, 'raw'),
+    ],
+)
+def test_the_states_of_a_file_are_networks_to_choose_from(
+    entries, key, expected, timm_state, layouts, student, teacher, vit
+):
+    states = dict(raw=timm_state, mean=layouts['timm'][0](teacher.state_dict(), None))
+
+    def fill(value):
+        if isinstance(value, dict):
+            return {name: fill(inner) for name, inner in value.items()}
+        return states.get(value, value)
+
+    report = load_pretrained(vit, fill(entries), key)
+    assert torch.equal(tokens(vit), tokens(dict(raw=student, mean=teacher)[expected]))
+    assert report.layout == 'timm'
+
+
+def test_a_state_that_is_not_in_the_file_is_refused(timm_state, vit):
+    file = dict(model=timm_state, model_ema=timm_state)
+    with pytest.raises(CheckpointError, match="one of .*'model_ema', 'model', got 'ema'"):
+        load_pretrained(vit, file, 'ema')
+
+
+def test_blocks_in_chunks_are_read(timm_state, student, vit):
+    state = {n.replace('blocks.', 'blocks.0.'): tensor for n, tensor in timm_state.items()}
+    load_pretrained(vit, state)
+    assert torch.equal(tokens(vit), tokens(student))
+
+
+@pytest.mark.parametrize('name', ['weights.pth', 'pytorch_model.bin'])
+def test_safetensors_are_known_by_what_they_hold(name, timm_state, student, vit, tmp_path):
+    save_file({n: t.clone() for n, t in timm_state.items()}, tmp_path / name)
+    load_pretrained(vit, tmp_path / name)
+    assert torch.equal(tokens(vit), tokens(student))
+
+
 def test_the_report_accounts_for_every_key_once(layout, student, teacher, vit):
     arrange, _, _ = layout
     file = arrange(student.state_dict(), teacher.state_dict())
@@ -279,7 +334,7 @@ def test_a_network_that_is_not_there_is_refused(layouts, student, teacher, vit):
     del file['student']
     with pytest.raises(CheckpointError, match='holds no student, only the teacher'):
         load_pretrained(vit, file, 'student')
-    with pytest.raises(CheckpointError, match="key must be 'teacher' or 'student'"):
+    with pytest.raises(CheckpointError, match="key must be one of 'teacher', 'student'"):
         load_pretrained(vit, file, 'ema')
     file = dict(meta=dict(network='teacher'), state_dict=student.state_dict())
     with pytest.raises(CheckpointError, match='holds the teacher only, not the student'):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 pytest.importorskip('mmseg')
 import flsl_mm.datasets.ade20k  # noqa: E402,F401
@@ -145,3 +146,28 @@ def test_pipelines_run_on_images(shared_dir):
         labels = np.unique(sample['data_samples'].gt_sem_seg.data)
         assert labels[labels != 255].max() < 150
     assert tuple(sample['inputs'].shape[1:]) == shape
+
+
+@pytest.mark.parametrize('name', SEM_FPN + FROZEN)
+def test_mmseg_s_own_inferencers_take_the_config(name, tmp_path):
+    from mmseg.apis import MMSegInferencer, inference_model, init_model
+
+    def config() -> Config:
+        cfg = load(name)
+        for pipeline in (cfg.test_pipeline, cfg.test_dataloader.dataset.pipeline):
+            [resize] = [step for step in pipeline if step.type == 'Resize']
+            resize.scale = (64, 48)
+        if 'bank_size' in cfg.model.decode_head:
+            cfg.model.decode_head.bank_size = 4
+        return cfg
+
+    model = init_model(config(), device='cpu')
+    if hasattr(model.decode_head, 'bank_labels'):  # as training would
+        model.decode_head.bank_labels.zero_()
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / 'image.png')
+    for given in (str(tmp_path / 'image.png'), image):
+        assert inference_model(model, given).pred_sem_seg.data.shape == (1, 60, 80)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'model.pth')
+    inferencer = MMSegInferencer(config(), weights=str(tmp_path / 'model.pth'), device='cpu')
+    assert inferencer(image, show=False)['predictions'].shape == (60, 80)

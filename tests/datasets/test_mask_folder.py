@@ -103,6 +103,7 @@ def test_damaged_files_are_named(folder, tmp_path):
     (tmp_path / 'masks/a.png').write_bytes(b'nothing')
     with pytest.raises(DataError, match='mask .*a.png cannot be read: UnidentifiedImageError'):
         data[0]
+    data = folder(dict(a=mask()))
     (tmp_path / 'images/a.jpg').write_bytes(b'nothing')
     with pytest.raises(DataError, match='image .*a.jpg cannot be read: UnidentifiedImageError'):
         data[0]

@@ -28,6 +28,10 @@ GOOD = '1,-1,2,3,4,5,.5,1,-1'
         ('1,-1,2,3,4,5,nan,1,-1', 'not finite'),
         ('0,-1,2,3,4,5,.5,1,-1', 'frames are whole numbers from 1'),
         ('1.5,-1,2,3,4,5,.5,1,-1', 'frames are whole numbers from 1'),
+        ('1008,-1,2,3,4,5,.5,1,-1', 'the video has 1007 frames'),
+        ('1,-1,2,3,-4,5,.5,1,-1', 'a width or height is negative'),
+        ('1,-1,2,3,4,-5,.5,1,-1', 'a width or height is negative'),
+        ('1,-1,2,3,4,5,0,9,1,-1', '10 columns, the first line has 9'),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, line, problem):
@@ -35,6 +39,20 @@ def test_a_malformed_line_is_named(tmp_path, line, problem):
     with pytest.raises(ValueError) as error:
         read_detections(tmp_path, 'M0203')
     assert str(error.value) == f'{tmp_path / "M0203.txt"}, line 3: {problem}: {line!r}'
+
+
+@pytest.mark.parametrize(
+    'line, problem',
+    [
+        ('1,-1,2,5,3,5,4,5,5,5,0,9,1,-1', '14 columns, at most 9 are known'),
+        ('1,-1,2,3,4,5,0,9,1,-1', '10 columns, at most 9 are known'),
+        ('1,-1,2,3,4,5,0,9', 'the last two columns are whole numbers, the first of them'),
+    ],
+)
+def test_decimal_commas_are_no_other_columns(tmp_path, line, problem):
+    (tmp_path / 'M0203.txt').write_text(f'{line}\n{line}\n')
+    with pytest.raises(ValueError, match=rf'M0203.txt, line 1: {problem} .*decimals have points'):
+        read_detections(tmp_path, 'M0203')
 
 
 def test_a_category_that_is_none_is_named(tmp_path):

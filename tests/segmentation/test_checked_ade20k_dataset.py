@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 pytest.importorskip('mmseg')
 from flsl_mm.segmentation.dataset import CheckedADE20KDataset  # noqa: E402
+from flsl_mm.utils.errors import DataError  # noqa: E402
 
 
 @pytest.fixture
@@ -18,9 +20,9 @@ def root(tmp_path):
     return tmp_path
 
 
-def build(root):
+def build(root, **kwargs):
     folders = dict(img_path='images', seg_map_path='annotations')
-    return CheckedADE20KDataset(data_root=str(root), data_prefix=folders)
+    return CheckedADE20KDataset(data_root=str(root), data_prefix=folders, **kwargs)
 
 
 def test_images_are_listed_with_their_masks(root):
@@ -49,3 +51,36 @@ def test_a_folder_without_images_is_an_error(root):
         path.unlink()
     with pytest.raises(ValueError, match=r'no \.jpg images in .*images'):
         build(root)
+
+
+@pytest.mark.parametrize('values', [[0, 255], [0], [255]])
+def test_masks_without_any_labelled_pixel_stop_before_training(root, values):
+    mask = np.resize(np.array(values, np.uint8), (6, 8))
+    for name in 'ab':
+        Image.fromarray(mask).save(root / f'annotations/{name}.png')
+    listed = ', '.join(map(str, values))
+    with pytest.raises(DataError, match=rf'no pixel of the 2 masks .*a\.png: .* are {listed};'):
+        build(root)
+    mask[0, 0] = 150
+    Image.fromarray(mask).save(root / 'annotations/b.png')
+    assert len(build(root)) == 2
+
+
+def test_the_library_s_names_in_a_pipeline_load_checked_labels(root):
+    init_default_scope('mmseg')
+    Image.fromarray(np.full((6, 8), 3, np.uint8)).save(root / 'annotations/a.png')
+    names = ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
+    dataset = build(root, pipeline=[dict(type=name) for name in names])
+    assert (dataset[0]['data_samples'].gt_sem_seg.data == 2).all()
+    Image.fromarray(np.full((6, 8), 200, np.uint8)).save(root / 'annotations/a.png')
+    with pytest.raises(DataError, match=r'a\.png has labels above 150: 200'):
+        dataset[0]
+
+
+@pytest.mark.parametrize('content', [b'', b'no image'])
+def test_a_broken_image_is_named(root, content):
+    init_default_scope('mmseg')
+    dataset = build(root, pipeline=[dict(type='LoadImageFromFile')])
+    (root / 'images/a.jpg').write_bytes(content)
+    with pytest.raises(DataError, match=r'failed to load image: .*a\.jpg: '):
+        dataset[0]

@@ -12,7 +12,7 @@ from flsl_mm.segmentation.dataset import LoadADE20KLabels  # noqa: E402
 def load(tmp_path):
     def load(mask, size=None, **results) -> np.ndarray:
         path = tmp_path / 'mask.png'
-        Image.fromarray(mask).save(path)
+        Image.fromarray(mask).save(path, format='TIFF' if mask.dtype.kind == 'f' else 'PNG')
         results.update(seg_map_path=str(path), ori_shape=size or mask.shape[:2], seg_fields=[])
         results = LoadADE20KLabels()(results)
         assert results['seg_fields'] == ['gt_seg_map']
@@ -40,6 +40,8 @@ def test_a_mask_without_labels_is_all_ignored(load):
 @pytest.mark.parametrize('mask, size, message', [
     (np.array([[1, 151, 200]], np.uint8), None, r'mask\.png has labels above 150: 151, 200;'),
     (np.array([[1, 256]], np.uint16), None, r'mask\.png has labels above 150: 256;'),
+    (np.ones((4, 5), bool), None, r'mask\.png has 1 bit for each pixel: masks have 8 bits'),
+    (np.ones((4, 5), np.float32), None, r'mask .*mask\.png '),
     (np.ones((4, 5), np.uint8), (5, 4), r'mask\.png is 5 x 4 pixels, its image 4 x 5$'),
     (np.ones((4, 5, 3), np.uint8), None, r'mask\.png has 3 channels: ADE20K masks have one'),
 ])  # fmt: skip

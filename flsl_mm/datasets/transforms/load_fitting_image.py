@@ -10,8 +10,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.fileio import get
 from PIL import Image, UnidentifiedImageError
 
-from flsl_mm.utils.errors import DataError
-
+from ...utils.errors import DataError
 from ..orientation import describe_sizes, orientation_of, oriented
 from .load_rgb_image import to_rgb
 

@@ -30,11 +30,6 @@ class DataFitHook(Hook):
         if runner.val_loop is not None:
             self._check_evaluation(runner, runner.val_dataloader, 'val_dataloader')
 
-    def before_val(self, runner: Runner) -> None:
-        """Check the data of a validation without training."""
-        if not hasattr(runner.train_loop, 'run'):
-            self._check_evaluation(runner, runner.val_dataloader, 'val_dataloader')
-
     def before_test(self, runner: Runner) -> None:
         """Check the data of a test."""
         self._check_evaluation(runner, runner.test_dataloader, 'test_dataloader')

@@ -3,7 +3,10 @@
 import copy
 import importlib
 import logging
+import os
+import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from mmengine.dist import broadcast_object_list, is_distributed
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.optim.scheduler import ReduceOnPlateauParamScheduler
 from mmengine.registry import RUNNERS
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -23,8 +27,8 @@ from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...utils.errors import ConfigError
 from ...utils.modules import unwrap_model
-from ..loops import ResumableTrainLoop
 from ..schedulers import WarmupCosineLR
+from .config_entries import check_entries
 from .config_variables import follow_variables
 from .run_config import (
     KeywordSafeConfig,
@@ -76,6 +80,7 @@ class FLSLRunner(Runner):
         check_numbers(cfg)
         if module := SCOPE_MODULES.get(cfg.get('default_scope')):
             importlib.import_module(module)
+        check_entries(cfg)
         use_pretrained(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
@@ -119,6 +124,8 @@ class FLSLRunner(Runner):
     def setup_env(self, env_cfg: dict) -> None:
         """Start distributed training."""
         if self.distributed and not torch.cuda.is_available() and not is_distributed():
+            if self._launcher == 'slurm':
+                _name_slurm_process()
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
 
@@ -205,13 +212,22 @@ class FLSLRunner(Runner):
             CheckpointError: The file cannot be read or does not fit the model, or it shall be
                 resumed and holds no state of a run.
         """
-        checkpoint = load_model(self.model, filename, self.cfg.get('trust', False))
-        if self._resume:
-            _check_resumable(checkpoint, filename)
-            checkpoint['meta'].pop('config', None)  # mmengine would run it to see the GPUs
-        if 'message_hub' in checkpoint:
-            checkpoint['message_hub'].update(log_scalars={}, resumed_keys={})
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
+        def prepare(checkpoint: dict) -> None:
+            if self._resume:
+                _check_resumable(checkpoint, filename)
+                checkpoint['meta'].pop('config', None)  # mmengine would run it to see the GPUs
+            if 'message_hub' in checkpoint:
+                checkpoint['message_hub'].update(log_scalars={}, resumed_keys={})
+            if 'state_dict' not in checkpoint:  # hooks ask for it
+                weights = dict(checkpoint)
+                checkpoint.clear()
+                checkpoint['state_dict'] = weights
+            # An EMAHook exchanges the averaged weights in it for the model's own.
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
+        trust = self.cfg.get('trust', False)
+        checkpoint = load_model(self.model, filename, trust, on_read=prepare)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
@@ -219,31 +235,36 @@ class FLSLRunner(Runner):
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Continue the run of a checkpoint; the learning rate is that of the present config.
 
-        A run whose epochs now have another length (batch size, data, number of processes)
-        continues at the beginning of the checkpoint's epoch.
+        So is every other setting of the optimizer. A run whose epochs now have another length
+        (batch size, data, number of processes) continues at the beginning of the checkpoint's
+        epoch.
         """
         self._resume = True
+        present = _Schedule.of(self)
         super().resume(filename, *args, **kwargs)
         info = self.message_hub.runtime_info
         info['last_ckpt'] = str(filename)  # a file does not know where it was moved
-        if isinstance(self.train_loop, ResumableTrainLoop) and self.epoch >= self.max_epochs:
+        by_epoch = isinstance(self.train_loop, EpochBasedTrainLoop)
+        if by_epoch and self.epoch >= self.max_epochs:
             self.logger.warning(
                 f'{filename} has {self.epoch} epochs, and max_epochs={self.max_epochs} asks for no '
                 'more: there is nothing left to train.'
             )
             return
         length = len(self.train_dataloader)
-        if info.get('max_iters', 0) != length * info.get('max_epochs', 0) and isinstance(
-            self.train_loop, ResumableTrainLoop
-        ):
+        if by_epoch and info.get('max_iters', 0) != length * info.get('max_epochs', 0):
             self.logger.warning(
                 f'An epoch has {length} iterations now, another number than when {filename} was '
                 f'saved: continuing at the beginning of epoch {self.epoch + 1}.'
             )
             self.train_loop._iter = self.epoch * length
-        for scheduler in self.param_schedulers or ():
-            if isinstance(scheduler, WarmupCosineLR):
-                scheduler.move_to(self.iter)
+        if present is None:
+            self.logger.warning(
+                'The learning rate and the other settings of the optimizer are kept as they are in '
+                f'{filename}: schedules of metrics, or of several optimizers, cannot be run again.'
+            )
+        else:
+            present.move_to(self.epoch, self.iter, length if by_epoch else None)
 
     def load_or_resume(self) -> None:
         """Load weights, or resume from a named or from the latest readable checkpoint."""
@@ -281,6 +302,90 @@ class FLSLRunner(Runner):
             dataloader = {**copy.deepcopy(dataloader), 'persistent_workers': False}
             dataloader.pop('prefetch_factor', None)
         return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+
+# Of an optimizer's groups, what is no setting but how it computes.
+_KEPT = ('params', 'foreach', 'fused', 'capturable', 'differentiable')
+
+
+class _Schedule:
+    """Settings and schedulers of an optimizer as the config has them, before a resume.
+
+    Args:
+        optim_wrapper: Of one optimizer.
+        schedulers: All of it; none that follows a metric.
+    """
+
+    def __init__(self, optim_wrapper: OptimWrapper, schedulers: list[_ParamScheduler]) -> None:
+        self.optim_wrapper, self.schedulers = optim_wrapper, schedulers
+        self.groups = [
+            copy.deepcopy({k: v for k, v in group.items() if k not in _KEPT})
+            for group in optim_wrapper.param_groups
+        ]
+        self.states = [copy.deepcopy(scheduler.state_dict()) for scheduler in schedulers]
+
+    @classmethod
+    def of(cls, runner: Runner) -> '_Schedule | None':
+        """That of a runner; None where it cannot be run again."""
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        listed = runner.param_schedulers
+        if listed is not None:
+            listed = runner.param_schedulers = runner.build_param_scheduler(listed)
+        plain = (listed is None or isinstance(listed, list)) and not any(
+            isinstance(s, ReduceOnPlateauParamScheduler) for s in listed or ()
+        )
+        if not plain or not isinstance(runner.optim_wrapper, OptimWrapper):
+            return None
+        return cls(runner.optim_wrapper, listed or [])
+
+    def move_to(self, epoch: int, iteration: int, length: int | None) -> None:
+        """Run the schedulers again, from the start to where the run goes on.
+
+        Args:
+            epoch: Finished epochs.
+            iteration: Finished iterations.
+            length: Iterations of an epoch; None where there are no epochs.
+        """
+        for group, settings in zip(self.optim_wrapper.param_groups, self.groups):
+            group.update(copy.deepcopy(settings))
+        stepped = []
+        for scheduler, state in zip(self.schedulers, self.states):
+            if isinstance(scheduler, WarmupCosineLR):
+                scheduler.move_to(iteration)
+            else:
+                scheduler.load_state_dict(copy.deepcopy(state))
+                stepped.append(scheduler)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # torch's, that no step of the optimizer came before
+            for done in range(1, iteration + 1) if stepped else ():
+                for scheduler in stepped:
+                    if not scheduler.by_epoch:
+                        scheduler.step()
+                if length and done % length == 0 and done // length <= epoch:
+                    for scheduler in stepped:
+                        if scheduler.by_epoch:
+                            scheduler.step()
+
+
+def _name_slurm_process() -> None:
+    """Tell torch what Slurm knows of this process, as mmengine does where there are GPUs.
+
+    Raises:
+        ConfigError: It was not started by srun.
+    """
+    given = {'RANK': 'PROCID', 'WORLD_SIZE': 'NTASKS', 'LOCAL_RANK': 'LOCALID'}
+    for name, of_slurm in given.items():
+        value = os.environ.get(f'SLURM_{of_slurm}')
+        if value is None:
+            raise ConfigError(
+                f'--launcher slurm: SLURM_{of_slurm} is not set; start it with srun, as '
+                'tools/slurm_train.sh does'
+            )
+        os.environ[name] = value
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        nodes = ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']]
+        os.environ['MASTER_ADDR'] = subprocess.check_output(nodes, text=True).split()[0]
 
 
 def _check_resumable(checkpoint: dict, filename: str) -> None:

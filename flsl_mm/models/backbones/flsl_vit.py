@@ -73,7 +73,7 @@ def interpolate_position_embedding(
     if grid == target:
         return table
     maps = table.unflatten(1, grid).permute(0, 3, 1, 2)  # (1, D, rows, columns)
-    scale = tuple((int(n) + 0.1) / size for n, size in zip(target, grid))
+    scale = tuple((n + 0.1) / size for n, size in zip(target, grid))
     with torch.autocast(table.device.type, enabled=False):
         maps = F.interpolate(maps, scale_factor=scale, mode='bicubic', align_corners=False)
     return maps.flatten(2).transpose(1, 2)
@@ -193,7 +193,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         """
         tokens, grid = self.patch_embed(images)
         tokens = tokens + interpolate_position_embedding(
-            self.pos_embed, tuple(self.patch_resolution), tuple(grid)
+            self.pos_embed, tuple(self.patch_resolution), tuple(map(int, grid))
         )
         return self.pre_norm(self.drop_after_pos(tokens))
 

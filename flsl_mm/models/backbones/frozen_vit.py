@@ -42,7 +42,7 @@ class FrozenViT:
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of the tokens of ``images`` (B, 3, H, W), padded to whole patches."""
-        height, width = images.shape[-2:]
+        height, width = map(int, images.shape[-2:])  # tensors while torch.jit traces
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
     def normalise(self, pixels: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ def relative_positions(table: Tensor, length: int) -> Tensor:
     Returns:
         Tensor: (length, length, d), query first.
     """
+    length = int(length)  # while torch.jit traces, sizes are tensors
     if table.shape[0] != 2 * length - 1:
         table = F.interpolate(table.T.unsqueeze(0), size=2 * length - 1, mode='linear')[0].T
     position = torch.arange(length, device=table.device)
@@ -92,7 +93,7 @@ def attend_relative(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Te
         Tensor: (B * N, D).
     """
     rel_h, rel_w = rel_h.to(qkv.dtype), rel_w.to(qkv.dtype)
-    if not qkv.is_cpu:
+    if not qkv.is_cpu or torch.jit.is_tracing():  # which knows no autograd functions of our own
         return attend_folded(qkv, heads, rel_h, rel_w)
     tokens = len(rel_h) * len(rel_w)
     return BlockedAttention.apply(qkv, [(len(qkv) // tokens, tokens)], heads, rel_h, rel_w)
@@ -125,7 +126,7 @@ def attend_folded(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Tens
 
 def partition_windows(x: Tensor, window: int) -> Tensor:
     """Cut a zero-padded grid (B, H, W, D) into (B * windows, window, window, D)."""
-    batch, height, width, dims = x.shape
+    batch, height, width, dims = map(int, x.shape)
     x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
     x = x.view(batch, x.shape[1] // window, window, x.shape[2] // window, window, dims)
     return x.transpose(2, 3).reshape(-1, window, window, dims)
@@ -133,7 +134,7 @@ def partition_windows(x: Tensor, window: int) -> Tensor:
 
 def merge_windows(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Undo :func:`partition_windows`: back to a grid (B, H, W, D) of H, W = ``size``."""
-    window, dims = x.shape[1], x.shape[3]
-    rows, columns = (-(-side // window) for side in size)
+    window, dims = int(x.shape[1]), int(x.shape[3])
+    rows, columns = (-(-int(side) // window) for side in size)
     x = x.view(-1, rows, columns, window, window, dims).transpose(2, 3)
     return x.reshape(-1, rows * window, columns * window, dims)[:, : size[0], : size[1]]

@@ -148,7 +148,7 @@ class ViTDet(DetectionViT):
         """
         tokens, grid = self.patch_embed(images)
         return tokens + resize_pos_embed(
-            self.pos_embed, self.patch_resolution, grid, num_extra_tokens=0
+            self.pos_embed, self.patch_resolution, tuple(map(int, grid)), num_extra_tokens=0
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

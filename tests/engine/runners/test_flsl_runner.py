@@ -93,3 +93,28 @@ def test_any_default_hook_is_switched_off_by_none(make_runner, tiny_config):
     kept, left = (make_runner(tiny_config, **o) for o in ({}, off))
     names = [{type(hook).__name__ for hook in runner.hooks} for runner in (kept, left)]
     assert names[0] - names[1] == {'FrozenEvaluationHook', 'IterTimerHook'}
+
+
+def test_a_resumed_run_with_averaged_weights_has_its_own_and_the_average(make_runner, tiny_config):
+    """EMAHook saves the averaged weights as the model's; a resumed run exchanges them again."""
+
+    def averaged(runner):
+        return next(hook for hook in runner.hooks if hasattr(hook, 'ema_model')).ema_model
+
+    cfg = tiny_config
+    cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+    cfg.default_hooks.checkpoint.interval = 1
+    runner = make_runner(cfg, **{'train_cfg.max_epochs': 1})
+    runner.train()
+    resumed = make_runner(cfg, resume=True)
+    resumed.call_hook('before_run')
+    resumed.load_or_resume()
+    for part in ('model', 'averaged'):
+        expected, found = (
+            (r.model if part == 'model' else averaged(r)).state_dict() for r in (runner, resumed)
+        )
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(runner.model.parameters(), averaged(resumed).parameters())
+    )
