@@ -24,7 +24,6 @@ class FrozenViT:
         num_prefix_tokens: P.
         mean: Of the channels R, G, B in 0-255 that the network expects.
         std: Their standard deviations.
-        identity: Text that differs with whatever tokens depend on beside weights and pixels.
     """
 
     patch_size: int
@@ -37,7 +36,7 @@ class FrozenViT:
 
     @property
     def identity(self) -> str:
-        """Part of cache keys."""
+        """Text that differs with what tokens depend on beside weights and pixels; for caches."""
         return f'{self.patch_size} {self.num_heads}'
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
