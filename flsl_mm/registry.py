@@ -31,7 +31,7 @@ def _build(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> Any:
 
 
 # Frozen-feature evaluations: a task is built from its config and called with a frozen
-# `FLSLVisionTransformer`; it returns a dict of numbers. Hooks and tools name them by config.
+# `FrozenViT`; it returns a dict of numbers. Hooks and tools name them by config.
 FROZEN_TASKS = Registry(
     'frozen task', scope='flsl_mm', locations=['flsl_mm.evaluation.tasks'], build_func=_build
 )

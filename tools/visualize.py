@@ -169,7 +169,7 @@ from mmengine.utils import track_iter_progress
 
 from flsl_mm.apis.frozen import build_network, usable_device
 from flsl_mm.datasets.mask_files import read_mask
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models import FrozenViT
 from flsl_mm.utils.images import evenly_spaced
 from flsl_mm.visualization import figures, token_maps
 from flsl_mm.visualization.images import (
@@ -184,7 +184,7 @@ from flsl_mm.visualization.query_points import Point, parse_point
 from flsl_mm.visualization.saving import save_arrays, save_figure
 from flsl_mm.visualization.token_embedding import embed_tokens
 
-Vits = Mapping[str, FLSLVisionTransformer]
+Vits = Mapping[str, FrozenViT]
 
 
 class Photo(NamedTuple):
@@ -223,9 +223,9 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
     return photos
 
 
-def load_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]:
+def load_networks(args: argparse.Namespace) -> dict[str, FrozenViT]:
     """Build the networks, by the name to show."""
-    vits: dict[str, FLSLVisionTransformer] = {}
+    vits: dict[str, FrozenViT] = {}
     for text in args.checkpoints:
         name, source = split_name(text)
         name = name or usual_name(source)

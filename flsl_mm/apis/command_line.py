@@ -47,7 +47,7 @@ def start_tool(parse: Callable[[], argparse.Namespace]) -> None:
     sources = [args.get('checkpoint'), args.get('source'), *(args.get('checkpoints') or ())]
     for source in filter(None, sources):
         path = split_name(source)[1]
-        if not path.startswith('random:') and not osp.exists(path):
+        if not path.startswith(('random:', 'timm:')) and not osp.exists(path):
             problem = problem or f'{path}: no such file'
     if problem:
         print(f'{osp.basename(sys.argv[0])}: error: {problem}', file=sys.stderr)
@@ -153,8 +153,9 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 CHECKPOINT_HELP = (
-    'file of any layout that docs/checkpoints.md lists, random:ARCH/PATCH such as '
-    'random:deit-small/16, or random:FILE for the same design with random weights'
+    'file of any layout that docs/checkpoints.md lists, timm:NAME for what timm downloads, or with '
+    'random weights random:ARCH/PATCH such as random:deit-small/16, random:timm/NAME, or '
+    'random:FILE for the design of a file'
 )
 
 

@@ -14,7 +14,7 @@ from mmengine.dist import init_dist, is_distributed, is_main_process
 
 from ..datasets.find_labeled_images import find_labeled_images
 from ..evaluation.tasks.frozen_task import FrozenTask
-from ..models import FLSLVisionTransformer, build_vit
+from ..models import FrozenViT, build_vit
 from ..registry import FROZEN_TASKS
 from ..utils.errors import ConfigError
 from ..utils.files import check_writable, write_json
@@ -64,7 +64,7 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-def build_network(checkpoint: str, args: argparse.Namespace) -> FLSLVisionTransformer:
+def build_network(checkpoint: str, args: argparse.Namespace) -> FrozenViT:
     """The frozen network of a checkpoint, on the device of the command line.
 
     Args:
@@ -201,7 +201,7 @@ def start_processes(args: argparse.Namespace) -> None:
         init_dist(args.launcher, backend='gloo')
 
 
-def build_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]:
+def build_networks(args: argparse.Namespace) -> dict[str, FrozenViT]:
     """The networks of all checkpoints by name, on the CPU, with their projection heads.
 
     Raises:
@@ -217,7 +217,7 @@ def build_networks(args: argparse.Namespace) -> dict[str, FLSLVisionTransformer]
 
 def run_tasks(
     tasks: Sequence[FrozenTask],
-    networks: Mapping[str, FLSLVisionTransformer],
+    networks: Mapping[str, FrozenViT],
     device: torch.device | str | None,
     finished: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
 ) -> dict[str, dict[str, Any]]:

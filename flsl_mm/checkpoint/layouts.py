@@ -24,12 +24,15 @@ _TO_OURS = tuple(
         (r'^embeddings\.position_embeddings$', 'pos_embed'),
         (r'^embeddings\.(cls|mask)_token$', r'\1_token'),
         (r'^embeddings\.distillation_token$', 'dist_token'),
-        (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.projection.'),
-        (r'^encoder\.layer\.(\d+)\.', r'layers.\1.'),
+        (r'^embeddings\.register_tokens$', 'register_tokens'),
+        (r'^embeddings\.patch_embeddings\.(projection\.)?', 'patch_embed.projection.'),
+        (r'^(encoder\.)?layer\.(\d+)\.', r'layers.\2.'),
         (r'^(layers\.\d+)\.layernorm_before\.', r'\1.ln1.'),
         (r'^(layers\.\d+)\.layernorm_after\.', r'\1.ln2.'),
         (r'^(layers\.\d+)\.attention\.attention\.(query|key|value)\.', r'\1.attn.\2.'),
-        (r'^(layers\.\d+)\.attention\.output\.dense\.', r'\1.attn.proj.'),
+        (r'^(layers\.\d+)\.attention\.(q|k|v)_proj\.', r'\1.attn.\2.'),
+        (r'^(layers\.\d+)\.attention\.(output\.dense|o_proj)\.', r'\1.attn.proj.'),
+        (r'^(layers\.\d+)\.layer_scale([12])\.lambda1$', r'\1.ls\2.gamma'),
         (r'^(layers\.\d+)\.intermediate\.dense\.', r'\1.ffn.layers.0.0.'),
         (r'^(layers\.\d+)\.output\.dense\.', r'\1.ffn.layers.1.'),
         (r'^layernorm\.', 'ln1.'),
@@ -53,6 +56,7 @@ _TO_TIMM = tuple(
         (r'^(blocks\.\d+)\.ffn\.layers\.0\.0\.', r'\1.mlp.fc1.'),
         (r'^(blocks\.\d+)\.ffn\.layers\.1\.', r'\1.mlp.fc2.'),
         (r'^ln1\.', 'norm.'),
+        (r'^pre_norm\.', 'norm_pre.'),
     )
 )
 _SPLIT = re.compile(r'^(layers\.\d+\.attn)\.(q|k|v|query|key|value)(?:_proj)?\.(weight|bias)$')
@@ -69,7 +73,8 @@ def to_our_names(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Rename one network's tensors and join split queries, keys and values.
 
     A final LayerNorm that timm calls ``fc_norm`` (networks that average tokens) is taken where
-    there is no ``norm``.
+    there is no ``norm``. Keys without a bias beside queries and values with one get zeros, which
+    mean the same.
 
     Raises:
         CheckpointError: Two keys get one name, or a split projection is incomplete.
@@ -88,6 +93,8 @@ def to_our_names(entries: Mapping[str, Entry]) -> dict[str, Entry]:
         else:
             renamed[name] = entry
     for name, parts in split.items():
+        if name.endswith('bias') and set(parts) == set('qv'):
+            parts['k'] = Entry(torch.zeros_like(parts['q'].tensor), ())
         shapes = {p.tensor.shape for p in parts.values()}
         if set(parts) != set('qkv') or len(shapes) > 1 or not all(shapes):
             raise CheckpointError(f'{name}: needs q, k and v of one shape, found {sorted(parts)}')
@@ -209,6 +216,16 @@ LAYOUTS = (
     ),
     Layout('mmpretrain', _has(r'(backbone\.)?layers\.\d+\.ln1\.'), dict(backbone=r'(backbone\.)?')),
     Layout(
+        'DINOv3 of transformers',
+        _has(r'(model\.)?layer\.\d+\.attention\.q_proj\.'),
+        dict(backbone=r'(model\.)?'),
+    ),
+    Layout(
+        'DINOv2 of transformers',
+        _has(r'(dinov2(_with_registers)?\.)?encoder\.layer\.\d+\.norm1\.'),
+        dict(backbone=r'(dinov2(_with_registers)?\.)?'),
+    ),
+    Layout(
         'transformers',
         _has(r'((vit|deit)\.)?encoder\.layer\.\d+\.layernorm_before\.'),
         dict(backbone=r'((vit|deit)\.)?'),
@@ -218,6 +235,13 @@ LAYOUTS = (
         _has(rf'(backbone\.)?{_BLOCK}', r'(backbone\.)?fpn\d\.'),
         dict(backbone=r'(backbone\.)?'),
     ),
+    Layout(
+        'DINOv3',
+        _has(_BLOCK, r'(rope_embed\.periods|storage_tokens)$'),
+        dict(backbone=''),
+    ),
+    Layout('DINOv2', _has(_BLOCK, r'blocks\.0\.ls1\.gamma$', 'mask_token$'), dict(backbone='')),
+    Layout('iBOT', _has(_BLOCK, 'masked_embed$'), dict(backbone='')),
     Layout('MAE', _has(_BLOCK, r'(decoder_|mask_token)'), dict(backbone='')),
     Layout('timm', _has(rf'(backbone\.)?{_BLOCK}'), dict(backbone=r'(backbone\.)?')),
 )

@@ -1,6 +1,6 @@
 """Models; importing this registers them."""
 
-from .backbones import FLSLVisionTransformer, ViTDet, ViTFPN
+from .backbones import FLSLVisionTransformer, FrozenViT, ViTDet, ViTFPN
 from .build_vit import build_vit
 from .data_preprocessors import MultiViewPreprocessor
 from .heads import DINOHead, FLSLHead
@@ -14,6 +14,7 @@ __all__ = [
     'FLSL',
     'FLSLHead',
     'FLSLVisionTransformer',
+    'FrozenViT',
     'MeanShiftNeck',
     'MultiViewPreprocessor',
     'ViTDet',

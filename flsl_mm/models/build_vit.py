@@ -10,14 +10,26 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
-from ..checkpoint.layouts import Checkpoint
-from ..checkpoint.loading import Source, choose_network, open_checkpoint, take_network
+from ..checkpoint.foreign import convert_foreign, is_plain
+from ..checkpoint.layouts import Checkpoint, Entry
+from ..checkpoint.loading import (
+    Source,
+    choose_network,
+    open_checkpoint,
+    report_rest,
+    take_network,
+)
 from ..checkpoint.matching import Target, num_layers
+from ..checkpoint.report import LoadReport
 from ..utils.errors import errors_about
 from .backbones import FLSLVisionTransformer
+from .backbones.flsl_vit import sincos_position_embedding
+from .backbones.frozen_vit import FrozenViT
+from .backbones.timm_vit import TimmViT, build_foreign, create_timm
 from .build_head import build_head
 
 RANDOM = 'random:'
+TIMM = 'timm:', 'timm/'  # pretrained, and after RANDOM
 # Width of an attention head in every usual ViT; MoCo v3's ViT-S, which differs, is recognised.
 _HEAD_WIDTH = 64
 _IMAGE = 224  # side in pixels of what a network of a named design is for
@@ -38,15 +50,17 @@ def build_vit(
     trust: bool = False,
     seed: int = 0,
     with_head: bool = False,
-) -> FLSLVisionTransformer:
+) -> FrozenViT:
     """Build the ViT of a checkpoint, in evaluation mode and without gradients.
 
-    Width, depth, patch size and position grid are read off the weights, so nothing else needs to
-    be known about a file of any layout that :func:`load_pretrained` reads. A class token is left
-    out, as everywhere in this project.
+    Width, depth, patch size and position grid are read off the weights, the rest follows from the
+    layout (:data:`~flsl_mm.checkpoint.foreign.FAMILIES`). A plain ViT without class token, as FLSL
+    pretrains it, is a :class:`FLSLVisionTransformer`; every other runs in timm with all that its
+    authors gave it, class token and registers among them.
 
     Args:
-        source: A path or state dict; ``'random:ARCH/PATCH'``, such as ``'random:deit-small/16'``,
+        source: A path or state dict; ``'timm:NAME'`` for a pretrained network that timm downloads;
+            ``'random:ARCH/PATCH'``, such as ``'random:deit-small/16'``, or ``'random:timm/NAME'``
             for a network of that design with random weights; ``'random:PATH'`` for the design of a
             file with random weights.
         key: ``'teacher'`` (the default where a file has both) or ``'student'``.
@@ -56,7 +70,8 @@ def build_vit(
         with_head: Also keep the network's projection head, as ``vit.head``, see :func:`build_head`.
 
     Returns:
-        FLSLVisionTransformer: With ``out_type='raw'``: tokens (B, N, D) after the final LayerNorm.
+        FrozenViT: With ``forward_tokens``, ``forward_features``, ``patch_size``, ``embed_dims``,
+        ``num_prefix_tokens``, ``mean`` and ``std``.
 
     Raises:
         CheckpointError: The file cannot be used, or its number of heads must be told.
@@ -64,19 +79,77 @@ def build_vit(
     random = isinstance(source, str) and source.startswith(RANDOM)
     if random:
         source = source[len(RANDOM) :]
-    design = _named_design(source) if random else None
-    if design is None:
-        source = open_checkpoint(source, trust)
-        design = _read_design(source, key, num_heads)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vit = FLSLVisionTransformer(**design._asdict(), out_type='raw')
-        vit.init_weights()
-    if not random:
-        load_pretrained(vit, source, key)
+        vit, opened = _build(source, key, num_heads, trust, random)
     if with_head:
-        vit.head = None if random else build_head(source, key)
+        vit.head = None if random or opened is None else build_head(opened, key)
     return vit.eval().requires_grad_(False)
+
+
+def _build(
+    source: Source, key: str | None, num_heads: int | None, trust: bool, random: bool
+) -> tuple[FrozenViT, Checkpoint | None]:
+    """The network of a source, with random weights drawn now, and the file that it is from."""
+    if isinstance(source, str) and source.startswith(TIMM[random]):
+        return create_timm(source[len(TIMM[random]) :], pretrained=not random), None
+    design, opened = _named_design(source) if random else None, None
+    if design is None:
+        opened = open_checkpoint(source, trust)
+        with errors_about(opened.name):
+            entries, report = take_network(opened, choose_network(opened, key), key)
+            if not _is_ours(opened, entries):
+                return _build_foreign(opened, entries, report, num_heads, random), opened
+        design = _read_design(opened, key, num_heads)
+    vit = FLSLVisionTransformer(**design._asdict(), out_type='raw')
+    vit.init_weights()
+    if not random:
+        load_pretrained(vit, opened, key)
+    return vit, opened
+
+
+def _is_ours(found: Checkpoint, entries: dict[str, Entry]) -> bool:
+    """Whether :class:`FLSLVisionTransformer` is the network of a file.
+
+    timm's networks without class token (SigLIP) have the names of ours that were converted for
+    timm; those say so, or have our fixed table of positions.
+    """
+    if not is_plain(found, entries):
+        return False
+    table = entries['pos_embed'].tensor if 'pos_embed' in entries else None
+    meta = found.other.get('meta')
+    if found.layout.name != 'timm' or table is None or 'source_layout' in (meta or ()):
+        return True
+    if table.ndim != 3 or isqrt(table.shape[1]) ** 2 != table.shape[1] or table.shape[2] % 4:
+        return True  # refused with a reason
+    fixed = sincos_position_embedding((isqrt(table.shape[1]),) * 2, table.shape[2])
+    return torch.allclose(table.float(), fixed, atol=1e-2)  # stored in half precision, perhaps
+
+
+def _build_foreign(
+    found: Checkpoint,
+    entries: dict[str, Entry],
+    report: LoadReport,
+    num_heads: int | None,
+    random: bool,
+) -> TimmViT:
+    """The network of a file in timm."""
+    foreign = convert_foreign(found, entries, report)
+    kernel = foreign.tensors.get('patch_embed.proj.weight')
+    if kernel is None or kernel.ndim != 4:
+        raise CheckpointError('lacks a backbone parameter: patch_embed.proj.weight')
+    heads = _choose_heads(found, report, kernel.shape[0], num_heads)
+    vit = build_foreign(foreign, heads, report, random)
+    if not random:
+        report_rest(found, report)
+        print_log(f'Loaded pretrained weights\n{report}', logger='current', level=logging.INFO)
+    mean = ', '.join(f'{value:.1f}' for value in vit.mean)
+    print_log(
+        f'{found.name}: runs in timm as {foreign.family.name}, '
+        f'{vit.num_prefix_tokens} prefix tokens, pixels with a mean of {mean} as is usual for it',
+        logger='current',
+    )
+    return vit
 
 
 def _named_design(text: str) -> _Design | None:
@@ -104,18 +177,7 @@ def _read_design(found: Checkpoint, key: str | None, num_heads: int | None) -> _
         parameters = Target.own(entries).parameters
         side = _grid_side(parameters['pos_embed'])
         width = parameters['pos_embed'].shape[-1]
-        heads = num_heads
-        if heads is None:
-            heads = report.num_heads or _usual_heads(width, found.layout.name)
-        if heads < 1 or width % heads:
-            raise CheckpointError(f'{heads} attention heads do not divide its width of {width}')
-    if report.num_heads is None and num_heads is None:
-        print_log(
-            f'{found.name} does not record its attention heads: taking {heads}, {_HEAD_WIDTH} wide '
-            'each',
-            logger='current',
-            level=logging.WARNING,
-        )
+        heads = _choose_heads(found, report, width, num_heads)
     patch_size = parameters['patch_embed.projection.weight'].shape[-1]
     arch = dict(
         embed_dims=width,
@@ -124,6 +186,32 @@ def _read_design(found: Checkpoint, key: str | None, num_heads: int | None) -> _
         feedforward_channels=parameters['layers.0.ffn.layers.0.0.weight'].shape[0],
     )
     return _Design(arch, patch_size, side * patch_size)
+
+
+def _choose_heads(found: Checkpoint, report: LoadReport, width: int, told: int | None) -> int:
+    """Attention heads: told, recorded, or the usual ones with a warning.
+
+    Raises:
+        CheckpointError: They do not divide the width, contradict the file, or cannot be told.
+    """
+    heads = told
+    if heads is None:
+        heads = report.num_heads or _usual_heads(width, found.layout.name)
+    if heads < 1 or width % heads:
+        raise CheckpointError(f'{heads} attention heads do not divide its width of {width}')
+    if report.num_heads not in (None, heads):
+        raise CheckpointError(
+            f'was trained with {report.num_heads} attention heads, the backbone has {heads}: '
+            'the weights would fit but mean something else'
+        )
+    if report.num_heads is None and told is None:
+        print_log(
+            f'{found.name} does not record its attention heads: taking {heads}, {_HEAD_WIDTH} wide '
+            'each',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return heads
 
 
 def _grid_side(table: Tensor) -> int:

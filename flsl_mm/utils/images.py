@@ -27,20 +27,23 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
-def normalize(images: Tensor) -> Tensor:
-    """A network's input of images, by ImageNet's statistics.
+def normalize(
+    images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Tensor:
+    """A network's input of images.
 
     Args:
         images: RGB (..., 3, H, W), integers or float32, values in 0-255.
+        mean: Of the channels, in 0-255.
+        std: Their standard deviations.
 
     Returns:
         Tensor: float32, of the same shape and on the same device.
     """
-    mean, std = (
-        torch.tensor(values, device=images.device).view(3, 1, 1)
-        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    shift, scale = (
+        torch.tensor(values, device=images.device).view(3, 1, 1) for values in (mean, std)
     )
-    return (images - mean) / std
+    return (images - shift) / scale
 
 
 Item = TypeVar('Item')

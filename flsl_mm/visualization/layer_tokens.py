@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import FLSLVisionTransformer
+from ..models import FrozenViT
 from ..utils.errors import ConfigError
-from ..utils.images import normalize
 
 
-def resolve_layers(vit: FLSLVisionTransformer, layers: Sequence[int] | None) -> tuple[int, ...]:
+def resolve_layers(vit: FrozenViT, layers: Sequence[int] | None) -> tuple[int, ...]:
     """Numbers of blocks, from 1.
 
     Args:
@@ -22,7 +21,7 @@ def resolve_layers(vit: FLSLVisionTransformer, layers: Sequence[int] | None) -> 
     Raises:
         ConfigError: The network has no such block.
     """
-    depth = len(vit.layers)
+    depth = vit.depth
     if layers is None:
         layers = sorted({max(1, round(depth * quarter / 4)) for quarter in (1, 2, 3, 4)})
     for layer in layers:
@@ -31,10 +30,7 @@ def resolve_layers(vit: FLSLVisionTransformer, layers: Sequence[int] | None) -> 
     return tuple(layer if layer > 0 else depth + 1 + layer for layer in layers)
 
 
-@torch.no_grad()
-def layer_tokens(
-    vit: FLSLVisionTransformer, image: np.ndarray, layers: Sequence[int]
-) -> list[Tensor]:
+def layer_tokens(vit: FrozenViT, image: np.ndarray, layers: Sequence[int]) -> list[Tensor]:
     """Tokens of an image after chosen blocks.
 
     Args:
@@ -46,19 +42,12 @@ def layer_tokens(
         list[Tensor]: (N, D) for each of ``layers``; those of the last block after the final
         LayerNorm, as everywhere, the others as they leave their block.
     """
-    x = _embed(vit, image)
-    found = {}
-    for number, layer in enumerate(vit.layers, start=1):
-        x = layer(x)
-        if number in layers:
-            last = number == len(vit.layers) and vit.final_norm
-            found[number] = (vit.ln1(x) if last else x)[0]
-    return [found[number] for number in layers]
+    found = vit.block_tokens(_network_input(vit, image), layers)
+    return [tokens[0, vit.num_prefix_tokens :] for tokens in found]
 
 
-@torch.no_grad()
 def probe_attention(
-    vit: FLSLVisionTransformer, image: np.ndarray, queries: Sequence[int], layers: Sequence[int]
+    vit: FrozenViT, image: np.ndarray, queries: Sequence[int], layers: Sequence[int]
 ) -> Tensor:
     """Self-attention of query tokens inside chosen blocks, the mean over the heads.
 
@@ -67,26 +56,20 @@ def probe_attention(
     Args:
         vit: In evaluation mode.
         image: uint8 (H, W, 3).
-        queries: Token indices, row-major.
+        queries: Token indices, row-major; those of prefix tokens follow from -1 backwards, so that
+            -P is the class token.
         layers: Block numbers from 1.
 
     Returns:
-        Tensor: (L, Q, N), rows summing to 1.
+        Tensor: (L, Q, N), what of the attention is on patches: rows sum to 1 where there are no
+        prefix tokens, else to less.
     """
-    x = _embed(vit, image)
-    found = {}
-    for number, layer in enumerate(vit.layers, start=1):
-        if number in layers:
-            attn = layer.attn
-            shape = (-1, 3, attn.num_heads, attn.head_dims)
-            q, k, _ = attn.qkv(layer.ln1(x))[0].view(shape).permute(1, 2, 0, 3)  # (heads, N, d)
-            logits = q[:, list(queries)] @ k.transpose(-2, -1) * attn.head_dims**-0.5
-            found[number] = logits.softmax(dim=-1).mean(dim=0)
-        x = layer(x)
-    return torch.stack([found[number] for number in layers])
+    prefix = vit.num_prefix_tokens
+    found = vit.block_attention(_network_input(vit, image), [prefix + q for q in queries], layers)
+    return found[:, 0, ..., prefix:].mean(dim=1)
 
 
-def _embed(vit: FLSLVisionTransformer, image: np.ndarray) -> Tensor:
-    """What enters the first block (1, N, D), of an image (H, W, 3)."""
-    pixels = normalize(torch.tensor(image).permute(2, 0, 1)[None])
-    return vit.embed(pixels.to(vit.pos_embed.device))
+def _network_input(vit: FrozenViT, image: np.ndarray) -> Tensor:
+    """The network's input (1, 3, H, W) of an image (H, W, 3)."""
+    pixels = torch.tensor(image).permute(2, 0, 1)[None]
+    return vit.normalize(pixels.to(next(vit.parameters()).device))

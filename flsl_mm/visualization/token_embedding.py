@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..models import FLSLVisionTransformer
+from ..models import FrozenViT
 from ..utils.errors import ConfigError
 from .layer_tokens import resolve_layers
 from .projections import kmeans, tsne
@@ -122,7 +122,7 @@ def _draw(counts: Sequence[int], total: int, seed: int) -> list[np.ndarray]:
 
 
 def _mask_labels(
-    vit: FLSLVisionTransformer, masks: Sequence[np.ndarray], chosen: Sequence[np.ndarray]
+    vit: FrozenViT, masks: Sequence[np.ndarray], chosen: Sequence[np.ndarray]
 ) -> np.ndarray:
     by_image = [patch_labels(mask, vit.patch_size)[index] for mask, index in zip(masks, chosen)]
     return np.concatenate(by_image)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.functional.similarity import aggregated_similarity
-from ..models import FLSLVisionTransformer
+from ..models import FrozenViT
 from ..models.mean_shift import effective_number, mean_shift_weights
 from .layer_tokens import layer_tokens, probe_attention, resolve_layers
 from .projections import as_colours, principal_components
@@ -48,7 +48,7 @@ def mode_regions(tokens: Tensor, queries: Tensor, scale: float, iterate: bool = 
     return weights[0]
 
 
-Vits = Mapping[str, FLSLVisionTransformer]
+Vits = Mapping[str, FrozenViT]
 Images = Sequence[np.ndarray]
 # Wraps what is worked through, to show how far it is; mmengine's `track_iter_progress` is one.
 Progress = Callable[[Sequence], Iterable]
@@ -75,11 +75,11 @@ class TokenMaps(NamedTuple):
     notes: Sequence[Sequence[Sequence[str]]] = ()
 
 
-def pick_points(vit: FLSLVisionTransformer, images: Images, number: int = 2) -> list[list[Point]]:
+def pick_points(vit: FrozenViT, images: Images, number: int = 2) -> list[list[Point]]:
     """Query points for each image, chosen by a network's last tokens (:func:`choose_points`)."""
     points = []
     for image in images:
-        [tokens] = layer_tokens(vit, image, [len(vit.layers)])
+        [tokens] = layer_tokens(vit, image, [vit.depth])
         size = image.shape[:2]
         points.append(choose_points(tokens, _grid(vit, image), size, vit.patch_size, number))
     return points
@@ -100,7 +100,7 @@ def ass_maps(
         dict[str, TokenMaps]: Scores, at most 1.
     """
 
-    def compute(vit: FLSLVisionTransformer, i: int, layers: tuple[int, ...]) -> np.ndarray:
+    def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         tokens = torch.stack(layer_tokens(vit, images[i], layers))  # (L, N, D)
         return _as_map(aggregated_similarity(tokens).unsqueeze(1), _grid(vit, images[i]))
 
@@ -127,7 +127,7 @@ def attention_maps(
         dict[str, TokenMaps]: Attention; every map sums to 1.
     """
 
-    def compute(vit: FLSLVisionTransformer, i: int, layers: tuple[int, ...]) -> np.ndarray:
+    def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         queries = _query_tokens(vit, images[i], points[i])
         return _as_map(probe_attention(vit, images[i], queries, layers), _grid(vit, images[i]))
 
@@ -156,7 +156,7 @@ def mode_maps(
         dict[str, TokenMaps]: Masks that sum to 1; the notes give their effective sizes in tokens.
     """
 
-    def compute(vit: FLSLVisionTransformer, i: int, layers: tuple[int, ...]) -> np.ndarray:
+    def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         [tokens] = layer_tokens(vit, images[i], layers)
         queries = torch.tensor(_query_tokens(vit, images[i], points[i]), device=tokens.device)
         masks = mode_regions(tokens, queries, scale, iterate)
@@ -222,7 +222,7 @@ def _collect(
     vits: Vits,
     images: Images,
     layers: Sequence[int] | None,
-    compute: Callable[[FLSLVisionTransformer, int, tuple[int, ...]], np.ndarray],
+    compute: Callable[[FrozenViT, int, tuple[int, ...]], np.ndarray],
     progress: Progress,
 ) -> dict[str, TokenMaps]:
     """Maps of every network on every image."""
@@ -235,13 +235,11 @@ def _collect(
     return found
 
 
-def _query_tokens(
-    vit: FLSLVisionTransformer, image: np.ndarray, points: Sequence[Point]
-) -> list[int]:
+def _query_tokens(vit: FrozenViT, image: np.ndarray, points: Sequence[Point]) -> list[int]:
     return [token_at(point, image.shape[:2], vit.patch_size) for point in points]
 
 
-def _grid(vit: FLSLVisionTransformer, image: np.ndarray) -> tuple[int, int]:
+def _grid(vit: FrozenViT, image: np.ndarray) -> tuple[int, int]:
     """Rows and columns of the tokens of an image (H, W, 3)."""
     height, width = image.shape[:2]
     return -(-height // vit.patch_size), -(-width // vit.patch_size)

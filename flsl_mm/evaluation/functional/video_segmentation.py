@@ -1,5 +1,7 @@
 """Frames in and masks out of DINO's and FLSL's DAVIS protocol."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -11,7 +13,8 @@ from ...utils.errors import ConfigError, DataError
 from .davis import VOID
 
 # The third digit of the first deviation is a historic typo that all published figures share.
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.228, 0.224, 0.225)
+# Of the channels R, G, B, of pixels in 0-255.
+DAVIS_STATISTICS = (123.675, 116.28, 103.53), (58.14, 57.12, 57.375)
 _MULTIPLE = 64
 
 
@@ -37,19 +40,25 @@ def input_size(height: int, width: int, short_side: int, patch_size: int) -> tup
     return (long_side, short_side) if height > width else (short_side, long_side)
 
 
-def prepare_frame(frame: np.ndarray, size: tuple[int, int]) -> Tensor:
+def prepare_frame(
+    frame: np.ndarray,
+    size: tuple[int, int],
+    statistics: tuple[Sequence[float], Sequence[float]] = DAVIS_STATISTICS,
+) -> Tensor:
     """Resize and normalise a frame.
 
     Args:
         frame: RGB (H, W, 3) uint8.
         size: From :func:`input_size`.
+        statistics: Mean and deviation of the channels, of pixels in 0-255.
 
     Returns:
         Tensor: (1, 3, *size) float32.
     """
     # Bilinear without anti-aliasing, on 8-bit values, as the protocol does it.
     pixels = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
-    pixels = (pixels - np.float32(_MEAN)) / np.float32(_STD)
+    mean, deviation = (np.float32(np.float64(values) / 255) for values in statistics)
+    pixels = (pixels - mean) / deviation
     return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
 
 

@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...datasets import ImageNetBoxes, Unusable
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...utils.errors import DataError
 from ...utils.files import whole_file
-from ...utils.images import normalize
 from ...utils.progress import progress
 from .frozen_task import weights_digest
 
@@ -54,7 +53,7 @@ class _Batch(NamedTuple):
 
 
 def load_box_features(
-    vit: FLSLVisionTransformer,
+    vit: FrozenViT,
     dataset: ImageNetBoxes,
     num_points: int,
     batch_size: int,
@@ -95,7 +94,7 @@ def load_box_features(
 
 @torch.no_grad()
 def extract_box_features(
-    vit: FLSLVisionTransformer,
+    vit: FrozenViT,
     dataset: ImageNetBoxes,
     num_points: int,
     batch_size: int,
@@ -154,7 +153,7 @@ def _collate(samples: list[dict]) -> _Batch:
 
 
 def _describe(
-    vit: FLSLVisionTransformer, batch: _Batch | None, batch_size: int, num_points: int
+    vit: FrozenViT, batch: _Batch | None, batch_size: int, num_points: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Features (B, n, D), labels (B,) and reasons (B,), filled up to B with reasons of -1.
 
@@ -169,12 +168,12 @@ def _describe(
         labels[: len(batch.labels)] = batch.labels.to(device)
         reasons[: len(batch.reasons)] = batch.reasons.to(device)
         if len(batch.images):
-            found = tokens_at(vit, normalize(batch.images.to(device)), batch.points.to(device))
+            found = tokens_at(vit, vit.normalize(batch.images.to(device)), batch.points.to(device))
             features[reasons == 0] = F.normalize(found, dim=-1).half()
     return features, labels, reasons
 
 
-def tokens_at(vit: FLSLVisionTransformer, images: Tensor, points: Tensor) -> Tensor:
+def tokens_at(vit: FrozenViT, images: Tensor, points: Tensor) -> Tensor:
     """The tokens whose patches hold given points.
 
     Args:
@@ -212,7 +211,7 @@ def _check(
         )
 
 
-def _cache_name(vit: FLSLVisionTransformer, dataset: ImageNetBoxes) -> str:
+def _cache_name(vit: FrozenViT, dataset: ImageNetBoxes) -> str:
     """A name for the features of these weights, data and settings."""
     digest = hashlib.sha256(b'1')  # raise it when the meaning of features changes
     digest.update(weights_digest(vit).encode())

@@ -8,7 +8,7 @@ from mmengine.dist import all_reduce, get_dist_info
 from mmengine.logging import print_log
 
 from ...datasets import ImageNetBoxes
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
 from ...utils.errors import ConfigError, DataError
 from ..functional.box_aligned_knn import count_right
@@ -101,7 +101,7 @@ class BoxKNN(FrozenTask):
         )
         self._check_k(len(self.train) * cells**2)
 
-    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+    def __call__(self, vit: FrozenViT) -> dict[str, Any]:
         """Evaluate.
 
         Args:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...models.mean_shift import mean_shift
 from ...registry import FROZEN_TASKS
 from ..functional.collapse import prototype_use, rankme_of_gram, similarity_contrast
@@ -34,7 +34,7 @@ class CollapseMonitors(DenseTask):
         super().__init__(*args, **kwargs)
         self.self_scale = self_scale
 
-    def start(self, vit: FLSLVisionTransformer) -> None:
+    def start(self, vit: FrozenViT) -> None:
         """Forget earlier images."""
         device = next(vit.parameters()).device
         self._head = getattr(vit, 'head', None)

@@ -15,13 +15,20 @@ from mmengine.logging import print_log
 
 from ...datasets.davis import DavisSequence, find_davis, read_frame, read_masks, write_masks
 from ...datasets.mask_files import read_mask
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
 from ...utils.errors import ConfigError, DataError, UserError, errors_about
 from ...utils.files import file_stamp
+from ...utils.images import IMAGENET_MEAN, IMAGENET_STD
 from ..functional.davis import VOID, ObjectMeasures, measure_sequence, summarize_davis
 from ..functional.label_propagation import LabelPropagator
-from ..functional.video_segmentation import first_labels, input_size, labels_to_mask, prepare_frame
+from ..functional.video_segmentation import (
+    DAVIS_STATISTICS,
+    first_labels,
+    input_size,
+    labels_to_mask,
+    prepare_frame,
+)
 from .frozen_task import FrozenTask, weights_digest
 
 
@@ -80,7 +87,7 @@ class DavisPropagation(FrozenTask):
         self.sequences = find_davis(data_root, split, sequences)
 
     @torch.no_grad()
-    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+    def __call__(self, vit: FrozenViT) -> dict[str, Any]:
         """Evaluate a network.
 
         Returns:
@@ -107,7 +114,7 @@ class DavisPropagation(FrozenTask):
         result = summarize_davis({s.name: measures[s.name] for s in self.sequences})
         return result if folder is None else dict(result, masks=str(folder))
 
-    def _identity(self, vit: FLSLVisionTransformer) -> str:
+    def _identity(self, vit: FrozenViT) -> str:
         """A folder name that differs with everything that masks depend on."""
         files = [
             (sequence.name, path.name, file_stamp(path))
@@ -117,10 +124,10 @@ class DavisPropagation(FrozenTask):
         data = (str(self.data_root.resolve()), files)
         content = json.dumps((weights_digest(vit), self.propagation, self.short_side, data))
         digest = hashlib.sha256(content.encode()).hexdigest()
-        return f'vit{vit.embed_dims}-{len(vit.layers)}-{vit.patch_size}_{digest[:8]}'
+        return f'vit{vit.embed_dims}-{vit.depth}-{vit.patch_size}_{digest[:8]}'
 
     def _measure(
-        self, vit: FLSLVisionTransformer, sequences: Sequence[DavisSequence], folder: Path | None
+        self, vit: FrozenViT, sequences: Sequence[DavisSequence], folder: Path | None
     ) -> dict[str, ObjectMeasures]:
         """Measures of sequences by name."""
         measures = {}
@@ -155,7 +162,7 @@ class DavisPropagation(FrozenTask):
             return None
         return read_masks([folder / sequence.name / f'{f.stem}.png' for f in sequence.frames])
 
-    def segment(self, vit: FLSLVisionTransformer, sequence: DavisSequence) -> np.ndarray:
+    def segment(self, vit: FrozenViT, sequence: DavisSequence) -> np.ndarray:
         """Masks of all frames of a sequence, from that of the first.
 
         Args:
@@ -173,13 +180,16 @@ class DavisPropagation(FrozenTask):
         with errors_about(sequence.name):
             size = input_size(*given.shape, self.short_side, vit.patch_size)
         grid = (size[0] // vit.patch_size, size[1] // vit.patch_size)
+        # The protocol's own numbers for ImageNet's; a network that expects others gets those.
+        own = vit.mean, vit.std
+        statistics = DAVIS_STATISTICS if own == (IMAGENET_MEAN, IMAGENET_STD) else own
         device = next(vit.parameters()).device
         with errors_about(sequence.name):
             labels = first_labels(given, grid).to(device)
         propagator = LabelPropagator(grid, **self.propagation)
         masks = [np.where(given == VOID, 0, given)]
         for path in sequence.frames:
-            frame = prepare_frame(read_frame(path), size).to(device)
+            frame = prepare_frame(read_frame(path), size, statistics).to(device)
             features = vit.forward_tokens([frame])[0][0]  # (h*w, D)
             if propagator.num_seen:
                 labels = propagator.propagate(features)  # (C, h, w)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...datasets.labeled_images import LabeledImages
-from ...models import FLSLVisionTransformer
-from ...utils.images import normalize, short_side_scale
+from ...models import FrozenViT
+from ...utils.images import short_side_scale
 from ...utils.progress import progress
 
 
@@ -43,7 +43,7 @@ class DenseImage(NamedTuple):
 
 
 class _Prepared(Dataset):
-    """Images as network inputs."""
+    """Images of a network's size."""
 
     def __init__(self, images: LabeledImages, short_side: int, patch_size: int) -> None:
         self.images, self.short_side, self.patch_size = images, short_side, patch_size
@@ -58,7 +58,7 @@ class _Prepared(Dataset):
 
 
 def network_input(image: Image.Image, short_side: int, patch_size: int) -> Tensor:
-    """Resize an image to whole patches and normalise it as in pretraining.
+    """Resize an image to whole patches.
 
     Args:
         image: RGB.
@@ -66,16 +66,16 @@ def network_input(image: Image.Image, short_side: int, patch_size: int) -> Tenso
         patch_size: Both sides become the nearest multiple of it, at least one.
 
     Returns:
-        Tensor: (3, H, W), float32.
+        Tensor: (3, H, W), uint8.
     """
     scale = short_side_scale(image.size, short_side)
     size = [max(1, round(side * scale / patch_size)) * patch_size for side in image.size]
     pixels = torch.from_numpy(np.array(image.resize(size, Image.BICUBIC)))  # (H, W, 3) uint8
-    return normalize(pixels.permute(2, 0, 1)).contiguous()
+    return pixels.permute(2, 0, 1).contiguous()
 
 
 def encode_images(
-    vit: FLSLVisionTransformer,
+    vit: FrozenViT,
     images: LabeledImages,
     short_side: int,
     num_workers: int,
@@ -102,7 +102,7 @@ def encode_images(
         generator=torch.Generator(),  # otherwise a seed is drawn from the global one
     )
     for index, pixels, labels, boxes in progress(loader, len(loader), title, interval=5.0):
-        pixels = pixels[None].to(device)
+        pixels = vit.normalize(pixels[None].to(device))
         tokens = vit.forward_tokens([pixels])[0][0].float()
         yield DenseImage(index, tokens, vit.grid_of(pixels), labels, boxes)
 

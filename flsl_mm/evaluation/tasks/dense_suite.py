@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...datasets.labeled_images import LabeledImages
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
 from .dense_task import build_images, run_pass
 from .frozen_task import FrozenTask
@@ -39,7 +39,7 @@ class DenseSuite(FrozenTask):
         self.tasks = [FROZEN_TASKS.build(dict(task, **shared)) for task in tasks]
         self.headline = f'{self.tasks[0].name}/{self.tasks[0].headline}'
 
-    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+    def __call__(self, vit: FrozenViT) -> dict[str, Any]:
         """All numbers, such as ``retrieval/mIoU``."""
         found = run_pass(self.tasks, vit)
         return {

@@ -9,7 +9,7 @@ from mmpretrain.registry import DATASETS
 
 from ...datasets.find_labeled_images import find_labeled_images
 from ...datasets.labeled_images import LabeledImages
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...utils.errors import ConfigError
 from .dense_images import DenseImage, encode_images
 from .frozen_task import FrozenTask
@@ -50,12 +50,12 @@ class DenseTask(FrozenTask):
         self.short_side = short_side
         self.num_workers = num_workers
 
-    def __call__(self, vit: FLSLVisionTransformer) -> dict[str, Any]:
+    def __call__(self, vit: FrozenViT) -> dict[str, Any]:
         """Evaluate; see :class:`FrozenTask`."""
         return run_pass([self], vit)[self.name]
 
     @abstractmethod
-    def start(self, vit: FLSLVisionTransformer) -> None:
+    def start(self, vit: FrozenViT) -> None:
         """Forget earlier images; called before the images of a network."""
 
     @abstractmethod
@@ -90,9 +90,7 @@ def build_images(
 
 
 @torch.no_grad()
-def run_pass(
-    tasks: Sequence[DenseTask], vit: FLSLVisionTransformer
-) -> Mapping[str, dict[str, Any]]:
+def run_pass(tasks: Sequence[DenseTask], vit: FrozenViT) -> Mapping[str, dict[str, Any]]:
     """Evaluate a network on tasks that share images and sizes, encoding the images once.
 
     Args:

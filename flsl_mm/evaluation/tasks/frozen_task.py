@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce
 from torch import Tensor
 
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 
 
 class FrozenTask(ABC):
@@ -29,7 +29,7 @@ class FrozenTask(ABC):
     headline: str
 
     @abstractmethod
-    def __call__(self, vit: FLSLVisionTransformer) -> Mapping[str, Any]:
+    def __call__(self, vit: FrozenViT) -> Mapping[str, Any]:
         """Evaluate.
 
         Args:
@@ -62,7 +62,7 @@ def sum_processes(value: Tensor) -> Tensor:
     return value
 
 
-def weights_digest(vit: FLSLVisionTransformer) -> str:
+def weights_digest(vit: FrozenViT) -> str:
     """A hash of all that a network's tokens depend on beside the image.
 
     The projection head (:func:`build_vit`) is no part of it: a checkpoint and the backbone that was
@@ -71,7 +71,7 @@ def weights_digest(vit: FLSLVisionTransformer) -> str:
     Returns:
         str: 64 hexadecimal digits, the same on every device.
     """
-    digest = hashlib.sha256(f'{vit.patch_size} {vit.layers[0].attn.num_heads}'.encode())
+    digest = hashlib.sha256(vit.identity.encode())
     for name, value in vit.state_dict().items():
         if not name.startswith('head.'):
             digest.update(f'{name} {tuple(value.shape)} {value.dtype}'.encode())

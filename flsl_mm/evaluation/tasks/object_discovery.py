@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
 from ...utils.errors import DataError
 from ..functional.object_discovery import box_iou, discover_object
@@ -26,7 +26,7 @@ class ObjectDiscovery(DenseTask):
     name = 'discovery'
     headline = 'CorLoc'
 
-    def start(self, vit: FLSLVisionTransformer) -> None:
+    def start(self, vit: FrozenViT) -> None:
         """Forget earlier images."""
         device = next(vit.parameters()).device
         self._counts = torch.zeros(3, dtype=torch.long, device=device)  # found, with boxes, without

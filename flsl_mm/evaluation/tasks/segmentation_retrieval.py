@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
 from ...utils.errors import DataError
 from ..functional.neighbors import knn_votes
@@ -66,7 +66,7 @@ class SegmentationRetrieval(DenseTask):
         self.temperature = temperature
         self.seed = seed
 
-    def start(self, vit: FLSLVisionTransformer) -> None:
+    def start(self, vit: FrozenViT) -> None:
         """Fill the bank, or one bank for each half."""
         source = self.val if self.train is None else self.train
         halves: list[tuple[dict[int, Tensor], dict[int, Tensor]]] = [({}, {}), ({}, {})]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.dist import broadcast
 from torch import Tensor
 
-from ...models import FLSLVisionTransformer
+from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
 from ...utils.errors import DataError
 from ..functional.clustering import (
@@ -60,7 +60,7 @@ class TokenClustering(DenseTask):
         self.over_clustering = over_clustering
         self.seed = seed
 
-    def start(self, vit: FLSLVisionTransformer) -> None:
+    def start(self, vit: FrozenViT) -> None:
         """Forget earlier tokens."""
         self._device = next(vit.parameters()).device
         self._tokens: dict[int, Tensor] = {}

@@ -1,5 +1,6 @@
 from .flsl_vit import FLSLVisionTransformer
+from .frozen_vit import FrozenViT
 from .vit_fpn import ViTFPN
 from .vitdet import ViTDet
 
-__all__ = ['FLSLVisionTransformer', 'ViTDet', 'ViTFPN']
+__all__ = ['FLSLVisionTransformer', 'FrozenViT', 'ViTDet', 'ViTFPN']

@@ -1,6 +1,6 @@
 """The Vision Transformer that FLSL pretrains."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -19,6 +19,7 @@ from ..layers.norm import normalize
 from ..layers.precision import residual_stream
 from ..layers.recomputation import linear_of
 from ..layers.stochastic_depth import add_branch
+from .frozen_vit import Block, FrozenViT
 
 
 def sincos_position_embedding(grid: tuple[int, int], embed_dims: int) -> Tensor:
@@ -79,7 +80,7 @@ def interpolate_position_embedding(
 
 
 @MODELS.register_module()
-class FLSLVisionTransformer(VisionTransformer):
+class FLSLVisionTransformer(FrozenViT, VisionTransformer):
     """mmpretrain's ViT without class token, with a fixed sin-cos position embedding.
 
     Paper, Appendix E.1 (Table 8): DeiT's networks without the class token. Parameter names are
@@ -166,10 +167,24 @@ class FLSLVisionTransformer(VisionTransformer):
         super().train(mode)
         return self
 
-    def grid_of(self, images: Tensor) -> tuple[int, int]:
-        """Rows and columns of the token grid of ``images`` (B, 3, H, W)."""
-        height, width = map(int, images.shape[-2:])  # tensors while torch.jit traces
-        return -(-height // self.patch_size), -(-width // self.patch_size)
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.layers)
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads."""
+        return self.layers[0].attn.num_heads
+
+    def blocks_for(self, images: Tensor) -> tuple[Tensor, Iterator[Block]]:
+        """What enters the first block (B, N, D), and the blocks, for images (B, 3, H, W)."""
+        blocks = ((layer, partial(_queries_and_keys, layer)) for layer in self.layers)
+        return self.embed(images), blocks
+
+    def final(self, tokens: Tensor) -> Tensor:
+        """The final norm."""
+        return self.ln1(tokens) if self.final_norm else tokens
 
     def embed(self, images: Tensor) -> Tensor:
         """Patch and position embedding: (B, 3, H, W) to (B, N, D).
@@ -234,6 +249,12 @@ class FLSLVisionTransformer(VisionTransformer):
             x = self.ln1(x)
         pieces = x.split([tokens.shape[0] * tokens.shape[1] for tokens in embedded])
         return [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
+
+
+def _queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a block's attention, each (B, heads, N, d)."""
+    qkv = layer.attn.qkv(layer.ln1(x)).unflatten(-1, (3, layer.attn.num_heads, -1))
+    return tuple(qkv.permute(2, 0, 3, 1, 4)[:2])
 
 
 def _group_by_length(embedded: Sequence[Tensor]) -> list[tuple[int, int]]:

@@ -20,17 +20,16 @@ from flsl_mm.evaluation.tasks import (
     TokenClustering,
 )
 from flsl_mm.evaluation.tasks.dense_images import encode_images, network_input
-from flsl_mm.models import FLSLHead, build_vit
+from flsl_mm.models import FLSLHead, FrozenViT, build_vit
 from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.images import IMAGENET_MEAN, IMAGENET_STD
 
 PATCH = 8
 SIZE = dict(short_side=4 * PATCH)  # so that images of 4 rows of patches are encoded as they are
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)  # orthogonal
 
 
-class ColourNetwork(nn.Module):
+class ColourNetwork(FrozenViT, nn.Module):
     """In place of a ViT: tokens are the mean colours of patches."""
 
     patch_size = PATCH
@@ -38,15 +37,11 @@ class ColourNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # to undo the normalisation
-        self.mean = nn.Parameter(torch.tensor(IMAGENET_MEAN)[:, None, None] / 255)
-        self.std = nn.Parameter(torch.tensor(IMAGENET_STD)[:, None, None] / 255)
-
-    def grid_of(self, images):
-        return images.shape[2] // PATCH, images.shape[3] // PATCH
+        self.device = nn.Parameter(torch.zeros(()))  # as the tasks look for it
+        self.mean, self.std = (0, 0, 0), (255, 255, 255)
 
     def forward_tokens(self, images):
-        pooled = [F.avg_pool2d(x * self.std + self.mean, PATCH) for x in images]
+        pooled = [F.avg_pool2d(x, PATCH) for x in images]
         return [x.flatten(2).transpose(1, 2) for x in pooled]
 
 
@@ -235,7 +230,7 @@ def test_a_real_vit_takes_images_of_any_shape():
     # The first is 24 x 32 pixels; where the long side is over four times the short, both shrink.
     assert [image.grid for image in found] == [(3, 2), (1, 8), (4, 2)]
     assert [tuple(image.tokens.shape) for image in found] == [(6, 192), (8, 192), (8, 192)]
-    alone = network_input(images[0].image, 32, 16)[None]
+    alone = vit.normalize(network_input(images[0].image, 32, 16)[None])
     torch.testing.assert_close(found[0].tokens, vit.forward_tokens([alone])[0][0])
 
 

@@ -1,0 +1,120 @@
+"""What evaluations and pictures ask of a frozen ViT, whoever trained it."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize
+
+Block = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Tensor]]]
+"""A block, and what gives the queries and keys (B, heads, P + N, d) of its attention."""
+
+
+class FrozenViT:
+    """A ViT with P prefix tokens (class token, then registers) before the N of its patches.
+
+    Attributes:
+        patch_size: Side of a patch in pixels.
+        embed_dims: Width D.
+        num_heads: Attention heads.
+        depth: Number of blocks.
+        num_prefix_tokens: P.
+        mean: Of the channels R, G, B in 0-255 that the network expects.
+        std: Their standard deviations.
+    """
+
+    patch_size: int
+    embed_dims: int
+    num_heads: int
+    depth: int
+    num_prefix_tokens: int = 0
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def identity(self) -> str:
+        """Text that differs with what tokens depend on beside weights and pixels; for caches."""
+        return f'{self.patch_size} {self.num_heads}'
+
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of the tokens of ``images`` (B, 3, H, W), padded to whole patches."""
+        height, width = map(int, images.shape[-2:])  # tensors while torch.jit traces
+        return -(-height // self.patch_size), -(-width // self.patch_size)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """The network's input of pixels (..., 3, H, W) in 0-255."""
+        return normalize(pixels, self.mean, self.std)
+
+    @abstractmethod
+    def forward_tokens(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Patch tokens (B, N, D) after the final norm, of each view (B, 3, H, W)."""
+
+    @abstractmethod
+    def blocks_for(self, images: Tensor) -> tuple[Tensor, Iterator[Block]]:
+        """What enters the first block (B, P + N, D), and the blocks, for images (B, 3, H, W)."""
+
+    @abstractmethod
+    def final(self, tokens: Tensor) -> Tensor:
+        """The final norm."""
+
+    def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode images of one size.
+
+        Args:
+            images: Normalised (B, 3, H, W); padded with zeros, right and below, to whole patches.
+
+        Returns:
+            tuple: Patch tokens (B, N, D) and prefix tokens (B, P, D), after the final norm.
+        """
+        x, blocks = self.blocks_for(images)
+        for block, _ in blocks:
+            x = block(x)
+        x = self.final(x)
+        return x[:, self.num_prefix_tokens :], x[:, : self.num_prefix_tokens]
+
+    @torch.no_grad()
+    def block_tokens(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Tokens (B, P + N, D) after blocks, numbered from 1.
+
+        Those of the last block are after the final norm, the others as they leave their block.
+        """
+        x, blocks = self.blocks_for(images)
+        found = {}
+        for number, (block, _) in enumerate(blocks, start=1):
+            x = block(x)
+            if number in layers:
+                found[number] = self.final(x) if number == self.depth else x
+        return [found[number] for number in layers]
+
+    @torch.no_grad()
+    def block_attention(
+        self, images: Tensor, queries: Sequence[int], layers: Sequence[int]
+    ) -> Tensor:
+        """Attention ``softmax(q K^T / sqrt(d))`` inside blocks.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            queries: Indices among the P + N tokens.
+            layers: Block numbers from 1.
+
+        Returns:
+            Tensor: (L, B, heads, Q, P + N), rows summing to 1.
+        """
+        x, blocks = self.blocks_for(images)
+        found = {}
+        for number, (block, queries_and_keys) in enumerate(blocks, start=1):
+            if number in layers:
+                q, k = queries_and_keys(x)
+                logits = q[:, :, list(queries)] @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+                found[number] = logits.softmax(dim=-1)
+            x = block(x)
+        return torch.stack([found[number] for number in layers])
+
+
+def pad_to_patches(images: Tensor, patch_size: int) -> Tensor:
+    """Zeros right and below, up to whole patches."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % patch_size, 0, -height % patch_size))
