@@ -14,9 +14,10 @@ Example:
         random:deit-small/16 --cfg-options knn.train_per_class=100 coco.train_cfg.max_epochs=1
 """
 
+__tool__ = True
+
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,21 +26,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-from flsl_mm.apis.command_line import OptionsAction, positive, run_command
-from flsl_mm.apis.frozen import (
+from flsl_mm.apis.command_line import (
+    OptionsAction,
     add_network_arguments,
-    build_from_settings,
-    build_networks,
-    read_labeled_images,
-    run_tasks,
+    positive,
+    run_command,
+    start_tool,
 )
-from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
-from flsl_mm.evaluation import comparison_table
-from flsl_mm.utils.files import check_writable, write_json
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'
@@ -51,16 +44,6 @@ COLUMNS = dict(
     frozen=r'(retrieval|clustering)/mIoU|discovery/CorLoc|collapse/RankMe',
     coco=r'(bbox|segm)_mAP',
 )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = build_parser()
-    args = parser.parse_args(arguments)
-    unknown = {name.split('.')[0] for name in args.cfg_options} - set(TASKS)
-    if unknown:
-        parser.error(f'--cfg-options start with a task ({", ".join(TASKS)}), not {unknown.pop()!r}')
-    return run_command(parser.prog, lambda: compare(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -117,6 +100,30 @@ def build_parser() -> argparse.ArgumentParser:
         '--out', metavar='FILE', help='JSON file for the numbers (<work dir>/compare.json)'
     )
     return parser
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    unknown = {name.split('.')[0] for name in args.cfg_options} - set(TASKS)
+    if unknown:
+        parser.error(f'--cfg-options start with a task ({", ".join(TASKS)}), not {unknown.pop()!r}')
+    return args
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+from flsl_mm.apis.frozen import (
+    build_from_settings,
+    build_networks,
+    read_labeled_images,
+    run_tasks,
+)
+from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
+from flsl_mm.evaluation import comparison_table
+from flsl_mm.utils.files import check_writable, write_json
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -250,6 +257,12 @@ def shown(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, A
         }
         for checkpoint, found in results.items()
     }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('compare.py', lambda: compare(args))
 
 
 if __name__ == '__main__':

@@ -8,6 +8,8 @@ Example:
     python tools/demo.py --work-dir work_dirs/demo
 """
 
+__tool__ = True
+
 import argparse
 import os
 import sys
@@ -15,17 +17,45 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
+from flsl_mm.apis.command_line import positive, run_command, start_tool
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_LANES = 4  # a process takes about a gigabyte
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/demo'), help='(%(default)s)'
+    )
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='a run of a minute or two on a few images, in <work dir>/quick, to see whether '
+        'everything works; its numbers mean nothing',
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    parser.add_argument(
+        '--lanes',
+        type=positive,
+        metavar='N',
+        default=min(cores or 1, MAX_LANES),
+        help='processes at a time, each on one core (%(default)s)',
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
 
 from mmengine.logging import MMLogger
 
-from flsl_mm.apis.command_line import positive, run_command
 from flsl_mm.apis.steps import StepRunner
 from flsl_mm.demo import Plan, Sizes, make_report
 
-ROOT = Path(__file__).resolve().parents[1]
 QUICK = Sizes(
     seeds=1,
     images=48,
@@ -36,13 +66,6 @@ QUICK = Sizes(
     finetune_images=16,
     finetune_epochs=1,
 )
-MAX_LANES = 4  # a process takes about a gigabyte
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    args = parse_args(arguments)
-    return run_command('demo.py', lambda: demo(args))
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -68,29 +91,10 @@ def demo(args: argparse.Namespace) -> None:
     print(f'{(time.monotonic() - start) / 60:.1f} minutes; the report: {plan.report}')
 
 
-def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/demo'), help='(%(default)s)'
-    )
-    parser.add_argument(
-        '--quick',
-        action='store_true',
-        help='a run of a minute or two on a few images, in <work dir>/quick, to see whether '
-        'everything works; its numbers mean nothing',
-    )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    parser.add_argument(
-        '--lanes',
-        type=positive,
-        metavar='N',
-        default=min(cores or 1, MAX_LANES),
-        help='processes at a time, each on one core (%(default)s)',
-    )
-    return parser.parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('demo.py', lambda: demo(args))
 
 
 if __name__ == '__main__':

@@ -20,8 +20,6 @@ from ..utils.errors import ConfigError
 from ..utils.files import check_writable, write_json
 from ..utils.tables import comparison_table
 from .command_line import (
-    add_device_argument,  # noqa: F401
-    add_network_arguments,  # noqa: F401
     end_processes,
     run_command,
 )

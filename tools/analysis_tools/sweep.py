@@ -10,33 +10,24 @@ Examples:
     python tools/analysis_tools/sweep.py configs/ablations --slurm PARTITION --gpus 8
 """
 
+__tool__ = True
+
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported: see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '2000')
-
-from flsl_mm.apis.ablation_table import AblationTable, all_configs, read_ablation_tables
-from flsl_mm.apis.command_line import OptionsAction, positive, run_command
-from flsl_mm.apis.frozen import add_device_argument, build_from_settings
-from flsl_mm.apis.steps import Step, StepRunner, training_step
-from flsl_mm.models import build_vit
-from flsl_mm.utils.files import check_writable, write_json
+from flsl_mm.apis.command_line import (
+    OptionsAction,
+    add_device_argument,
+    positive,
+    run_command,
+    start_tool,
+)
 
 TOOLS = Path(__file__).resolve().parents[1]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = build_parser()
-    args = parser.parse_args(arguments)
-    return run_command(parser.prog, lambda: sweep(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -92,6 +83,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+if __name__ == '__main__':
+    start_tool(build_parser().parse_args)
+
+from flsl_mm.apis.ablation_table import AblationTable, all_configs, read_ablation_tables
+from flsl_mm.apis.frozen import build_from_settings, usable_device
+from flsl_mm.apis.steps import Step, StepRunner, training_step
+from flsl_mm.models import build_vit
+from flsl_mm.utils.files import check_writable, write_json
+
+
 def sweep(args: argparse.Namespace) -> None:
     """Train, evaluate and print.
 
@@ -99,6 +100,7 @@ def sweep(args: argparse.Namespace) -> None:
         DataError: Something is wrong with arguments or data, or a network could not be trained.
         FileNotFoundError: There are no data.
     """
+    args.device = usable_device(args.device)
     tables = [table for path in args.sets for table in read_ablation_tables(path)]
     options = {**args.cfg_options, 'train_dataloader.dataset.data_root': args.data_root}
     knn = {'data_root': args.data_root, **args.knn_options, 'type': 'BoxKNN'}
@@ -194,6 +196,13 @@ def write_tables(
     }
     write_json(args.out, dict(settings=settings, tables=result))
     print(f'written to {args.out}')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    return run_command(parser.prog, lambda: sweep(args))
 
 
 if __name__ == '__main__':
