@@ -121,9 +121,9 @@ def _replace(item: Any, makers: Mapping[str, Callable[[dict], Callable]]) -> Any
         return item
     kind = item['type']
     name = kind if isinstance(kind, str) else kind.__name__
-    options = {key: value for key, value in item.items() if key != 'type'}
+    options = {key: value for key, value in item.items() if key not in ('type', '_scope_')}
     if name.rpartition('.')[2] in makers:
         return makers[name.rpartition('.')[2]](options)
     if 'transforms' in options:
         options['transforms'] = _replace(options['transforms'], makers)
-    return dict(type=kind, **options)
+    return {**item, **options}
