@@ -256,14 +256,22 @@ def check_imports() -> None:
     Raises:
         SetupError: One cannot be imported.
     """
-    for module in MODULES:
-        try:
-            ask_python(f'import {module}')
-        except SetupError as error:
-            raise SetupError(
-                f'{module} was installed but cannot be imported ({error}): remove {VENV} and run '
-                '`make setup` again'
-            ) from None
+    try:
+        ask_python(f'MODULES = {MODULES}\n' + IMPORT_ALL)
+    except SetupError as error:
+        raise SetupError(f'{error}: remove {VENV} and run `make setup` again') from None
+
+
+# In one process: each one would load torch anew.
+IMPORT_ALL = """
+from importlib import import_module
+for module in MODULES:
+    try:
+        import_module(module)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1]
+        raise SystemExit(f'{module} was installed but cannot be imported ({reason})')
+"""
 
 
 def add_operators() -> None:
