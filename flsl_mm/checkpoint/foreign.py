@@ -156,7 +156,7 @@ _RENAMED = tuple(
 _NOT_NEEDED = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
-        (r'mask_token$|masked_embed$|decoder', 'belongs to masked-image modelling'),
+        (r'(neck\.)?(mask_token$|masked_embed$|decoder)', 'belongs to masked-image modelling'),
         (r'attn_pool\.', 'a head that pools tokens'),
         (r'(local_cls_norm|projectors)\.', 'only used in pretraining'),
         (r'(\w+_)?(head|heads|classifier|fc)(_dist)?\.', 'a head'),

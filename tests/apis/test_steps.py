@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from flsl_mm.apis.command_line import OptionsAction
 from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_line, training_step
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import ConfigError, DataError
 
 APPEND = (
     'import sys, time; time.sleep(float(sys.argv[2]));'
@@ -300,7 +300,7 @@ def test_whatever_is_not_refused_reaches_the_tool(value):
 
 
 def test_options_that_do_not_fit_are_named(training):
-    with pytest.raises(DataError, match='--cfg-options do not fit .*config.py'):
+    with pytest.raises(ConfigError, match='--cfg-options do not fit .*config.py'):
         training(**{'train_cfg.max_epochs.deeper': 1})
 
 

@@ -240,6 +240,7 @@ class FLSLRunner(Runner):
         epoch.
         """
         self._resume = True
+        self._train_loop = self.build_train_loop(self._train_loop)  # which knows a schedule's end
         present = _Schedule.of(self)
         super().resume(filename, *args, **kwargs)
         info = self.message_hub.runtime_info

@@ -9,7 +9,7 @@ from flsl_mm.evaluation.tasks import BoxKNN
 from flsl_mm.evaluation.tasks import box_features as module
 from flsl_mm.evaluation.tasks.box_features import load_box_features, tokens_at
 from flsl_mm.models import FLSLVisionTransformer
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import ConfigError, DataError
 
 SETTINGS = dict(ks=(3, 1), resize=40, crop=32, batch_size=5, num_workers=0)
 
@@ -216,7 +216,7 @@ def test_a_network_that_is_not_finite_is_an_error(imagenet_boxes):
 @pytest.mark.parametrize(
     'settings, error, message',
     [
-        (dict(ks=(109,)), DataError, 'k = 109 .* only 108 training features'),
+        (dict(ks=(109,)), ConfigError, 'k = 109 .* only 108 training features'),
         (dict(ks=()), ValueError, 'ks'),
         (dict(ks=(0,)), ValueError, 'ks'),
         (dict(temperature=0), ValueError, 'temperature'),

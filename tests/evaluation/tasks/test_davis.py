@@ -13,7 +13,7 @@ from flsl_mm.evaluation import evaluate_davis
 from flsl_mm.evaluation.tasks import DavisPropagation
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope='module')
@@ -128,9 +128,9 @@ def test_the_global_generator_is_left_alone(root):
 
 
 def test_wrong_settings_and_missing_data_show_when_the_task_is_built(root, tmp_path):
-    with pytest.raises(DataError, match='topk and num_frames must be at least 1, got 0'):
+    with pytest.raises(ConfigError, match='topk and num_frames must be at least 1, got 0'):
         build_task(root, topk=0)
-    with pytest.raises(DataError, match='num_previous 0: got 128, -1'):
+    with pytest.raises(ConfigError, match='num_previous 0: got 128, -1'):
         build_task(root, num_previous=-1)
     with pytest.raises(FileNotFoundError, match='ImageSets/2017/val.txt'):
         build_task(tmp_path)
