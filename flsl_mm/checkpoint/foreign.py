@@ -156,9 +156,9 @@ _RENAMED = tuple(
 _NOT_NEEDED = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
-        (r'(neck\.)?(mask_token$|masked_embed$|decoder)', 'belongs to masked-image modelling'),
+        (r'mask_token$|masked_embed$|decoder', 'belongs to masked-image modelling'),
         (r'attn_pool\.', 'a head that pools tokens'),
-        (r'(local_cls_norm|projectors)\.', 'only used in pretraining'),
+        (r'(neck|local_cls_norm|projectors)\.', 'only used in pretraining'),
         (r'(\w+_)?(head|heads|classifier|fc)(_dist)?\.', 'a head'),
         (r'pre_logits|pooler\.', 'a head'),
         (r'ln2\.', 'follows averaging'),
