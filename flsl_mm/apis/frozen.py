@@ -19,10 +19,7 @@ from ..registry import FROZEN_TASKS
 from ..utils.errors import ConfigError
 from ..utils.files import check_writable, write_json
 from ..utils.tables import comparison_table
-from .command_line import (
-    end_processes,
-    run_command,
-)
+from .command_line import end_processes, run_command
 
 NUMBERS = int, float, int | None, float | None, Sequence[int], Sequence[float]
 
@@ -51,7 +48,7 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     """The device of that name, as ``--device`` has it; None is a GPU where there is one.
 
     Raises:
-        DataError: There is none.
+        ConfigError: There is none.
     """
     try:
         device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
