@@ -12,7 +12,7 @@ from matplotlib.patches import FancyBboxPatch
 
 DATA, VIEWS, STUDENT, TEACHER, BOTH = '#dbe8f7', '#e3f1dc', '#fdebc8', '#e9e0f4', '#f6dcdc'
 
-# name: (x, y of the centre, width, colour, title, where it is, what comes out)
+# name: (x, y of the center, width, color, title, where it is, what comes out)
 BOXES = {
     'dataset': (1.7, 11.2, 3.0, DATA, 'UnlabeledImages', 'datasets/', 'an image file, and a seed'),
     'load': (5.15, 11.2, 3.0, DATA, 'LoadRGBImage', 'datasets/transforms/', '(H, W, 3) uint8'),
@@ -41,7 +41,7 @@ BOXES = {
         VIEWS,
         'MultiViewPreprocessor',
         'models/data_preprocessors/',
-        'cuts student and local views out of the crop, recolours, normalises',
+        'cuts student and local views out of the crop, recolors, normalizes',
     ),
     'student': (
         3.6,
@@ -126,10 +126,10 @@ def main() -> None:
     figure = Figure(figsize=(11, 9.6), facecolor='white')
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 13.8), ylim=(-0.4, 12.2))
     axes.set_axis_off()
-    for x, y, width, colour, title, place, result in BOXES.values():
+    for x, y, width, color, title, place, result in BOXES.values():
         corner = (x - width / 2, y - HEIGHT / 2)
         style = 'round,pad=0,rounding_size=0.1'
-        axes.add_patch(FancyBboxPatch(corner, width, HEIGHT, style, fc=colour, ec='#555555'))
+        axes.add_patch(FancyBboxPatch(corner, width, HEIGHT, style, fc=color, ec='#555555'))
         axes.text(x, y + 0.32, title, ha='center', va='center', fontsize=10, weight='bold')
         axes.text(x, y, place, ha='center', va='center', fontsize=8, color='#555555')
         axes.text(x, y - 0.34, result, ha='center', va='center', fontsize=9)

@@ -100,7 +100,7 @@ def image_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session')
 def write_boxes():
-    """Writes an XML file as ILSVRC's localisation task has them."""
+    """Writes an XML file as ILSVRC's localization task has them."""
 
     def write(path: Path, size=(80, 60), boxes=((10, 20, 40, 50),), name='n01') -> Path:
         objects = ''.join(
@@ -120,19 +120,19 @@ def write_boxes():
 
 @pytest.fixture
 def imagenet_boxes(tmp_path, write_boxes) -> Path:
-    """ImageNet's layout: three classes of coloured boxes on noise, 4 + 2 images each."""
+    """ImageNet's layout: three classes of colored boxes on noise, 4 + 2 images each."""
     import numpy as np
     from PIL import Image
 
     root = tmp_path / 'imagenet'
     rng = np.random.default_rng(0)
-    colours = dict(n01=(220, 40, 40), n02=(40, 220, 40), n03=(40, 40, 220))
+    colors = dict(n01=(220, 40, 40), n02=(40, 220, 40), n03=(40, 40, 220))
     for i in range(18):
-        name = list(colours)[i % 3]
+        name = list(colors)[i % 3]
         split, stem = (f'train/{name}', f'{name}_{i}') if i < 12 else ('val', f'val_{i:08}')
         pixels = rng.integers(60, 180, (60, 80, 3), dtype=np.uint8)
         left = int(rng.integers(15, 30))
-        pixels[20:50, left : left + 30] = colours[name]
+        pixels[20:50, left : left + 30] = colors[name]
         folder = root / 'Data/CLS-LOC' / split
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / f'{stem}.JPEG')

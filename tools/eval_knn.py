@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         nargs='+',
         metavar='K',
-        help='numbers of neighbours (20 10 100 200); chance is measured for the first',
+        help='numbers of neighbors (20 10 100 200); chance is measured for the first',
     )
     parser.add_argument(
         '--train-per-class',
@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--max-memory',
         type=int,
         metavar='BYTES',
-        help='bound of the memory for the search for neighbours, beside the features (1 GiB)',
+        help='bound of the memory for the search for neighbors, beside the features (1 GiB)',
     )
     parser.add_argument(
         '--cache-dir',

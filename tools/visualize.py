@@ -34,7 +34,7 @@ from flsl_mm.utils.files import check_writable, write_json
 KINDS = {
     'attention': "self-attention of query points inside the last block (paper's Figure 4)",
     'ass': "aggregated similarity score by layer (paper's Figures 4 and 6)",
-    'tsne': 't-SNE of the tokens of all images by layer, coloured by image, mask or cluster',
+    'tsne': 't-SNE of the tokens of all images by layer, colored by image, mask or cluster',
     'modes': "the tokens that a query's mode is made of: its soft cluster mask",
     'pca': 'three principal components of all images as red, green and blue',
 }
@@ -140,7 +140,7 @@ def add_mode_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_tsne_arguments(parser: argparse.ArgumentParser) -> None:
-    """How tokens are drawn and coloured."""
+    """How tokens are drawn and colored."""
     parser.add_argument(
         '--color-by', choices=('image', 'mask', 'cluster'), default='image', help='(%(default)s)'
     )
@@ -263,18 +263,18 @@ def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawi
     images, names = [p.pixels for p in photos], [p.name for p in photos]
     points = query_points(args, photos, vits) if args.kind in ('attention', 'modes') else None
     if args.kind == 'attention':
-        colours = figures.ATTENTION_COLOURS
+        colors = figures.ATTENTION_COLORS
         maps = token_maps.attention_maps(vits, images, points, args.layers, track_iter_progress)
     elif args.kind == 'modes':
-        colours = figures.MODE_COLOURS
+        colors = figures.MODE_COLORS
         maps = token_maps.mode_maps(
             vits, images, points, args.scale, args.iterate, track_iter_progress
         )
     elif args.kind == 'ass':
-        colours = figures.ASS_COLOURS
+        colors = figures.ASS_COLORS
         maps = token_maps.ass_maps(vits, images, args.layers, track_iter_progress)
     else:
-        colours = figures.PCA_COLOURS
+        colors = figures.PCA_COLORS
         maps = token_maps.pca_maps(vits, images, args.layers, track_iter_progress)
     arrays = {'points': stack_points(points)} if points else {}
     for label, found in maps.items():
@@ -283,7 +283,7 @@ def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawi
     record = dict(
         points=points, networks={label: describe_maps(found) for label, found in maps.items()}
     )
-    return Drawing(draw_maps(images, maps, colours, names, points), arrays, record)
+    return Drawing(draw_maps(images, maps, colors, names, points), arrays, record)
 
 
 def stack_points(points: Sequence[Sequence[Point]]) -> np.ndarray:
@@ -301,7 +301,7 @@ def describe_maps(found: token_maps.TokenMaps) -> dict[str, Any]:
         patch_size=found.patch_size,
         grids=[values.shape[2:4] for values in found.maps],
     )
-    if found.maps[0].ndim == 4:  # not colours
+    if found.maps[0].ndim == 4:  # not colors
         record['mean'] = [values.mean((2, 3)).tolist() for values in found.maps]
         record['max'] = [values.max((2, 3)).tolist() for values in found.maps]
     return dict(record, notes=found.notes) if found.notes else record

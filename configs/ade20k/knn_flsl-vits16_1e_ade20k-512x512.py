@@ -20,7 +20,7 @@ model = dict(
     ),
 )
 
-# One pass over the training images, unchanged but for size, fills the bank; nothing is optimised.
+# One pass over the training images, unchanged but for size, fills the bank; nothing is optimized.
 train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(

@@ -1,6 +1,6 @@
 # Mask R-CNN on the scenes of tools/dataset_converters/make_scenes.py, in minutes without a GPU:
 # the ViT of configs/pretrain/flsl_vit-tiny_demo.py, a narrow FPN and heads, images as they are.
-#   --cfg-options pretrained=FILE        (None: random initialisation)
+#   --cfg-options pretrained=FILE        (None: random initialization)
 _base_ = ['../coco/mask-rcnn_flsl-vits8_fpn_1x_coco.py']
 
 pretrained = 'work_dirs/demo/flsl_seed0/epoch_10.pth'

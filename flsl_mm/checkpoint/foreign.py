@@ -1,7 +1,7 @@
 """Other projects' ViTs: which family a file is of, and its tensors under timm's names.
 
 A file says how deep and wide its network is, and what tokens it has, but not how its authors
-resample the position table, what the norms' epsilon is or how pixels are normalised. That comes
+resample the position table, what the norms' epsilon is or how pixels are normalized. That comes
 from :data:`FAMILIES`, the one table of what a family implies.
 """
 
@@ -55,7 +55,7 @@ class Family:
 
     Attributes:
         name: Name in reports.
-        recognise: Tells from the layout's name and the tensors under timm's names.
+        recognize: Tells from the layout's name and the tensors under timm's names.
         positions: How the position table is resampled.
         eps: Of the LayerNorms.
         statistics: Of the pixels.
@@ -63,7 +63,7 @@ class Family:
     """
 
     name: str
-    recognise: Callable[[str, Mapping[str, Entry]], bool]
+    recognize: Callable[[str, Mapping[str, Entry]], bool]
     positions: Positions
     eps: float = 1e-6
     statistics: Statistics = IMAGENET
@@ -198,7 +198,7 @@ def convert_foreign(
         CheckpointError: A tensor has no known place, or is malformed.
     """
     named = _to_timm(entries)
-    family = next(f for f in FAMILIES if f.recognise(found.layout.name, named))
+    family = next(f for f in FAMILIES if f.recognize(found.layout.name, named))
     periods = named.pop('rope_embed.periods', None)
     if periods is not None:
         check_values(periods.keys[0], periods.tensor)

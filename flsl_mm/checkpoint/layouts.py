@@ -122,7 +122,7 @@ class Layout:
 
     Attributes:
         name: Name in reports.
-        recognise: Tells from all tensors by name, and the names of the other entries of the
+        recognize: Tells from all tensors by name, and the names of the other entries of the
             file, whether this is the layout.
         networks: Network name to the pattern of its backbone's prefix; the default one first.
         heads: Network name to the pattern of the prefix of its projection head, where FLSL can
@@ -130,7 +130,7 @@ class Layout:
     """
 
     name: str
-    recognise: Callable[[Mapping[str, Entry], set[str]], bool]
+    recognize: Callable[[Mapping[str, Entry], set[str]], bool]
     networks: Mapping[str, str]
     heads: Mapping[str, str] | None = None
 
@@ -167,7 +167,7 @@ class Checkpoint:
 
 
 def _has(*patterns: str) -> Callable[[Mapping[str, Entry], set[str]], bool]:
-    """Recognises files where each pattern matches the start of some key."""
+    """Recognizes files where each pattern matches the start of some key."""
     return lambda entries, other: all(any(re.match(p, name) for name in entries) for p in patterns)
 
 
@@ -248,7 +248,7 @@ LAYOUTS = (
 
 
 def identify(checkpoint: Mapping[str, Any], name: str) -> Checkpoint:
-    """Recognise the layout of a checkpoint by its keys.
+    """Recognize the layout of a checkpoint by its keys.
 
     Args:
         checkpoint: What a file holds, or a bare state dict.
@@ -281,7 +281,7 @@ def identify(checkpoint: Mapping[str, Any], name: str) -> Checkpoint:
     if not entries:
         raise CheckpointError(f'holds no weights, only {_some(checkpoint) or "an empty dict"}')
     for layout in LAYOUTS:
-        if layout.recognise(entries, set(other)):
+        if layout.recognize(entries, set(other)):
             return Checkpoint(name, layout, entries, other)
     known = ', '.join(dict.fromkeys(layout.name for layout in LAYOUTS))
     raise CheckpointError(f'no ViT of a known layout ({known}); its keys: {_some(entries)}')

@@ -55,7 +55,7 @@ def load_pretrained(
 
 
 def open_checkpoint(source: Source, trust: bool) -> Checkpoint:
-    """Read a source and recognise its layout; one that is open already is left as it is.
+    """Read a source and recognize its layout; one that is open already is left as it is.
 
     Args:
         source: As of :func:`load_pretrained`.

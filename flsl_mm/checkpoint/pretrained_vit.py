@@ -20,7 +20,7 @@ class PretrainedViT:
     backbone is not fully covered.
 
     Args:
-        checkpoint: Path; None keeps the random initialisation and says so in the log.
+        checkpoint: Path; None keeps the random initialization and says so in the log.
         key: ``'teacher'`` or ``'student'``, see :func:`load_pretrained`.
         trust: Also read files that may execute code, see :func:`read_checkpoint`.
     """
@@ -51,7 +51,7 @@ class PretrainedViT:
 
 
 def loads_a_file(init_cfg: Mapping[str, Any]) -> bool:
-    """Whether an initialisation is mmengine's or ours from a file, with or without its scope."""
+    """Whether an initialization is mmengine's or ours from a file, with or without its scope."""
     kind = init_cfg.get('type')
     name = getattr(kind, '__name__', kind)
     return str(name).rpartition('.')[2] in ('Pretrained', 'PretrainedInit', 'PretrainedViT')

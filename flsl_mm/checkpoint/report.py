@@ -11,7 +11,7 @@ class LoadReport:
 
     Attributes:
         source: Path of the file, or ``'state dict'``.
-        layout: Name of the recognised layout.
+        layout: Name of the recognized layout.
         network: Network taken: ``'teacher'``, ``'student'``, ``'both'`` or ``'backbone'``.
         note: Why that network.
         num_heads: Attention heads that the file records, None where it does not.

@@ -169,7 +169,7 @@ def write_masks(folder: Path, names: Sequence[str], masks: np.ndarray) -> None:
 
 
 def davis_palette() -> np.ndarray:
-    """Colours of the objects in DAVIS' (and PASCAL VOC's) masks, uint8 (256, 3).
+    """Colors of the objects in DAVIS' (and PASCAL VOC's) masks, uint8 (256, 3).
 
     Bits 0, 3 and 6 of an index are the highest bits of red, bits 1, 4 and 7 of green, and so on.
     """

@@ -1,4 +1,4 @@
-"""ILSVRC images with the boxes of its localisation task."""
+"""ILSVRC images with the boxes of its localization task."""
 
 import hashlib
 import os

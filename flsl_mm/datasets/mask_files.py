@@ -12,7 +12,7 @@ def read_mask(path: str | PathLike) -> np.ndarray:
     """The values of a mask, classes or object ids: uint8 (H, W).
 
     Args:
-        path: An image of 8 bits and one channel, with a palette or grey.
+        path: An image of 8 bits and one channel, with a palette or gray.
 
     Raises:
         DataError: It is not readable, or of another kind.

@@ -23,7 +23,7 @@ class MaskFolder(LabeledImages):
     The mask's values are the classes, 255 is ignored. With ``reduce_zero_label``, as in mmseg, 0 is
     ignored too and the classes are the values from 1 on (ADE20K).
 
-    The boxes are those of the connected regions (8 neighbours) of one class: where objects of a
+    The boxes are those of the connected regions (8 neighbors) of one class: where objects of a
     class touch they count as one, and without ``object_classes`` walls and sky count as objects.
 
     Args:

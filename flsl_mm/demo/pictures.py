@@ -11,7 +11,7 @@ from PIL import Image
 from ..datasets.scenes import CLASSES, Picture, sample_scene
 from .comparison import Comparison
 
-COLOURS = {'random': '#8a94a3', 'DINO': '#d98324', 'FLSL': '#1f6fb4'}
+COLORS = {'random': '#8a94a3', 'DINO': '#d98324', 'FLSL': '#1f6fb4'}
 
 
 def sample_pictures(number: int, size: tuple[int, int], seed: int = 12345) -> list[Picture]:
@@ -22,8 +22,8 @@ def sample_pictures(number: int, size: tuple[int, int], seed: int = 12345) -> li
 
 def scenes_figure(pictures: Sequence[Picture]) -> Figure:
     """Scenes above their classes."""
-    colours = (255 * colormaps['tab10'](np.arange(10))[:, :3]).astype(np.uint8)
-    palette = np.concatenate([np.zeros((1, 3), np.uint8), colours])
+    colors = (255 * colormaps['tab10'](np.arange(10))[:, :3]).astype(np.uint8)
+    palette = np.concatenate([np.zeros((1, 3), np.uint8), colors])
     figure = Figure(figsize=(1.5 * len(pictures), 3.7), layout='constrained')
     axes = figure.subplots(2, len(pictures))
     for column, picture in zip(axes.T, pictures):
@@ -33,7 +33,7 @@ def scenes_figure(pictures: Sequence[Picture]) -> Figure:
         axis.set(xticks=[], yticks=[])
     axes[0, 0].set_ylabel('image', fontsize=9)
     axes[1, 0].set_ylabel('classes', fontsize=9)
-    marks = [Line2D([], [], marker='s', ls='', color=c / 255) for c in colours]
+    marks = [Line2D([], [], marker='s', ls='', color=c / 255) for c in colors]
     figure.legend(marks, CLASSES, loc='outside lower center', ncols=5, fontsize=8, frameon=False)
     return figure
 
@@ -45,8 +45,8 @@ def margins_figure(comparisons: Sequence[Comparison], methods: Sequence[str]) ->
     for axis, comparison in zip(axes, comparisons):
         for place, method in enumerate(methods):
             values = comparison.values[method]
-            axis.plot([place] * len(values), values, 'o', ms=6, color=COLOURS[method], alpha=0.75)
-            axis.hlines(comparison.mean(method), place - 0.3, place + 0.3, COLOURS[method], lw=2)
+            axis.plot([place] * len(values), values, 'o', ms=6, color=COLORS[method], alpha=0.75)
+            axis.hlines(comparison.mean(method), place - 0.3, place + 0.3, COLORS[method], lw=2)
         axis.set_xticks(range(len(methods)), methods, fontsize=8)
         axis.set_xlim(-0.6, len(methods) - 0.4)
         axis.set_title(comparison.title, fontsize=9)
@@ -63,7 +63,7 @@ def training_figure(curves: Mapping[str, Mapping[str, tuple[Sequence, Sequence]]
     axes = np.atleast_1d(figure.subplots(1, len(curves)))
     for axis, (title, lines) in zip(axes, curves.items()):
         for name, (x, y) in lines.items():
-            axis.plot(x, y, label=name, lw=1.4, color=COLOURS.get(name), marker='o', ms=2.5)
+            axis.plot(x, y, label=name, lw=1.4, color=COLORS.get(name), marker='o', ms=2.5)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel('iteration', fontsize=8)
         axis.tick_params(labelsize=7)

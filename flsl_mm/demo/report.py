@@ -70,7 +70,7 @@ def _write_scenes(report: HtmlReport, plan: Plan, steps: Sequence[Step]) -> None
     report.heading('The scenes')
     report.paragraph(
         'Six classes of objects, which differ in shape and pattern, on four kinds of ground. Hues '
-        'are shared between classes, so colour alone does not tell them apart. The same generator '
+        'are shared between classes, so color alone does not tell them apart. The same generator '
         'writes all layouts: ImageNet with boxes, COCO, ADE20K, DAVIS-2017 and UAVDT.'
     )
     report.figure(
@@ -139,7 +139,7 @@ def _write_maps(report: HtmlReport, plan: Plan) -> None:
     save_figure(maps, plan.maps, dpi=54)
     report.figure(
         maps,
-        'Tokens of all five scenes by their three principal components: what has one colour is '
+        'Tokens of all five scenes by their three principal components: what has one color is '
         'similar to the network (scenes at twice the size, for finer maps)',
     )
     report.figure(
@@ -153,12 +153,12 @@ def _write_maps(report: HtmlReport, plan: Plan) -> None:
             vits,
             [picture.image for picture in more],
             layers=(-1,),
-            colour_by='mask',
+            color_by='mask',
             masks=[picture.labels for picture in more],
             label_names=dict(enumerate(('seam', *CLASSES))),
             max_tokens=800,
         ),
-        't-SNE of the tokens of 24 scenes, coloured by class',
+        't-SNE of the tokens of 24 scenes, colored by class',
     )
 
 

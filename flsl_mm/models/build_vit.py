@@ -30,7 +30,7 @@ from .build_head import build_head
 
 RANDOM = 'random:'
 TIMM = 'timm:', 'timm/'  # pretrained, and after RANDOM
-# Width of an attention head in every usual ViT; MoCo v3's ViT-S, which differs, is recognised.
+# Width of an attention head in every usual ViT; MoCo v3's ViT-S, which differs, is recognized.
 _HEAD_WIDTH = 64
 _IMAGE = 224  # side in pixels of what a network of a named design is for
 

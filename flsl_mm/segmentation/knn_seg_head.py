@@ -18,14 +18,14 @@ class KNNSegHead(BaseDecodeHead):
     """Weighted k-NN over a bank of labelled tokens: judges frozen features without training.
 
     One pass of training over the data fills the bank, which is saved with the model. A token's
-    label is that of the pixel at the centre of its patch. In testing each token's ``num_neighbors``
+    label is that of the pixel at the center of its patch. In testing each token's ``num_neighbors``
     nearest of the bank (cosine) vote with weight ``exp(similarity / temperature)``.
 
     Args:
         in_channels: Width D of the tokens.
         bank_size: Tokens in the bank; when it is full the oldest are replaced.
         tokens_per_image: Tokens drawn at random from each training image, labelled ones first.
-        num_neighbors: Neighbours k that vote.
+        num_neighbors: Neighbors k that vote.
         temperature: Temperature of the votes.
         kwargs: ``num_classes``, ``in_index``, ``ignore_index`` and ``align_corners`` of mmseg's
             ``BaseDecodeHead``.
@@ -44,7 +44,7 @@ class KNNSegHead(BaseDecodeHead):
         self.tokens_per_image = tokens_per_image
         self.num_neighbors = num_neighbors
         self.temperature = temperature
-        # A training loop needs something to optimise; this is used nowhere.
+        # A training loop needs something to optimize; this is used nowhere.
         self.conv_seg = nn.Linear(1, 1, bias=False)
         self.register_buffer('bank', torch.zeros(bank_size, in_channels, dtype=torch.float16))
         self.register_buffer(
@@ -76,7 +76,7 @@ class KNNSegHead(BaseDecodeHead):
         return dict(loss_none=0 * self.conv_seg.weight.sum())
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Votes of the neighbours.
+        """Votes of the neighbors.
 
         Args:
             inputs: Feature maps, of which ``in_index`` is (B, D, h, w).

@@ -3,13 +3,13 @@
 from .curves_figure import curves_figure
 from .embedding_figure import draw_embeddings
 from .figures import ass_figure, attention_figure, modes_figure, pca_figure, tsne_figure
-from .map_figure import Colours, draw_maps
+from .map_figure import Colors, draw_maps
 from .token_embedding import TokenEmbedding, embed_tokens
 from .token_maps import TokenMaps, ass_maps, attention_maps, mode_maps, pca_maps, pick_points
 from .training_log import read_training_log
 
 __all__ = [
-    'Colours',
+    'Colors',
     'TokenEmbedding',
     'TokenMaps',
     'ass_figure',

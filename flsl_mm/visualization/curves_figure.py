@@ -77,9 +77,9 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
 
 
 def _draw_curve(
-    axis: Axes, x: list[int], y: list[float], window: int, colour: str, label: str
+    axis: Axes, x: list[int], y: list[float], window: int, color: str, label: str
 ) -> None:
     if window > 1:
-        axis.plot(x, y, color=colour, lw=0.6, alpha=0.3)
+        axis.plot(x, y, color=color, lw=0.6, alpha=0.3)
     marker = 'o' if len(y) < 15 else None  # few points show better with their places
-    axis.plot(x, smooth(y, window), color=colour, lw=1.4, marker=marker, ms=3, label=label)
+    axis.plot(x, smooth(y, window), color=color, lw=1.4, marker=marker, ms=3, label=label)

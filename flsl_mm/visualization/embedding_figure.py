@@ -12,7 +12,7 @@ from .map_figure import PLAIN_TEXT, fit, shorten, text_width
 from .token_embedding import TokenEmbedding
 
 CELL = 2.3  # inches
-MAX_COLOURS = 20
+MAX_COLORS = 20
 MAX_NAME = 24  # characters
 OTHER = (0.75, 0.75, 0.75, 1.0)
 
@@ -29,14 +29,14 @@ def draw_embeddings(
 
     Args:
         embeddings: By the name of the network.
-        label_names: What to call the labels; beyond the 20 most frequent they share a grey.
+        label_names: What to call the labels; beyond the 20 most frequent they share a gray.
         legend: Heading of the legend.
 
     Returns:
         Figure: Of the object-oriented interface.
     """
-    colours = _colours(np.concatenate([e.labels for e in embeddings.values()]))
-    names = [_name(label, label_names) for label in colours]
+    colors = _colors(np.concatenate([e.labels for e in embeddings.values()]))
+    names = [_name(label, label_names) for label in colors]
     rows = [[(name, i) for i in range(len(e.layers))] for name, e in embeddings.items()]
     side_by_side = all(len(row) == 1 for row in rows)
     if side_by_side:
@@ -48,7 +48,7 @@ def draw_embeddings(
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, line in zip(rows, axes):
         for axis, (network, layer) in zip(line, row):
-            _draw_tokens(axis, embeddings[network], layer, colours)
+            _draw_tokens(axis, embeddings[network], layer, colors)
             name = fit(network, CELL - 0.1, 9)
             if side_by_side:
                 axis.set_title(f'{name}\n{axis.get_title()}', fontsize=9)
@@ -56,8 +56,8 @@ def draw_embeddings(
                 axis.set_ylabel(name, fontsize=9)
         for axis in line[len(row) :]:
             axis.set_axis_off()
-    handles = [_dot(colour, name) for colour, name in zip(colours.values(), names)]
-    if any(int(n) not in colours for e in embeddings.values() for n in e.labels):
+    handles = [_dot(color, name) for color, name in zip(colors.values(), names)]
+    if any(int(n) not in colors for e in embeddings.values() for n in e.labels):
         handles.append(_dot(OTHER, 'other'))
     figure.legend(
         handles=handles, loc='outside right upper', title=legend or None, fontsize=8,
@@ -67,20 +67,20 @@ def draw_embeddings(
 
 
 def _draw_tokens(
-    axis: Axes, embedding: TokenEmbedding, layer: int, colours: Mapping[int, tuple]
+    axis: Axes, embedding: TokenEmbedding, layer: int, colors: Mapping[int, tuple]
 ) -> None:
     """The scatter plot of one layer, called after its block."""
-    shades = np.array([colours.get(int(n), OTHER) for n in embedding.labels])
+    shades = np.array([colors.get(int(n), OTHER) for n in embedding.labels])
     axis.scatter(*embedding.points[layer].T, c=shades, s=5, lw=0)
     axis.set_title(f'block {embedding.layers[layer]}', fontsize=9)
     axis.set(xticks=[], yticks=[], box_aspect=1)
     axis.margins(0.04)
 
 
-def _colours(labels: np.ndarray) -> dict[int, tuple]:
-    """A colour for each of the 20 most frequent labels, in the order of the labels."""
+def _colors(labels: np.ndarray) -> dict[int, tuple]:
+    """A color for each of the 20 most frequent labels, in the order of the labels."""
     values, counts = np.unique(labels, return_counts=True)
-    shown = sorted(values[np.argsort(-counts, kind='stable')[:MAX_COLOURS]].tolist())
+    shown = sorted(values[np.argsort(-counts, kind='stable')[:MAX_COLORS]].tolist())
     palette = matplotlib.colormaps['tab10' if len(shown) <= 10 else 'tab20'].colors
     return dict(zip(shown, palette))
 
@@ -89,6 +89,6 @@ def _name(label: int, names: Mapping[int, str]) -> str:
     return shorten(names.get(label, f'label {label}'), MAX_NAME)
 
 
-def _dot(colour: tuple, label: str) -> Line2D:
+def _dot(color: tuple, label: str) -> Line2D:
     """An entry of the legend."""
-    return Line2D([], [], ls='', marker='o', ms=5, mec='none', mfc=colour, label=label)
+    return Line2D([], [], ls='', marker='o', ms=5, mec='none', mfc=color, label=label)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .embedding_figure import draw_embeddings
-from .map_figure import Colours, draw_maps
+from .map_figure import Colors, draw_maps
 from .query_points import Point
 from .token_embedding import TokenEmbedding, embed_tokens
 from .token_maps import (
@@ -26,10 +26,10 @@ from .token_maps import (
     pick_points,
 )
 
-ASS_COLOURS = Colours('aggregated similarity score')
-ATTENTION_COLOURS = Colours("attention, by the map's maximum", relative=True)
-MODE_COLOURS = Colours("weight in the mode, by the mask's maximum", relative=True)
-PCA_COLOURS = Colours('')
+ASS_COLORS = Colors('aggregated similarity score')
+ATTENTION_COLORS = Colors("attention, by the map's maximum", relative=True)
+MODE_COLORS = Colors("weight in the mode, by the mask's maximum", relative=True)
+PCA_COLORS = Colors('')
 
 
 def attention_figure(
@@ -49,12 +49,12 @@ def attention_figure(
     """
     points = points or pick_points(next(iter(vits.values())), images)
     maps = attention_maps(vits, images, points, layers)
-    return draw_maps(images, maps, ATTENTION_COLOURS, points=points)
+    return draw_maps(images, maps, ATTENTION_COLORS, points=points)
 
 
 def ass_figure(vits: Vits, images: Images, layers: Sequence[int] | None = None) -> Figure:
     """Aggregated similarity scores by layer (Figures 4 and 6); arguments as above."""
-    return draw_maps(images, ass_maps(vits, images, layers), ASS_COLOURS)
+    return draw_maps(images, ass_maps(vits, images, layers), ASS_COLORS)
 
 
 def modes_figure(
@@ -74,19 +74,19 @@ def modes_figure(
     """
     points = points or pick_points(next(iter(vits.values())), images)
     maps = mode_maps(vits, images, points, scale)
-    return draw_maps(images, maps, MODE_COLOURS, points=points)
+    return draw_maps(images, maps, MODE_COLORS, points=points)
 
 
 def pca_figure(vits: Vits, images: Images, layers: Sequence[int] | None = LAST) -> Figure:
-    """Three principal components of all images' tokens as colours; arguments as above."""
-    return draw_maps(images, pca_maps(vits, images, layers), PCA_COLOURS)
+    """Three principal components of all images' tokens as colors; arguments as above."""
+    return draw_maps(images, pca_maps(vits, images, layers), PCA_COLORS)
 
 
 def tsne_figure(
     vits: Vits,
     images: Images,
     layers: Sequence[int] | None = None,
-    colour_by: str = 'image',
+    color_by: str = 'image',
     masks: Sequence[np.ndarray] | None = None,
     label_names: Mapping[int, str] | None = None,
     **kwargs,
@@ -97,18 +97,18 @@ def tsne_figure(
         vits: Networks by the name to show.
         images: uint8 (H, W, 3) each.
         layers: Blocks to show, from 1 or from -1 backwards; None for four of them.
-        colour_by: ``'image'``, ``'mask'`` or ``'cluster'``.
+        color_by: ``'image'``, ``'mask'`` or ``'cluster'``.
         masks: Integer labels (H, W) of each image, for ``'mask'``.
         label_names: What to call the labels of masks.
         kwargs: Other arguments of :func:`.embed_tokens`.
     """
-    embeddings = embed_tokens(vits, images, layers, colour_by, masks, **kwargs)
-    return draw_tsne(embeddings, colour_by, label_names=label_names)
+    embeddings = embed_tokens(vits, images, layers, color_by, masks, **kwargs)
+    return draw_tsne(embeddings, color_by, label_names=label_names)
 
 
 def draw_tsne(
     embeddings: Mapping[str, TokenEmbedding],
-    colour_by: str,
+    color_by: str,
     names: Sequence[str] | None = None,
     label_names: Mapping[int, str] | None = None,
 ) -> Figure:
@@ -116,14 +116,14 @@ def draw_tsne(
 
     Args:
         embeddings: By the name of the network.
-        colour_by: What their labels are, as in :func:`tsne_figure`.
+        color_by: What their labels are, as in :func:`tsne_figure`.
         names: What to call the images; their numbers by default.
         label_names: What to call the labels of masks.
     """
-    if colour_by == 'image':
+    if color_by == 'image':
         count = 1 + max(int(e.images.max()) for e in embeddings.values())
         label_names = dict(enumerate(names or [f'image {i + 1}' for i in range(count)]))
-    elif colour_by == 'cluster':
+    elif color_by == 'cluster':
         count = 1 + max(int(e.labels.max()) for e in embeddings.values())
         label_names = {i: f'cluster {i + 1}' for i in range(count)}
-    return draw_embeddings(embeddings, label_names or {}, colour_by)
+    return draw_embeddings(embeddings, label_names or {}, color_by)

@@ -42,19 +42,19 @@ def shorten(name: str, letters: int) -> str:
     return name if len(name) <= letters else f'{name[:head]}…{name[-tail:]}'
 
 
-COLOUR_MAP = 'inferno'
+COLOR_MAP = 'inferno'
 CELL = 1.75  # inches, the width of an image
 ASPECTS = 0.35, 1.35  # height of a cell by its width; taller images get narrower
 GAP = 0.06  # inches between cells
-BAR = 0.12  # inches, the width of the colour bar
+BAR = 0.12  # inches, the width of the color bar
 PLAIN_TEXT = {'text.parse_math': False}  # names of files may have dollars
 
 
-class Colours(NamedTuple):
-    """How values become colours.
+class Colors(NamedTuple):
+    """How values become colors.
 
     Attributes:
-        label: What the colour bar says; '' for no bar (maps that are colours already).
+        label: What the color bar says; '' for no bar (maps that are colors already).
         relative: Whether each map is divided by its maximum first.
     """
 
@@ -82,7 +82,7 @@ class _Row(NamedTuple):
 def draw_maps(
     images: Sequence[np.ndarray],
     maps: Mapping[str, TokenMaps],
-    colours: Colours,
+    colors: Colors,
     names: Sequence[str] | None = None,
     points: Sequence[Sequence[Point]] | None = None,
 ) -> Figure:
@@ -95,7 +95,7 @@ def draw_maps(
     Args:
         images: uint8 (H, W, 3) each.
         maps: Maps by the name of the network.
-        colours: How values become colours.
+        colors: How values become colors.
         names: What to call the images; their numbers by default.
         points: Query points of each image, where the maps have queries.
 
@@ -106,7 +106,7 @@ def draw_maps(
     rows = _layout(maps, points or [[None]] * len(images))
     heads = ['image', *_heads(maps, rows)]
     heights = [_height(images[row.image]) for row in rows]
-    figure, axes = _grid(heights, len(heads), 0.25 * bool(rows[0].title), colours)
+    figure, axes = _grid(heights, len(heads), 0.25 * bool(rows[0].title), colors)
     for row, line, height in zip(rows, axes, heights):
         length = CELL * height
         point = points[row.image][row.query] if points else None
@@ -114,7 +114,7 @@ def draw_maps(
         line[0].set_ylabel(fit(names[row.image], length, 8), fontsize=8)
         line[1].set_ylabel(fit(row.title, length, 8), fontsize=8)
         for axis, cell in zip(line[1:], row.cells):
-            _draw_map(axis, maps[cell.network], row, cell, images[row.image].shape[:2], colours)
+            _draw_map(axis, maps[cell.network], row, cell, images[row.image].shape[:2], colors)
         for axis in line[1 + len(row.cells) :]:
             axis.set_axis_off()
     for axis, head in zip(axes[0], heads):
@@ -129,21 +129,21 @@ def _height(image: np.ndarray) -> float:
 
 
 def _grid(
-    heights: Sequence[float], columns: int, margin: float, colours: Colours
+    heights: Sequence[float], columns: int, margin: float, colors: Colors
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes (rows, columns), with a colour bar if it has a label.
+    """A figure and its axes (rows, columns), with a color bar if it has a label.
 
     Args:
         heights: Of the rows, by the width of a column.
         columns: Of pictures.
         margin: Inches for labels, beside those of the images.
-        colours: What the bar says.
+        colors: What the bar says.
     """
-    has_bar = bool(colours.label)
+    has_bar = bool(colors.label)
     size = (
         CELL * columns + margin + 0.35 + 0.75 * has_bar,
         # One flat row is lower than the bar's label is long.
-        max(CELL * sum(heights) + GAP * len(heights), text_width(colours.label, 8)) + 0.4,
+        max(CELL * sum(heights) + GAP * len(heights), text_width(colors.label, 8)) + 0.4,
     )
     figure = Figure(figsize=size, layout='constrained')
     edge = 0.06 / size[0]  # labels beside the images would be cut a little
@@ -159,15 +159,15 @@ def _grid(
     if has_bar:
         # Beside the first rows only: one as long as a page tells no more.
         rows = max(1, round(3 / np.mean(heights)))
-        _draw_colour_bar(figure.add_subplot(grid[:rows, -1]), colours)
+        _draw_color_bar(figure.add_subplot(grid[:rows, -1]), colors)
     return figure, np.array(axes)
 
 
-def _draw_colour_bar(axis: Axes, colours: Colours) -> None:
-    """The colours from 0 to 1 and what they stand for."""
-    scale = ScalarMappable(Normalize(0, 1), COLOUR_MAP)
+def _draw_color_bar(axis: Axes, colors: Colors) -> None:
+    """The colors from 0 to 1 and what they stand for."""
+    scale = ScalarMappable(Normalize(0, 1), COLOR_MAP)
     bar = axis.figure.colorbar(scale, cax=axis)
-    bar.set_label(colours.label, fontsize=8)
+    bar.set_label(colors.label, fontsize=8)
     axis.tick_params(labelsize=7)
 
 
@@ -183,16 +183,16 @@ def draw_image(axis: Axes, image: np.ndarray, points: Sequence[Point] = ()) -> N
 
 
 def _draw_map(
-    axis: Axes, maps: TokenMaps, row: _Row, cell: _Cell, size: tuple[int, int], colours: Colours
+    axis: Axes, maps: TokenMaps, row: _Row, cell: _Cell, size: tuple[int, int], colors: Colors
 ) -> None:
     """Show one map over the extent of its image."""
     values = maps.maps[row.image][cell.layer, row.query]
-    if colours.relative:
+    if colors.relative:
         values = values / max(values.max(), 1e-12)
     height, width = (n * maps.patch_size for n in values.shape[:2])
     axis.imshow(
         values,
-        cmap=COLOUR_MAP,
+        cmap=COLOR_MAP,
         vmin=0,
         vmax=1,
         interpolation='nearest',

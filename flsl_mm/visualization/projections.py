@@ -28,20 +28,20 @@ def principal_components(features: Sequence[np.ndarray], number: int = 3) -> lis
     joined = np.concatenate(features).astype(np.float64)
     if min(joined.shape) < number:
         raise DataError(f'{number} components of {joined.shape[0]} tokens x {joined.shape[1]}')
-    centred = joined - joined.mean(axis=0)
+    centerd = joined - joined.mean(axis=0)
     # Of D x D, which stays small for any number of tokens.
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    projected = centred @ directions[:, ::-1][:, :number]
+    _, directions = np.linalg.eigh(centerd.T @ centerd)
+    projected = centerd @ directions[:, ::-1][:, :number]
     extreme = projected[np.abs(projected).argmax(axis=0), np.arange(number)]
     projected = projected * np.where(extreme < 0, -1, 1)
     ends = np.cumsum([len(f) for f in features])[:-1]
     return np.split(projected, ends)
 
 
-def as_colours(components: Sequence[np.ndarray]) -> list[np.ndarray]:
+def as_colors(components: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Scale components of several images to 0-1, alike in all of them.
 
-    The 1st and 99th percentile of each component become 0 and 1; beyond them colours are clipped.
+    The 1st and 99th percentile of each component become 0 and 1; beyond them colors are clipped.
 
     Args:
         components: (..., 3) for each image.

@@ -19,7 +19,7 @@ def parse_point(text: str, size: tuple[int, int]) -> Point:
         size: Height and width of the image in pixels.
 
     Returns:
-        Point: In fractions; that of a pixel is its centre.
+        Point: In fractions; that of a pixel is its center.
 
     Raises:
         DataError: The text is no point, or the point is outside the image.
@@ -64,7 +64,7 @@ def choose_points(
 
     The first point is on the largest region: the token that is most similar to all tokens. Each
     further one is where the similarity to the points before is least. Tokens are averaged over
-    their 3 x 3 neighbours first, and the border is left out, so that points lie inside of things.
+    their 3 x 3 neighbors first, and the border is left out, so that points lie inside of things.
 
     Args:
         tokens: (N, D), row-major over ``grid``.
@@ -74,7 +74,7 @@ def choose_points(
         number: How many points.
 
     Returns:
-        list[Point]: The centres of patches, in fractions of the image; fewer than ``number`` when
+        list[Point]: The centers of patches, in fractions of the image; fewer than ``number`` when
         the image has fewer tokens.
     """
     height, width = size
@@ -92,11 +92,11 @@ def choose_points(
         nearest = (features @ features[chosen].T).amax(dim=1)
         nearest[chosen] = torch.inf
         chosen.append(int(nearest.masked_fill(~inside, torch.inf).argmin()))
-    return [_centre(index, grid[1], size, patch_size) for index in chosen[:number]]
+    return [_center(index, grid[1], size, patch_size) for index in chosen[:number]]
 
 
-def _centre(index: int, columns: int, size: tuple[int, int], patch_size: int) -> Point:
-    """Centre of a token's patch in fractions of the image."""
+def _center(index: int, columns: int, size: tuple[int, int], patch_size: int) -> Point:
+    """Center of a token's patch in fractions of the image."""
     row, column = divmod(index, columns)
     height, width = size
     return (

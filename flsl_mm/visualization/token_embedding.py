@@ -1,4 +1,4 @@
-"""Tokens of several images in the plane, by t-SNE, with what colours them."""
+"""Tokens of several images in the plane, by t-SNE, with what colors them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from .layer_tokens import resolve_layers
 from .projections import kmeans, tsne
 from .token_maps import Images, Progress, Vits, encode_all
 
-COLOUR_BY = ('image', 'mask', 'cluster')
+COLOR_BY = ('image', 'mask', 'cluster')
 
 
 class TokenEmbedding(NamedTuple):
@@ -36,7 +36,7 @@ def embed_tokens(
     vits: Vits,
     images: Images,
     layers: Sequence[int] | None = None,
-    colour_by: str = 'image',
+    color_by: str = 'image',
     masks: Sequence[np.ndarray] | None = None,
     clusters: int = 8,
     max_tokens: int = 1500,
@@ -49,7 +49,7 @@ def embed_tokens(
         vits: Networks by the name to show.
         images: uint8 (H, W, 3) each.
         layers: As in :func:`.resolve_layers`.
-        colour_by: ``'image'``; ``'mask'``: the most frequent label in a token's patch;
+        color_by: ``'image'``; ``'mask'``: the most frequent label in a token's patch;
             ``'cluster'``: k-means on the tokens of the last of ``layers``, for each network.
         masks: Integer labels (H, W) of each image, for ``'mask'``.
         clusters: Number of clusters, for ``'cluster'``.
@@ -61,13 +61,13 @@ def embed_tokens(
         dict[str, TokenEmbedding]: By the name of the network.
 
     Raises:
-        ConfigError: ``colour_by`` is unknown, or masks are missing.
+        ConfigError: ``color_by`` is unknown, or masks are missing.
         DataError: scikit-learn is missing, or there are too few tokens.
     """
-    if colour_by not in COLOUR_BY:
-        raise ConfigError(f'colour_by must be one of {", ".join(COLOUR_BY)}, got {colour_by!r}')
-    if colour_by == 'mask' and masks is None:
-        raise ConfigError("colour_by='mask' needs masks")
+    if color_by not in COLOR_BY:
+        raise ConfigError(f'color_by must be one of {", ".join(COLOR_BY)}, got {color_by!r}')
+    if color_by == 'mask' and masks is None:
+        raise ConfigError("color_by='mask' needs masks")
     encoded = encode_all(vits, images, layers, progress)
     drawn = {}
     for label, vit in vits.items():
@@ -78,9 +78,9 @@ def embed_tokens(
             for layer in range(len(resolve_layers(vit, layers)))
         ]
         numbers = np.repeat(np.arange(len(images)), [len(index) for index in chosen])
-        if colour_by == 'image':
+        if color_by == 'image':
             labels = numbers
-        elif colour_by == 'mask':
+        elif color_by == 'mask':
             labels = _mask_labels(vit, masks, chosen)
         else:
             labels = kmeans(features[-1], clusters, seed)

@@ -11,7 +11,7 @@ from ..evaluation.functional.similarity import aggregated_similarity
 from ..models import FrozenViT
 from ..models.mean_shift import effective_number, mean_shift_weights
 from .layer_tokens import layer_tokens, probe_attention, resolve_layers
-from .projections import as_colours, principal_components
+from .projections import as_colors, principal_components
 from .query_points import Point, choose_points, token_at
 
 MAX_ITERATIONS = 500
@@ -64,7 +64,7 @@ class TokenMaps(NamedTuple):
     Attributes:
         patch_size: Side in pixels of what a value stands for.
         layers: Block numbers from 1.
-        maps: For each image (L, Q, rows, columns), with Q = 1 where there are no queries; colours
+        maps: For each image (L, Q, rows, columns), with Q = 1 where there are no queries; colors
             have a last axis of 3. The grid covers the image padded to whole patches.
         notes: For each image the texts to show with its maps, by [layer][query]; empty for none.
     """
@@ -182,7 +182,7 @@ def pca_maps(
     """Three principal components of the tokens as red, green and blue.
 
     Components and their ranges are those of all images together, for each network and layer, so
-    that a colour means the same in every image.
+    that a color means the same in every image.
 
     Args:
         vits: Networks by the name to show.
@@ -191,7 +191,7 @@ def pca_maps(
         progress: Shows how far it is.
 
     Returns:
-        dict[str, TokenMaps]: Colours (L, 1, rows, columns, 3), 0-1.
+        dict[str, TokenMaps]: Colors (L, 1, rows, columns, 3), 0-1.
     """
     tokens = encode_all(vits, images, layers, progress)
     found = {}
@@ -199,8 +199,8 @@ def pca_maps(
         shapes = [(1, *_grid(vit, image), 3) for image in images]
         by_layer = []
         for features in zip(*tokens[label]):
-            colours = as_colours(principal_components(features))
-            by_layer.append([c.reshape(shape) for c, shape in zip(colours, shapes)])
+            colors = as_colors(principal_components(features))
+            by_layer.append([c.reshape(shape) for c, shape in zip(colors, shapes)])
         maps = [np.stack(image_maps) for image_maps in zip(*by_layer)]
         found[label] = TokenMaps(vit.patch_size, resolve_layers(vit, layers), maps)
     return found

@@ -352,7 +352,7 @@ def test_a_backbone_with_a_class_token_is_refused(timm_state):
         load_pretrained(VisionTransformer(arch=arch, img_size=64), timm_state)
 
 
-def test_the_config_entry_loads_after_the_random_initialisation(
+def test_the_config_entry_loads_after_the_random_initialization(
     layouts, student, teacher, vit, tmp_path
 ):
     file = layouts['ours'][0](student.state_dict(), teacher.state_dict())

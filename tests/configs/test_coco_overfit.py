@@ -29,7 +29,7 @@ def few_images(shared_dir, tmp_path) -> Path:
     return tmp_path / 'few.json'
 
 
-def memorise(cfg: Config, few_images: Path, iterations: int) -> Config:
+def memorize(cfg: Config, few_images: Path, iterations: int) -> Config:
     """Train and evaluate a shrunk config on the same images, without augmentation."""
     resize = dict(type='Resize', scale=(SIDE, SIDE), keep_ratio=True)
     train, test = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
@@ -79,7 +79,7 @@ def memorise(cfg: Config, few_images: Path, iterations: int) -> Config:
     'name', ['mask-rcnn_flsl-vits16_fpn_1x_coco', 'mask-rcnn_flsl-vitb16_vitdet_100e_coco']
 )
 def test_four_images_are_learnt_by_heart(name, shrink_coco, few_images, make_runner):
-    runner = make_runner(memorise(shrink_coco(name, factor=4), few_images, iterations=400))
+    runner = make_runner(memorize(shrink_coco(name, factor=4), few_images, iterations=400))
     runner.train()
     scalars = runner.message_hub.log_scalars
     assert scalars['val/coco/bbox_mAP'].current() > 0.6

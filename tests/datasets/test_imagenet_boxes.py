@@ -37,9 +37,9 @@ def test_validation_images_get_their_class_from_the_xml_file(imagenet_boxes):
 def test_points_lie_on_the_object(imagenet_boxes):
     for sample in read(imagenet_boxes, 'train'):
         columns, rows = sample['points'].long().unbind(1)
-        colours = sample['inputs'][:, rows, columns].float()
-        assert (colours.argmax(dim=0) == sample['label']).all()
-        assert (colours.max(dim=0).values > 180).all()
+        colors = sample['inputs'][:, rows, columns].float()
+        assert (colors.argmax(dim=0) == sample['label']).all()
+        assert (colors.max(dim=0).values > 180).all()
 
 
 @pytest.mark.parametrize('layout', ['ILSVRC', 'flat', 'val in class folders'])

@@ -7,7 +7,7 @@ from flsl_mm.utils.errors import DataError
 
 
 @pytest.mark.parametrize('mode', ['P', 'L'])
-def test_a_mask_is_the_values_of_its_file_not_the_colours_of_its_palette(mode, tmp_path):
+def test_a_mask_is_the_values_of_its_file_not_the_colors_of_its_palette(mode, tmp_path):
     image = Image.new(mode, (3, 2), 7)
     if mode == 'P':
         image.putpalette([0, 0, 0] * 7 + [255, 0, 0])

@@ -200,4 +200,4 @@ def test_drawn_vehicles_are_where_the_ground_truth_says(root):
         if not instance['ignore_flag']:
             left, top, right, bottom = (round(value) for value in instance['bbox'])
             inside, above = image[top + 3, left + 3], image[top - 4, left + 3]
-            assert np.ptp(inside) > 60 > np.ptp(above)  # coloured on grey
+            assert np.ptp(inside) > 60 > np.ptp(above)  # colored on gray

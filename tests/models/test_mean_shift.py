@@ -40,12 +40,12 @@ def test_a_tiny_scale_gives_the_mean_and_a_huge_one_the_most_similar_key():
 
 def test_iterating_it_stays_at_a_mode():
     generator = torch.Generator().manual_seed(0)
-    centres = torch.tensor([[4.0, 0.0], [0.0, 4.0]], dtype=torch.float64)
-    keys = (centres.repeat_interleave(50, 0) + 0.1 * torch.randn(100, 2, generator=generator))[None]
+    centers = torch.tensor([[4.0, 0.0], [0.0, 4.0]], dtype=torch.float64)
+    keys = (centers.repeat_interleave(50, 0) + 0.1 * torch.randn(100, 2, generator=generator))[None]
     mode = keys[:, :1]
     for _ in range(20):
         mode = mean_shift(mode, keys, 2.0)
-    torch.testing.assert_close(mode[0, 0], centres[0], rtol=0, atol=0.1)
+    torch.testing.assert_close(mode[0, 0], centers[0], rtol=0, atol=0.1)
 
 
 def test_gradients_flow_through_queries_and_keys():
@@ -55,7 +55,7 @@ def test_gradients_flow_through_queries_and_keys():
 
 
 @pytest.mark.parametrize('sharpness', [1.0, 1e3])
-def test_sharpening_favours_what_is_above_the_mean_and_keeps_rows_normalised(sharpness):
+def test_sharpening_favors_what_is_above_the_mean_and_keeps_rows_normalized(sharpness):
     weights = torch.tensor([[[0.7, 0.2, 0.1]]])
     mask = sharpen(weights, sharpness)
     torch.testing.assert_close(mask.sum(-1), torch.ones(1, 1))

@@ -94,7 +94,7 @@ def test_files_of_timm_run_as_timm_runs_them(kind, size):
 
 
 @pytest.mark.parametrize('kind, mean', [('clip', 122.77), ('siglip', 127.5), ('deit3', 123.675)])
-def test_pixels_are_normalised_as_the_network_was_trained(kind, mean):
+def test_pixels_are_normalized_as_the_network_was_trained(kind, mean):
     vit = build_vit(small(kind).state_dict(), num_heads=2)
     assert vit.mean[0] == pytest.approx(mean, abs=0.01)
     pixels = torch.full((1, 3, 2, 2), 255)

@@ -126,7 +126,7 @@ def test_the_numbers_are_printed_with_every_class(evaluated):
     assert all(float(rows[name]) == pytest.approx(metrics[name], abs=1e-3) for name in metrics)
 
 
-def test_every_image_has_a_coloured_picture(evaluated, shared_dir):
+def test_every_image_has_a_colored_picture(evaluated, shared_dir):
     pictures = sorted((evaluated[1] / 'pictures').rglob('*.png'))
     images = sorted((shared_dir / 'data/ade/images').iterdir())
     assert len(pictures) == len(images) == 3
@@ -168,7 +168,7 @@ def test_frozen_tokens_are_judged(name, project_root, shared_dir, make_runner, t
     assert scalars['val/aAcc'].current() > (20 if name == LINEAR else 50)
 
 
-def memorise(cfg: Config, iterations: int) -> Config:
+def memorize(cfg: Config, iterations: int) -> Config:
     """Train and evaluate on the same images, without augmentation."""
     train, test = cfg.train_dataloader, cfg.val_dataloader
     train.batch_size = 3
@@ -195,7 +195,7 @@ def memorise(cfg: Config, iterations: int) -> Config:
 @pytest.mark.timeout(1800)
 def test_three_images_are_learnt_by_heart(project_root, shared_dir, make_runner, tmp_path):
     cfg = Config.fromfile(project_root / f'configs/ade20k/{SEM_FPN}.py')
-    cfg = memorise(shrink(cfg, shared_dir / 'data/ade', side=256), iterations=300)
+    cfg = memorize(shrink(cfg, shared_dir / 'data/ade', side=256), iterations=300)
     cfg.work_dir = str(tmp_path / 'run')
     cfg.val_evaluator.output_dir = str(tmp_path / 'masks')
     runner = make_runner(cfg)

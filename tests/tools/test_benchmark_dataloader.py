@@ -44,12 +44,12 @@ def test_the_plain_twin_makes_the_same_kinds_of_views(tool, image_folder, pairs)
     ours = preprocessor(dict(inputs=data, data_samples=samples), training=True)['inputs']
     assert [view.shape for view in plain] == [view.shape for view in ours]
     for a, b in zip(plain, ours):
-        # the same distribution: mean and spread of the colours of 240 views
+        # the same distribution: mean and spread of the colors of 240 views
         torch.testing.assert_close(a.mean((0, 2, 3)), b.mean((0, 2, 3)), atol=0.25, rtol=0)
         torch.testing.assert_close(a.std(), b.std(), atol=0.15, rtol=0)
 
 
-def test_the_plain_twin_s_normalisation_is_that_of_the_config(tool, image_folder):
+def test_the_plain_twin_s_normalization_is_that_of_the_config(tool, image_folder):
     preprocessor = MODELS.build({**PREPROCESSOR, 'mean': (10, 20, 30), 'std': (50, 60, 70)})
     images = UnlabeledImages(str(image_folder), pipeline=PIPELINE)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)

@@ -61,7 +61,7 @@ def test_the_config_gives_settings_and_the_command_line_overrides_them(
     'arguments, message',
     [
         (['--data-root', '/nowhere'], 'ImageNet: data_root is not a folder: /nowhere'),
-        (['--ks', '9999'], 'k = 9999 neighbours asked for, but there are only 108'),
+        (['--ks', '9999'], 'k = 9999 neighbors asked for, but there are only 108'),
         (['--cfg-options', 'size=3'], "unexpected keyword argument 'size'"),
         (['--cfg-options', 'temperature=hot'], "BoxKNN: temperature must be a number, got 'hot'"),
         (['--cfg-options', 'ks=1,x'], "BoxKNN: ks must be a number, got 'x'"),

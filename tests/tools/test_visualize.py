@@ -90,7 +90,7 @@ def test_every_kind_writes_a_picture_and_its_arrays(run, photos):
                 assert record['points'] == found['points'].tolist()
 
 
-def test_tsne_is_coloured_by_masks(run, photos):
+def test_tsne_is_colored_by_masks(run, photos):
     code, picture, arrays = run(
         'tsne', '--color-by=mask', f'--masks={photos / "masks"}', '--layers=-1'
     )

@@ -6,7 +6,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 @pytest.fixture
-def two_colours():
+def two_colors():
     """Makes an image (H, W, 3) that is red but for a blue lower right rectangle."""
 
     def make(height: int, width: int, blue_height: int, blue_width: int) -> np.ndarray:
@@ -18,10 +18,10 @@ def two_colours():
 
 
 @pytest.fixture(scope='session')
-def colour_vit():
+def color_vit():
     """A ViT whose tokens are orthogonal for red and blue patches, in every block.
 
-    Its blocks add nothing, and attend from a token to those of the same colour only.
+    Its blocks add nothing, and attend from a token to those of the same color only.
     """
     from flsl_mm.models import FLSLVisionTransformer
     from flsl_mm.utils.images import normalize
@@ -30,7 +30,7 @@ def colour_vit():
     vit = FLSLVisionTransformer(arch, img_size=32, patch_size=4, out_type='raw').eval()
     pixels = normalize(torch.tensor([RED, BLUE])[..., None, None])[..., 0, 0]  # (2, 3)
     inputs = torch.cat([pixels, torch.ones(2, 1)], dim=1)
-    # Both colours, in both heads; of zero mean, as the LayerNorms make them anyway.
+    # Both colors, in both heads; of zero mean, as the LayerNorms make them anyway.
     features = torch.tensor([[1.0, -1, 0, 0] * 2, [0.0, 0, 1, -1] * 2])
     weights = torch.linalg.lstsq(inputs.double(), features.double()).solution.float()  # (4, 8)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The maps behind the pictures on images that have two colours, and how they are laid out."""
+"""The maps behind the pictures on images that have two colors, and how they are laid out."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from flsl_mm.visualization import (
     pick_points,
     tsne_figure,
 )
-from flsl_mm.visualization.figures import ASS_COLOURS, draw_tsne
+from flsl_mm.visualization.figures import ASS_COLORS, draw_tsne
 from flsl_mm.visualization.map_figure import fit, shorten, text_width
 from flsl_mm.visualization.saving import figure_pixels
 
@@ -25,9 +25,9 @@ POINTS = [[(0.1, 0.1), (0.9, 0.9)]]  # on red, on blue
 
 
 @pytest.fixture
-def images(two_colours):
+def images(two_colors):
     """16 x 16 tokens of 4 pixels, of which 8 x 8 are blue."""
-    return [two_colours(64, 64, 32, 32)]
+    return [two_colors(64, 64, 32, 32)]
 
 
 @pytest.fixture
@@ -38,33 +38,33 @@ def is_blue():
 
 
 def map_axes(figure):
-    """The axes of pictures, without that of the colour bar."""
+    """The axes of pictures, without that of the color bar."""
     return [axis for axis in figure.axes if axis.images]
 
 
-def test_ass_is_the_share_of_the_image_that_is_alike(colour_vit, images, is_blue):
-    found = ass_maps({'a': colour_vit}, images)['a']
+def test_ass_is_the_share_of_the_image_that_is_alike(color_vit, images, is_blue):
+    found = ass_maps({'a': color_vit}, images)['a']
     assert found.layers == (1, 2, 3, 4) and found.patch_size == 4
     for scores in found.maps[0][:, 0]:
         np.testing.assert_allclose(scores, np.where(is_blue, 1 / 3, 1), atol=1e-5)
 
 
-def test_attention_and_modes_stay_within_the_colour_of_the_query(colour_vit, images, is_blue):
+def test_attention_and_modes_stay_within_the_color_of_the_query(color_vit, images, is_blue):
     expected = np.stack([~is_blue / 192, is_blue / 64])
-    attention = attention_maps({'a': colour_vit}, images, POINTS)['a']
+    attention = attention_maps({'a': color_vit}, images, POINTS)['a']
     np.testing.assert_allclose(attention.maps[0], expected[None], atol=1e-5)
     for iterate in (False, True):
-        modes = mode_maps({'a': colour_vit}, images, POINTS, scale=5.0, iterate=iterate)['a']
+        modes = mode_maps({'a': color_vit}, images, POINTS, scale=5.0, iterate=iterate)['a']
         np.testing.assert_allclose(modes.maps[0], expected[None], atol=1e-5)
         assert modes.notes == [[['192 of 256 tokens', '64 of 256 tokens']]]
 
 
-def test_principal_colours_are_the_same_for_the_same_thing_in_all_images(
-    colour_vit, images, two_colours, is_blue
+def test_principal_colors_are_the_same_for_the_same_thing_in_all_images(
+    color_vit, images, two_colors, is_blue
 ):
-    images = [*images, two_colours(40, 64, 20, 32)]
-    found = pca_maps({'a': colour_vit}, images)['a']
-    square, wide = (colours[0, 0] for colours in found.maps)
+    images = [*images, two_colors(40, 64, 20, 32)]
+    found = pca_maps({'a': color_vit}, images)['a']
+    square, wide = (colors[0, 0] for colors in found.maps)
     assert square.shape == (16, 16, 3) and wide.shape == (10, 16, 3)
     red, blue = square[0, 0], square[-1, -1]
     assert abs(red[0] - blue[0]) == pytest.approx(1)
@@ -72,15 +72,15 @@ def test_principal_colours_are_the_same_for_the_same_thing_in_all_images(
     np.testing.assert_allclose(wide[[0, -1], [0, -1], 0], [red[0], blue[0]], atol=1e-6)
 
 
-def test_points_are_picked_on_both_colours(colour_vit, images, is_blue):
-    [points] = pick_points(colour_vit, images, 2)
+def test_points_are_picked_on_both_colors(color_vit, images, is_blue):
+    [points] = pick_points(color_vit, images, 2)
     assert [is_blue[int(y * 16), int(x * 16)] for x, y in points] == [False, True]
 
 
 def test_one_layer_gives_a_column_for_each_network_and_a_row_for_each_query(
-    colour_vit, small_vit, images
+    color_vit, small_vit, images
 ):
-    figure = attention_figure({'ours': colour_vit, 'other': small_vit}, images, POINTS)
+    figure = attention_figure({'ours': color_vit, 'other': small_vit}, images, POINTS)
     axes = map_axes(figure)
     assert [axis.get_title() for axis in axes[:3]] == ['image', 'ours\nblock 4', 'other\nblock 3']
     assert len(axes) == 2 * 3
@@ -94,11 +94,11 @@ def test_one_layer_gives_a_column_for_each_network_and_a_row_for_each_query(
 
 
 def test_several_layers_give_a_column_each_and_a_row_for_each_network(
-    colour_vit, small_vit, images, two_colours
+    color_vit, small_vit, images, two_colors
 ):
-    images = [*images, two_colours(30, 50, 10, 10)]
-    maps = ass_maps({'ours': colour_vit, 'other': small_vit}, images)
-    figure = draw_maps(images, maps, ASS_COLOURS, names=['one', 'two'])
+    images = [*images, two_colors(30, 50, 10, 10)]
+    maps = ass_maps({'ours': color_vit, 'other': small_vit}, images)
+    figure = draw_maps(images, maps, ASS_COLORS, names=['one', 'two'])
     axes = map_axes(figure)
     heads = ['image', 'block 1', 'block 2', 'block 3', 'block 4']
     assert [axis.get_title() for axis in axes[:5]] == heads
@@ -110,20 +110,20 @@ def test_several_layers_give_a_column_each_and_a_row_for_each_network(
     assert axes[10].images[0].get_extent() == [-0.5, 51.5, 31.5, -0.5]
 
 
-def test_blocks_of_networks_of_unlike_depth_are_named_together(colour_vit, small_vit, images):
-    figure = ass_figure({'ours': colour_vit, 'other': small_vit}, images, layers=[1, -1])
+def test_blocks_of_networks_of_unlike_depth_are_named_together(color_vit, small_vit, images):
+    figure = ass_figure({'ours': color_vit, 'other': small_vit}, images, layers=[1, -1])
     assert [axis.get_title() for axis in figure.axes[:3]] == ['image', 'block 1', 'block 4 / 3']
 
 
-def test_modes_say_how_large_they_are(colour_vit, images):
-    figure = modes_figure({'ours': colour_vit}, images, POINTS, scale=5.0)
+def test_modes_say_how_large_they_are(color_vit, images):
+    figure = modes_figure({'ours': color_vit}, images, POINTS, scale=5.0)
     texts = [text.get_text() for axis in map_axes(figure) for text in axis.texts]
     assert texts == ['192 of 256 tokens', '64 of 256 tokens']
 
 
-def test_scatter_plots_have_a_legend(colour_vit, images, two_colours):
-    images = [*images, two_colours(30, 50, 10, 10)]
-    embeddings = embed_tokens({'ours': colour_vit}, images, [1, 4], max_tokens=40)
+def test_scatter_plots_have_a_legend(color_vit, images, two_colors):
+    images = [*images, two_colors(30, 50, 10, 10)]
+    embeddings = embed_tokens({'ours': color_vit}, images, [1, 4], max_tokens=40)
     figure = draw_tsne(embeddings, 'image', names=['one', 'two'])
     assert [axis.get_title() for axis in figure.axes] == ['block 1', 'block 4']
     assert [len(axis.collections[0].get_offsets()) for axis in figure.axes] == [40, 40]
@@ -131,8 +131,8 @@ def test_scatter_plots_have_a_legend(colour_vit, images, two_colours):
     assert [text.get_text() for text in legend.get_texts()] == ['one', 'two']
 
 
-def test_scatter_plots_of_one_layer_stand_side_by_side(colour_vit, small_vit, images):
-    vits = {'ours': colour_vit, 'other': small_vit}
+def test_scatter_plots_of_one_layer_stand_side_by_side(color_vit, small_vit, images):
+    vits = {'ours': color_vit, 'other': small_vit}
     for layers, rows, heads in (
         ([-1], 1, ['ours\nblock 4', 'other\nblock 3']),
         ([1, -1], 2, ['block 1', 'block 4', 'block 1', 'block 3']),
@@ -143,10 +143,10 @@ def test_scatter_plots_of_one_layer_stand_side_by_side(colour_vit, small_vit, im
         assert figure.axes[0].get_ylabel() == ('' if rows == 1 else 'ours')
 
 
-def test_figures_become_pixels_without_any_global_state(colour_vit, images):
+def test_figures_become_pixels_without_any_global_state(color_vit, images):
     from matplotlib import pyplot
 
-    pixels = figure_pixels(pca_figure({'ours': colour_vit}, images), dpi=50)
+    pixels = figure_pixels(pca_figure({'ours': color_vit}, images), dpi=50)
     assert pixels.dtype == np.uint8 and pixels.shape[2] == 3
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
     assert not pyplot.get_fignums()
@@ -159,11 +159,9 @@ def edges(figure, axis) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize('size', [(300, 96), (128, 96), (96, 128)])
-def test_pictures_stand_in_columns_beside_the_colour_bar_and_below_it(
-    colour_vit, two_colours, size
-):
-    images = [two_colours(*size, 10, 10)] * 6
-    figure = ass_figure({'ours': colour_vit}, images, [-1])
+def test_pictures_stand_in_columns_beside_the_color_bar_and_below_it(color_vit, two_colors, size):
+    images = [two_colors(*size, 10, 10)] * 6
+    figure = ass_figure({'ours': color_vit}, images, [-1])
     figure_pixels(figure, dpi=50)
     places = [axis.get_position() for axis in map_axes(figure)]
     for column in (places[::2], places[1::2]):
@@ -172,16 +170,16 @@ def test_pictures_stand_in_columns_beside_the_colour_bar_and_below_it(
 
 
 @pytest.mark.parametrize('size', [(96, 128), (8, 600)])
-def test_the_colour_bar_s_label_fits_beside_one_flat_row(colour_vit, two_colours, size):
-    figure = modes_figure({'a': colour_vit}, [two_colours(*size, 4, 10)], [[(0.5, 0.5)]])
+def test_the_color_bar_s_label_fits_beside_one_flat_row(color_vit, two_colors, size):
+    figure = modes_figure({'a': color_vit}, [two_colors(*size, 4, 10)], [[(0.5, 0.5)]])
     figure_pixels(figure, dpi=50)
     label = figure.axes[-1].yaxis.label.get_window_extent()
     assert label.y0 > 0 and label.y1 < figure.bbox.y1
 
 
 @pytest.mark.parametrize('name', ['W' * 40, 'i' * 80, 'a-network-of-a-rather-long-name'])
-def test_long_names_of_networks_stay_over_their_columns(colour_vit, images, name):
-    vits = {f'{name}{i}': colour_vit for i in range(2)}
+def test_long_names_of_networks_stay_over_their_columns(color_vit, images, name):
+    vits = {f'{name}{i}': color_vit for i in range(2)}
     for figure in (pca_figure(vits, images), tsne_figure(vits, images, [-1], max_tokens=40)):
         figure_pixels(figure, dpi=50)
         shown = [axis for axis in figure.axes if '\n' in axis.get_title()]

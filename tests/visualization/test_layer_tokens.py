@@ -41,9 +41,9 @@ def test_probed_attention_is_what_the_block_mixes_values_with(small_vit, image):
     torch.testing.assert_close(rows, mixed)
 
 
-def test_a_token_attends_to_its_own_colour(colour_vit, two_colours):
-    image = two_colours(16, 16, 8, 8)
-    [[red, blue]] = probe_attention(colour_vit, image, [0, 15], [4])
+def test_a_token_attends_to_its_own_color(color_vit, two_colors):
+    image = two_colors(16, 16, 8, 8)
+    [[red, blue]] = probe_attention(color_vit, image, [0, 15], [4])
     is_blue = torch.zeros(4, 4)
     is_blue[2:, 2:] = 1
     torch.testing.assert_close(blue.view(4, 4), is_blue / 4, atol=1e-4, rtol=0)

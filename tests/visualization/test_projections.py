@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from flsl_mm.utils.errors import DataError
-from flsl_mm.visualization.projections import as_colours, kmeans, principal_components, tsne
+from flsl_mm.visualization.projections import as_colors, kmeans, principal_components, tsne
 
 
 def groups(*sizes: int, channels: int = 8, noise: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
@@ -35,9 +35,9 @@ def test_too_few_tokens_for_three_components_are_refused():
         principal_components([np.zeros((2, 8))])
 
 
-def test_colours_have_one_range_for_all_images():
+def test_colors_have_one_range_for_all_images():
     ramp = np.linspace(0, 1, 200)[:, None].repeat(3, axis=1)
-    dark, bright = as_colours([ramp[:100], ramp[100:]])
+    dark, bright = as_colors([ramp[:100], ramp[100:]])
     assert dark.min() == 0 and bright.max() == 1
     assert dark.max() < 0.51 and bright.min() > 0.49
 
@@ -46,8 +46,8 @@ def test_tsne_keeps_groups_apart():
     tokens, labels = groups(25, 25)
     points = tsne(tokens)
     assert points.shape == (50, 2)
-    centres = np.stack([points[labels == i].mean(axis=0) for i in (0, 1)])
-    nearest = np.linalg.norm(points[:, None] - centres, axis=-1).argmin(axis=1)
+    centers = np.stack([points[labels == i].mean(axis=0) for i in (0, 1)])
+    nearest = np.linalg.norm(points[:, None] - centers, axis=-1).argmin(axis=1)
     assert (nearest == labels).all()
     np.testing.assert_array_equal(points, tsne(tokens))
 

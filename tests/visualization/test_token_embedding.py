@@ -20,13 +20,13 @@ def test_a_patch_has_its_most_frequent_label(mask, patch):
 
 
 @pytest.fixture
-def images(two_colours):
-    return [two_colours(32, 32, 16, 16), two_colours(24, 32, 8, 12)]
+def images(two_colors):
+    return [two_colors(32, 32, 16, 16), two_colors(24, 32, 8, 12)]
 
 
-def test_tokens_of_unlike_colours_are_apart_in_every_layer(colour_vit, images):
+def test_tokens_of_unlike_colors_are_apart_in_every_layer(color_vit, images):
     masks = [(image[..., 2] > 0).astype(int) for image in images]
-    found = embed_tokens({'a': colour_vit}, images, [1, 4], 'mask', masks)['a']
+    found = embed_tokens({'a': color_vit}, images, [1, 4], 'mask', masks)['a']
     assert found.layers == (1, 4)
     assert len(found.labels) == 64 + 48
     assert found.labels.sum() == 16 + 6
@@ -38,8 +38,8 @@ def test_tokens_of_unlike_colours_are_apart_in_every_layer(colour_vit, images):
         assert (found.labels[gaps.argmin(axis=1)] == found.labels).all()
 
 
-def test_clusters_are_those_of_the_last_layer(colour_vit, images):
-    found = embed_tokens({'a': colour_vit}, images, [4], 'cluster', clusters=2)['a']
+def test_clusters_are_those_of_the_last_layer(color_vit, images):
+    found = embed_tokens({'a': color_vit}, images, [4], 'cluster', clusters=2)['a']
     np.testing.assert_array_equal(np.bincount(found.labels), [112 - 22, 22])
 
 
@@ -54,8 +54,8 @@ def test_tokens_are_drawn_equally_and_the_same_with_the_same_seed(small_vit, ima
     assert not np.array_equal(first.tokens, other.tokens)
 
 
-def test_wrong_colouring_is_refused(small_vit, images):
-    with pytest.raises(ValueError, match='colour_by must be one of image, mask, cluster'):
-        embed_tokens({'a': small_vit}, images, colour_by='class')
-    with pytest.raises(ValueError, match="colour_by='mask' needs masks"):
-        embed_tokens({'a': small_vit}, images, colour_by='mask')
+def test_wrong_coloring_is_refused(small_vit, images):
+    with pytest.raises(ValueError, match='color_by must be one of image, mask, cluster'):
+        embed_tokens({'a': small_vit}, images, color_by='class')
+    with pytest.raises(ValueError, match="color_by='mask' needs masks"):
+        embed_tokens({'a': small_vit}, images, color_by='mask')

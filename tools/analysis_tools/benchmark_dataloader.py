@@ -91,7 +91,7 @@ class PlainPhotometry:
     def __init__(self, settings: Photometry) -> None:
         ranges = zip(settings.low.tolist(), settings.high.tolist())
         jitter = T.ColorJitter(*ranges)
-        self.colours = T.Compose(
+        self.colors = T.Compose(
             [
                 T.RandomApply([jitter], p=settings.jitter_prob),
                 T.RandomGrayscale(p=settings.grayscale_prob),
@@ -101,8 +101,8 @@ class PlainPhotometry:
         self.blur_sigma = settings.blur_sigma
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Recolour a view."""
-        image = self.colours(image)
+        """Recolor a view."""
+        image = self.colors(image)
         blur, solarize = self.endings[int(torch.randint(len(self.endings), ()))]
         if torch.rand(()) < blur:
             radius = float(torch.empty(()).uniform_(*self.blur_sigma))
@@ -111,7 +111,7 @@ class PlainPhotometry:
 
 
 class PlainViews(Dataset):
-    """The plain twin: normalised float views of every image, made on the CPU one by one.
+    """The plain twin: normalized float views of every image, made on the CPU one by one.
 
     Args:
         images: Where the files are.

@@ -151,7 +151,7 @@ def boundary_plainly(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def edges_plainly(mask: np.ndarray) -> np.ndarray:
-    """Pixels that differ from their right, lower or lower right neighbour, (H, W) bool."""
+    """Pixels that differ from their right, lower or lower right neighbor, (H, W) bool."""
     right, below, diagonal = (np.zeros_like(mask) for _ in range(3))
     right[:, :-1] = mask[:, 1:]
     below[:-1] = mask[1:]
@@ -274,8 +274,8 @@ def draw_masks(args: argparse.Namespace, shift: int) -> np.ndarray:
     masks = np.zeros((args.frames, height, width), np.uint8)
     for frame, mask in enumerate(masks):
         for index in range(1, args.objects + 1):
-            centre = (width * index // (args.objects + 1) + frame + shift, height // 2 + shift)
-            cv2.ellipse(mask, centre, (width // 10, height // 6), 30, 0, 360, index, -1)
+            center = (width * index // (args.objects + 1) + frame + shift, height // 2 + shift)
+            cv2.ellipse(mask, center, (width // 10, height // 6), 30, 0, 360, index, -1)
     return masks
 
 

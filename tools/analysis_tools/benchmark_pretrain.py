@@ -96,7 +96,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def make_views(cfg: dict, batch_size: int, device: str) -> list[Tensor]:
-    """Random normalised views (B, 3, H, W) of the sizes that a data preprocessor's config asks for.
+    """Random normalized views (B, 3, H, W) of the sizes that a data preprocessor's config asks for.
 
     Args:
         cfg: Config of the ``MultiViewPreprocessor``.
@@ -121,7 +121,7 @@ def make_samples(views: Sequence[Tensor]) -> list[DataSample]:
 
 
 def build_model(model_cfg: dict, device: str) -> nn.Module:
-    """A randomly initialised model in training mode."""
+    """A randomly initialized model in training mode."""
     torch.manual_seed(0)
     MMLogger.get_instance('mmengine', log_level='WARNING')  # it lists every parameter
     init_default_scope('mmpretrain')

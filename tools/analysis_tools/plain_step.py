@@ -151,7 +151,7 @@ class PlainStep:
 
 
 def encode(backbone: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
-    """Tokens (B, N, D) of each view; neighbours of one size share a pass."""
+    """Tokens (B, N, D) of each view; neighbors of one size share a pass."""
     tokens = []
     for _, group in groupby(views, key=lambda view: view.shape[-2:]):
         group = list(group)

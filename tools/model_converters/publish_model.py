@@ -1,4 +1,4 @@
-"""Publish the backbone of a checkpoint: no optimiser, sha256 in the name, its origin as JSON."""
+"""Publish the backbone of a checkpoint: no optimizer, sha256 in the name, its origin as JSON."""
 
 __tool__ = True
 

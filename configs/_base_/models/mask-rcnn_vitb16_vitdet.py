@@ -4,7 +4,7 @@ _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']
 norm_cfg = dict(type='mmpretrain.LN2d', eps=1e-6)
 
 model = dict(
-    # Whole 1024 x 1024 inputs also in evaluation, padded after normalisation.
+    # Whole 1024 x 1024 inputs also in evaluation, padded after normalization.
     data_preprocessor=dict(pad_size_divisor=1024),
     backbone=dict(
         _delete_=True,

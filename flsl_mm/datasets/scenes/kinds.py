@@ -12,7 +12,7 @@ class ObjectKind(NamedTuple):
         name: Of the class.
         shape: A key of :data:`SHAPES`.
         pattern: A key of :data:`~flsl_mm.datasets.scenes.texture.PATTERNS`.
-        hues: One of these, keys of :data:`HUES`, is its colour.
+        hues: One of these, keys of :data:`HUES`, is its color.
     """
 
     name: str
@@ -27,7 +27,7 @@ class GroundKind(NamedTuple):
     Attributes:
         name: Of the class.
         pattern: A key of :data:`~flsl_mm.datasets.scenes.texture.PATTERNS`.
-        hues: One of these, keys of :data:`HUES`, is its colour.
+        hues: One of these, keys of :data:`HUES`, is its color.
     """
 
     name: str
@@ -35,7 +35,7 @@ class GroundKind(NamedTuple):
     hues: tuple[str, ...]
 
 
-# Every hue has at least two kinds, and every kind two hues: colour tells something about a class,
+# Every hue has at least two kinds, and every kind two hues: color tells something about a class,
 # as in photographs, but not the class.
 HUES = dict(
     red=0.0, orange=0.07, yellow=0.15, green=0.33, cyan=0.5, blue=0.62, purple=0.77, pink=0.9

@@ -279,7 +279,7 @@ def _append(parent: ElementTree.Element, content: dict) -> None:
 
 
 SIDES = ((0.10, 0.07), (0.16, 0.08), (0.22, 0.09))  # car, truck, bus: length, width / image width
-COLOURS = ((0.78, 0.16, 0.16), (0.16, 0.35, 0.78), (0.90, 0.78, 0.24))
+COLORS = ((0.78, 0.16, 0.16), (0.16, 0.35, 0.78), (0.90, 0.78, 0.24))
 WINDSCREEN = (0.12, 0.12, 0.14)
 ASPHALT, LINES = (0.41, 0.41, 0.41), (0.92, 0.92, 0.92)
 LANES = (0.25, 0.5, 0.75)
@@ -351,13 +351,13 @@ def _road_scene(
     road = Texture('lanes', 1.0, 0.0, np.float32([ASPHALT, LINES]), noise)
     vehicles = []
     for (left, top, w, h), category in zip(boxes, categories):
-        colours = np.float32([COLOURS[category], WINDSCREEN])
+        colors = np.float32([COLORS[category], WINDSCREEN])
         vehicles.append(
             SceneObject(
                 label=int(category) + 1,
                 shape='block',
-                texture=Texture('windscreen', w / size[1], 0.0, colours, noise),
-                centre=((left + w / 2) / size[1], (top + h / 2) / size[1]),
+                texture=Texture('windscreen', w / size[1], 0.0, colors, noise),
+                center=((left + w / 2) / size[1], (top + h / 2) / size[1]),
                 extent=(w / 2 / size[1], h / 2 / size[1]),
             )
         )

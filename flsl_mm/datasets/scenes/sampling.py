@@ -77,7 +77,7 @@ def _sample_object(
         label=1 + kind,
         shape=shape,
         texture=sample_texture(rng, pattern, hues),
-        centre=tuple(first),
+        center=tuple(first),
         extent=(radius, radius),
         angle=rng.uniform(-0.4, 0.4),
         velocity=tuple((last - first) / steps) if moves else (0.0, 0.0),

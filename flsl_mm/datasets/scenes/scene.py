@@ -19,7 +19,7 @@ class SceneObject:
         label: Its class, from 1.
         shape: A key of :data:`SHAPES`.
         texture: Moves and turns with the object.
-        centre: x and y at frame 0, in image heights.
+        center: x and y at frame 0, in image heights.
         extent: Half its length and half its width, in image heights.
         angle: Direction at frame 0, in radians.
         velocity: Image heights to the right and down in every frame.
@@ -29,7 +29,7 @@ class SceneObject:
     label: int
     shape: str
     texture: Texture
-    centre: tuple[float, float]
+    center: tuple[float, float]
     extent: tuple[float, float]
     angle: float = 0.0
     velocity: tuple[float, float] = (0.0, 0.0)
@@ -39,8 +39,8 @@ class SceneObject:
         """Rows and columns of an image of that width and height that may show it or its shadow."""
         reach = 1.5 * max(self.extent)
         spans = []
-        for centre, side in zip(self._centre(frame), size):
-            first, last = ((centre + step) * size[1] for step in (-reach, reach))
+        for center, side in zip(self._center(frame), size):
+            first, last = ((center + step) * size[1] for step in (-reach, reach))
             spans.append(slice(max(0, int(first)), min(side, max(0, int(last) + 1))))
         return spans[1], spans[0]
 
@@ -59,8 +59,8 @@ class SceneObject:
         Returns:
             np.ndarray: (H, W) bool, which pixels show the object.
         """
-        centre, radius = self._centre(frame), max(self.extent)
-        x, y = x - np.float32(centre[0]), y - np.float32(centre[1])
+        center, radius = self._center(frame), max(self.extent)
+        x, y = x - np.float32(center[0]), y - np.float32(center[1])
         shadow = self._covers(x - SHADOW[0] * radius, y - SHADOW[1] * radius, frame)
         image[shadow] *= 0.6
         mask = self._covers(x, y, frame)
@@ -68,11 +68,11 @@ class SceneObject:
         image[mask] = (self.texture(*self._turn(x, y, frame)) * shade[..., None])[mask]
         return mask
 
-    def _centre(self, frame: int) -> tuple[float, float]:
-        return tuple(c + frame * step for c, step in zip(self.centre, self.velocity))
+    def _center(self, frame: int) -> tuple[float, float]:
+        return tuple(c + frame * step for c, step in zip(self.center, self.velocity))
 
     def _turn(self, x: np.ndarray, y: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Offsets from the centre in the object's own directions."""
+        """Offsets from the center in the object's own directions."""
         angle = self.angle + frame * self.spin
         cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         return cos * x + sin * y, cos * y - sin * x

@@ -14,24 +14,24 @@ PERIOD = (0.07, 0.12)  # range in image heights
 
 @dataclass(frozen=True)
 class Texture:
-    """A pattern of two colours that fills the plane.
+    """A pattern of two colors that fills the plane.
 
     Attributes:
         pattern: A key of :data:`PATTERNS`.
         period: Length after which the pattern repeats, in image heights.
         angle: Direction in radians.
-        colours: (2, 3) float32, each in [0, 1].
+        colors: (2, 3) float32, each in [0, 1].
         noise: (32, 32) float32 in [0, 1], what makes noisy patterns; repeats as a torus.
     """
 
     pattern: str
     period: float
     angle: float
-    colours: np.ndarray
+    colors: np.ndarray
     noise: np.ndarray
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Colours at points of the plane.
+        """Colors at points of the plane.
 
         Args:
             x: (H, W) float32, in image heights.
@@ -44,7 +44,7 @@ class Texture:
         u = np.float32(cos) * x + np.float32(sin) * y
         v = np.float32(cos) * y - np.float32(sin) * x
         share = np.float32(PATTERNS[self.pattern](u, v, self.noise))[..., None]
-        first, second = self.colours
+        first, second = self.colors
         return first + (second - first) * share
 
 
@@ -63,7 +63,7 @@ def sample_texture(rng: np.random.Generator, pattern: str, hues: Sequence[str]) 
         pattern=pattern,
         period=rng.uniform(*PERIOD),
         angle=rng.uniform(0, np.pi),
-        colours=np.float32([hsv_to_rgb(*c) for c in zip(hue % 1, saturation, light)]),
+        colors=np.float32([hsv_to_rgb(*c) for c in zip(hue % 1, saturation, light)]),
         noise=rng.random((NOISE_SIDE, NOISE_SIDE), dtype=np.float32),
     )
 
@@ -94,7 +94,7 @@ def _lanes(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return line & (_fraction(6 * u) < 0.5)
 
 
-# Share of the second colour in [0, 1] at (u, v), in periods along and across the pattern.
+# Share of the second color in [0, 1] at (u, v), in periods along and across the pattern.
 PATTERNS = {
     'plain': lambda u, v, noise: np.zeros_like(u),
     'stripes': lambda u, v, noise: _fraction(u) < 0.5,

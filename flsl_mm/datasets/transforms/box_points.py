@@ -142,7 +142,7 @@ class CenterCropBoxes(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LargestBoxGrid(BaseTransform):
-    """Centres of the cells of a grid over the largest box that is left after cropping.
+    """Centers of the cells of a grid over the largest box that is left after cropping.
 
     Required keys: ``boxes`` (K, 4), clipped to the image, and ``box_classes``. Added keys:
     ``points``, float64 (cells * cells, 2), x and y in pixels, row by row; ``box_class``, the name

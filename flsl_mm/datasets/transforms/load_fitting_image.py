@@ -20,7 +20,7 @@ class LoadFittingImage(LoadImageFromFile):
 
     That size (``width`` and ``height``, or that of the mask at ``seg_map_path``) says whether an
     orientation tag is applied (:func:`oriented`), and must be that of the image. An image that is
-    not whole is refused, where OpenCV would fill the rest with grey.
+    not whole is refused, where OpenCV would fill the rest with gray.
     """
 
     def transform(self, results: dict) -> dict | None:

@@ -17,8 +17,8 @@ from ..orientation import SIDEWAYS, orientation_of, oriented
 class LoadRGBImage(BaseTransform):
     """Decode an image file to upright 8-bit RGB.
 
-    The orientation of the EXIF data is applied; greyscale, palette and CMYK images are converted,
-    transparency is dropped (colours stay as stored), 16-bit greyscale is scaled to 8 bits.
+    The orientation of the EXIF data is applied; grayscale, palette and CMYK images are converted,
+    transparency is dropped (colors stay as stored), 16-bit grayscale is scaled to 8 bits.
 
     Required key: ``img_path``, or ``img_bytes``, the content of the file, which is removed. Added
     keys: ``img`` (H, W, 3) uint8, ``ori_shape`` (height, width) of the upright original in pixels,
@@ -79,7 +79,7 @@ class LoadRGBImage(BaseTransform):
 def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
     """Upright 8-bit RGB pixels.
 
-    An upright colour or greyscale JPEG goes to libjpeg-turbo directly, which saves PIL's own copies
+    An upright color or grayscale JPEG goes to libjpeg-turbo directly, which saves PIL's own copies
     of the pixels; they are the same. All else, and what is not quite whole, is left to PIL.
 
     Args:
@@ -117,7 +117,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode == 'F':
         raise ValueError('floating-point images have no known range')
-    if image.mode.startswith('I'):  # 16-bit greyscale, which convert() would clip to white
+    if image.mode.startswith('I'):  # 16-bit grayscale, which convert() would clip to white
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
         image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
     elif image.mode == 'P' and 'transparency' in image.info:

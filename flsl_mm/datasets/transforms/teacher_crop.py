@@ -45,7 +45,7 @@ def sample_crop_boxes(
     """Crop boxes with the distribution of torchvision's ``RandomResizedCrop``.
 
     Area uniform in ``scale``, log aspect ratio uniform in :data:`RATIO`; the first of ten tries
-    that fits is placed uniformly, and where none fits the largest centred box with an allowed ratio
+    that fits is placed uniformly, and where none fits the largest centerd box with an allowed ratio
     is taken.
 
     Args:
@@ -70,12 +70,12 @@ def sample_crop_boxes(
     lefts = np.floor(uniforms[:, -2] * (width - widths + 1)).astype(np.int64)
     tops = np.floor(uniforms[:, -1] * (height - heights + 1)).astype(np.int64)
     boxes = np.stack([lefts, tops, lefts + widths, tops + heights], axis=1)
-    boxes[~fits.any(axis=1)] = _centre_box(height, width)
+    boxes[~fits.any(axis=1)] = _center_box(height, width)
     return boxes
 
 
-def _centre_box(height: int, width: int) -> list[int]:
-    """The largest centred box x1, y1, x2, y2 with an allowed aspect ratio."""
+def _center_box(height: int, width: int) -> list[int]:
+    """The largest centerd box x1, y1, x2, y2 with an allowed aspect ratio."""
     box_width, box_height = width, height
     if width / height < RATIO[0]:
         box_height = max(1, round(width / RATIO[0]))

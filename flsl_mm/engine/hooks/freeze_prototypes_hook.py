@@ -12,7 +12,7 @@ class FreezePrototypesHook(Hook):
     """No update of the head's last layer during the first epochs (DINO's and FLSL's recipe).
 
     Its gradient is dropped right before the optimizer step, so neither moments nor weight decay
-    apply; ``requires_grad`` stays on, because a distributed model never synchronises a parameter
+    apply; ``requires_grad`` stays on, because a distributed model never synchronizes a parameter
     that was frozen when it was wrapped.
 
     Args:

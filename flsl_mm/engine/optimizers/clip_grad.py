@@ -11,7 +11,7 @@ def clip_grad_norm_per_parameter_(parameters: Sequence[Tensor], max_norm: float)
     """Scale every gradient in place so that its own L2 norm is at most ``max_norm``.
 
     The recipe of DINO and FLSL: unlike :func:`torch.nn.utils.clip_grad_norm_`, a large gradient
-    of one parameter leaves the others alone. Needs no host synchronisation.
+    of one parameter leaves the others alone. Needs no host synchronization.
 
     Args:
         parameters: Parameters; those without gradient are left out.

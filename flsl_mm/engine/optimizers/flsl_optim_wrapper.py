@@ -71,7 +71,7 @@ class FLSLOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast, and no gradient synchronisation in iterations without a step."""
+        """Autocast, and no gradient synchronization in iterations without a step."""
         # torch 2.1 refuses to name float32 for a CPU, even in an autocast that is off.
         autocast = (
             nullcontext()

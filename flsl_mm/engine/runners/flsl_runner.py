@@ -116,7 +116,7 @@ class FLSLRunner(Runner):
                 handler.handle(record)
 
     def _init_model_weights(self) -> None:
-        """Initialise the model, without its pretrained weights where a checkpoint has all."""
+        """Initialize the model, without its pretrained weights where a checkpoint has all."""
         if self._load_from is not None:
             forget_pretrained(unwrap_model(self.model))
         super()._init_model_weights()

@@ -93,8 +93,8 @@ def use_pretrained(cfg: Config) -> None:
     or by a config that inherits it. :class:`FLSLRunner` calls this, so it holds for every
     ``train.py``; code that builds a model by itself calls it first.
 
-    ``pretrained=None`` is random initialisation, which the log then says. A config without the
-    variable, or whose backbone is not initialised by ``PretrainedViT``, is left as it is.
+    ``pretrained=None`` is random initialization, which the log then says. A config without the
+    variable, or whose backbone is not initialized by ``PretrainedViT``, is left as it is.
 
     Args:
         cfg: Config with ``pretrained`` and ``model.backbone.init_cfg``.
@@ -125,7 +125,7 @@ def trust_files(cfg: Config) -> None:
 
 
 def forget_pretrained(model: nn.Module) -> None:
-    """Let the initialisation of a model read no file, in place: a checkpoint has all weights.
+    """Let the initialization of a model read no file, in place: a checkpoint has all weights.
 
     The rest of it is left as it is, for it may do more than to set weights, such as to freeze them.
 

@@ -32,7 +32,7 @@ def bbox_knn(
     """Top-1 accuracy of box-aligned k-NN.
 
     Args:
-        train_features: (L, n, D), of any length; they are L2-normalised here.
+        train_features: (L, n, D), of any length; they are L2-normalized here.
         train_labels: Classes (L,), integers.
         test_features: (T, n, D).
         test_labels: Classes (T,). A class that has no training image is never right.
@@ -68,18 +68,18 @@ def count_right(
 ) -> Tensor:
     """Number of rightly classified images, for several k and several labelings in one pass.
 
-    Neighbours are found by exact search, a chunk of test images after the other. Beside the
+    Neighbors are found by exact search, a chunk of test images after the other. Beside the
     features themselves, which stay where they are (a memory-mapped file, the CPU or the GPU), and
     the labels, the working memory is at most ``max_memory`` whatever the numbers of images:
     544,546 x 9 training features against 50,000 x 9 need no more than that.
 
     Args:
-        train_features: (L, n, D); they are L2-normalised block by block.
+        train_features: (L, n, D); they are L2-normalized block by block.
         train_labelings: (R, L) classes, integers. Labelings whose rows are shuffled give the level
             of chance. They share the search.
         test_features: (T, n, D).
         test_labels: (T,).
-        ks: Numbers of neighbours.
+        ks: Numbers of neighbors.
         temperature: Of the votes' weights.
         max_memory: Bound of the working memory in bytes.
         device: Where to compute; that of ``test_features`` by default. There it happens in float32,
@@ -110,14 +110,14 @@ def count_right(
     right = torch.zeros(len(labelings), len(ks), dtype=torch.int64)
     for start in range(share[0] * chunk, len(test), share[1] * chunk):
         queries = test[start : start + chunk].flatten(0, 1).to(device, precision)
-        similarity, neighbours = nearest_neighbors(
+        similarity, neighbors = nearest_neighbors(
             F.normalize(queries, dim=1), train.flatten(0, 1), max(ks), pairs, normalize=True
         )
         if not torch.isfinite(similarity).all():
             raise DataError('bbox_knn: some features are not finite')
         weights = ((similarity - similarity[:, :1]) / temperature).exp()
         for r, labeling in enumerate(labelings):
-            votes = labeling.to(device)[neighbours // train.shape[1]]
+            votes = labeling.to(device)[neighbors // train.shape[1]]
             truth = labels[start : start + chunk, None].to(device)
             for column, predicted in _classify(weights, votes, len(classes), ks):
                 hit = predicted.view(len(truth), -1) == truth
@@ -139,14 +139,14 @@ class _Sizes(NamedTuple):
         return 2 * self.itemsize + 8
 
     def bank_bytes(self) -> int:
-        """Of a block of training features: as they came, in single precision and normalised."""
+        """Of a block of training features: as they came, in single precision and normalized."""
         return 3 * max(BANK_BLOCK, self.k) * self.dimensions * self.itemsize
 
     def image_bytes(self) -> int:
-        """Of a test image: features as above, neighbours thrice with indices, votes of classes."""
-        neighbours = 3 * self.k * (self.itemsize + 8)
+        """Of a test image: features as above, neighbors thrice with indices, votes of classes."""
+        neighbors = 3 * self.k * (self.itemsize + 8)
         numbers = 3 * self.dimensions + self.classes
-        return self.features * (neighbours + numbers * self.itemsize)
+        return self.features * (neighbors + numbers * self.itemsize)
 
 
 def _divide_memory(sizes: _Sizes, max_memory: int) -> tuple[int, int]:
@@ -172,9 +172,9 @@ def _classify(
 
     Args:
         weights: (Q, K), in descending order.
-        votes: Classes (Q, K) of the neighbours.
+        votes: Classes (Q, K) of the neighbors.
         num_classes: Number of classes C.
-        ks: Numbers of neighbours, each at most K.
+        ks: Numbers of neighbors, each at most K.
 
     Yields:
         tuple[int, Tensor]: A position in ``ks`` and the classes (Q,) for that k.
@@ -183,7 +183,7 @@ def _classify(
     totals = weights.new_zeros(len(weights), num_classes)
     counted = 0
     for column in sorted(range(len(ks)), key=lambda i: ks[i]):
-        # One neighbour of each row at a time: the same order of additions on every device.
+        # One neighbor of each row at a time: the same order of additions on every device.
         for j in range(counted, ks[column]):
             totals[rows, votes[:, j]] += weights[:, j]
         counted = ks[column]

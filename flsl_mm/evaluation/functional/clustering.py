@@ -13,7 +13,7 @@ _BLOCK = 2**24  # most similarities at a time
 def spherical_kmeans(
     features: Tensor, num_clusters: int, seed: int = 0, max_iterations: int = 50
 ) -> Tensor:
-    """Centroids that maximise the mean cosine of the features with their nearest.
+    """Centroids that maximize the mean cosine of the features with their nearest.
 
     k-means++ seeding, then Lloyd's iterations until no feature changes its cluster. A cluster that
     loses all its features starts anew at the feature that is farthest from its own centroid. The

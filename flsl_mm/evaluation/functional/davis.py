@@ -172,14 +172,14 @@ def _boundary_measure(expected: np.ndarray, found: np.ndarray, tolerance: int) -
 
 
 def boundary_map(mask: np.ndarray) -> np.ndarray:
-    """Pixels that differ from their right, lower or lower right neighbour: (H, W) uint8, 0 or 1."""
+    """Pixels that differ from their right, lower or lower right neighbor: (H, W) uint8, 0 or 1."""
     padded = cv2.copyMakeBorder(mask, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
     own = padded[:-1, :-1]
     return (own ^ padded[:-1, 1:]) | (own ^ padded[1:, :-1]) | (own ^ padded[1:, 1:])
 
 
 def disk_of(radius: int) -> np.ndarray:
-    """Pixels within ``radius`` of the centre: (2 radius + 1, 2 radius + 1) uint8, 0 or 1."""
+    """Pixels within ``radius`` of the center: (2 radius + 1, 2 radius + 1) uint8, 0 or 1."""
     steps = np.arange(-radius, radius + 1) ** 2
     return (steps + steps[:, None] <= radius**2).astype(np.uint8)
 

@@ -26,7 +26,7 @@ def nearest_neighbors(
         queries: (Q, D); unit vectors, where cosines are meant.
         bank: (M, D), M >= 1, on any device and in any floating dtype: blocks of it are brought to
             the queries' device and dtype one at a time.
-        num_neighbors: Neighbours k; all M where there are fewer.
+        num_neighbors: Neighbors k; all M where there are fewer.
         max_similarities: Most entries of a block of similarities: bounds the memory beyond inputs
             and outputs to about twice as many numbers, and that of a block of the bank, which has
             :data:`BANK_BLOCK` rows (or k, where that is more).
@@ -74,13 +74,13 @@ def knn_votes(
     temperature: float,
     num_classes: int,
 ) -> Tensor:
-    """Share of each class in the weighted votes of the nearest neighbours, in bounded memory.
+    """Share of each class in the weighted votes of the nearest neighbors, in bounded memory.
 
     Args:
         queries: Unit vectors (Q, D).
         bank: Unit vectors (M, D), M >= 1.
         labels: Class of each of them (M,), in [0, num_classes), on the device of the queries.
-        num_neighbors: Neighbours k; all M where there are fewer.
+        num_neighbors: Neighbors k; all M where there are fewer.
         temperature: Temperature of the weights.
         num_classes: Number of classes C.
 

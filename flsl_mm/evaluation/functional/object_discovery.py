@@ -14,7 +14,7 @@ def discover_object(tokens: Tensor, grid: tuple[int, int]) -> np.ndarray:
     Objects are assumed to be smaller than what surrounds them. The seed is the token that is
     positively correlated with the fewest others; it is expanded by those of the 100 tokens (LOST's
     k) with the fewest positive correlations that correlate with it; the mask is all tokens that
-    correlate with the expanded seed; the box is that of the mask's connected region (4 neighbours)
+    correlate with the expanded seed; the box is that of the mask's connected region (4 neighbors)
     with the seed. LOST takes keys of the last attention layer; here the tokens are taken, less
     their mean over the image, without which all would be correlated.
 

@@ -11,7 +11,7 @@ def aggregated_similarity(tokens: Tensor) -> Tensor:
     cosine with their sum, so no N x N matrix is made.
 
     Args:
-        tokens: Token features (B, N, D), not normalised. Tokens of zero length score 0.
+        tokens: Token features (B, N, D), not normalized. Tokens of zero length score 0.
 
     Returns:
         Tensor: Scores (B, N), at least float32, of maximum 1 in every image; low, perhaps negative,

@@ -45,7 +45,7 @@ def prepare_frame(
     size: tuple[int, int],
     statistics: tuple[Sequence[float], Sequence[float]] = DAVIS_STATISTICS,
 ) -> Tensor:
-    """Resize and normalise a frame.
+    """Resize and normalize a frame.
 
     Args:
         frame: RGB (H, W, 3) uint8.
@@ -86,7 +86,7 @@ def first_labels(mask: np.ndarray, grid: tuple[int, int]) -> Tensor:
 def labels_to_mask(labels: Tensor, patch_size: int, size: tuple[int, int]) -> np.ndarray:
     """Object ids of a frame from its propagated labels.
 
-    Bilinear upsampling to pixels, min-max scaling of each channel, arg-max, nearest neighbour to
+    Bilinear upsampling to pixels, min-max scaling of each channel, arg-max, nearest neighbor to
     the frame's own size.
 
     Args:

@@ -178,7 +178,7 @@ def tokens_at(vit: FrozenViT, images: Tensor, points: Tensor) -> Tensor:
 
     Args:
         vit: The network.
-        images: (B, 3, H, W), normalised.
+        images: (B, 3, H, W), normalized.
         points: (B, n, 2), x and y in pixels, within the images.
 
     Returns:

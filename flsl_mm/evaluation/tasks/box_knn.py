@@ -21,7 +21,7 @@ class BoxKNN(FrozenTask):
     """Classify ImageNet's validation images by the features of their boxes (paper, Table 7).
 
     The short side is resized and the middle cropped; a grid of 3 x 3 cells lies over the largest
-    CLS-LOC box that is left; the tokens at the cells' centres, after the final LayerNorm, are an
+    CLS-LOC box that is left; the tokens at the cells' centers, after the final LayerNorm, are an
     image's features. An image counts as right when any of them is (:func:`count_right`).
 
     Images without a usable box (none in the file, none inside the crop, an annotation for another
@@ -29,7 +29,7 @@ class BoxKNN(FrozenTask):
 
     Args:
         data_root: ImageNet with XML files, see :class:`ImageNetBoxes`.
-        ks: Numbers of neighbours; the first is the headline.
+        ks: Numbers of neighbors; the first is the headline.
         temperature: Of the votes' weights.
         resize: Short side in pixels before cropping.
         crop: Side of the crop in pixels.
@@ -159,7 +159,7 @@ class BoxKNN(FrozenTask):
     def _check_k(self, num_features: int) -> None:
         if max(self.ks) > num_features:
             raise ConfigError(
-                f'k = {max(self.ks)} neighbours asked for, but there are only {num_features} '
+                f'k = {max(self.ks)} neighbors asked for, but there are only {num_features} '
                 'training features; give smaller ks'
             )
 

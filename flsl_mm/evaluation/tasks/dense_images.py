@@ -34,7 +34,7 @@ class DenseImage(NamedTuple):
     boxes: np.ndarray
 
     def token_labels(self) -> Tensor:
-        """Label (N,), int16, of the pixel at the centre of each token."""
+        """Label (N,), int16, of the pixel at the center of each token."""
         rows, columns = (
             ((torch.arange(count) + 0.5) * size / count).long()
             for count, size in zip(self.grid, self.labels.shape)

@@ -18,11 +18,11 @@ from .frozen_task import gather_by_index, sum_processes
 
 @FROZEN_TASKS.register_module()
 class SegmentationRetrieval(DenseTask):
-    """Dense nearest-neighbour retrieval: pixels are labelled by the most similar training tokens.
+    """Dense nearest-neighbor retrieval: pixels are labelled by the most similar training tokens.
 
     Labelled tokens of the training images, equally many of each drawn at random, form a bank; a
-    token's label is that of the pixel at its centre. Each token of an image to evaluate gets the
-    votes of its nearest neighbours in the bank, weighted ``exp(cosine / temperature)``; the votes
+    token's label is that of the pixel at its center. Each token of an image to evaluate gets the
+    votes of its nearest neighbors in the bank, weighted ``exp(cosine / temperature)``; the votes
     are enlarged bilinearly to the image as stored, and the class with most wins. mIoU is over the
     pixels of all images, as mmseg counts. The same mathematics as :class:`KNNSegHead`.
 
@@ -31,7 +31,7 @@ class SegmentationRetrieval(DenseTask):
 
     Args:
         bank_size: About how many tokens the bank has; all where the images have fewer.
-        num_neighbors: Neighbours k that vote.
+        num_neighbors: Neighbors k that vote.
         temperature: Temperature of the votes.
         seed: Of the drawing.
         args, kwargs: See :class:`DenseTask`.

@@ -99,7 +99,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         with_cp: Recompute each block in the backward pass: less memory, same results.
         out_type: What :meth:`forward` returns: ``'featmap'`` (B, D, H, W), ``'raw'`` (B, N, D) or
             ``'avg_featmap'`` (B, D).
-        init_cfg: mmengine initialisation; ``Pretrained`` kinds are loaded after the random one.
+        init_cfg: mmengine initialization; ``Pretrained`` kinds are loaded after the random one.
         kwargs: Other arguments of :class:`mmpretrain.models.VisionTransformer`.
 
     Raises:
@@ -145,9 +145,9 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         )
 
     def init_weights(self) -> None:
-        """Initialise as DeiT does, then apply ``init_cfg``.
+        """Initialize as DeiT does, then apply ``init_cfg``.
 
-        mmengine would initialise the children *after* a custom ``Pretrained`` kind and so
+        mmengine would initialize the children *after* a custom ``Pretrained`` kind and so
         overwrite what it loaded; here loading always comes last.
         """
         if self._is_init:
@@ -201,7 +201,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         """Encode images of one size.
 
         Args:
-            x: Normalised images (B, 3, H, W).
+            x: Normalized images (B, 3, H, W).
 
         Returns:
             tuple[Tensor, ...]: One output for each of ``out_indices``, formatted as ``out_type``.

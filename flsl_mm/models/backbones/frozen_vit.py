@@ -64,7 +64,7 @@ class FrozenViT:
         """Encode images of one size.
 
         Args:
-            images: Normalised (B, 3, H, W); padded with zeros, right and below, to whole patches.
+            images: Normalized (B, 3, H, W); padded with zeros, right and below, to whole patches.
 
         Returns:
             tuple: Patch tokens (B, N, D) and prefix tokens (B, P, D), after the final norm.
@@ -96,7 +96,7 @@ class FrozenViT:
         """Attention ``softmax(q K^T / sqrt(d))`` inside blocks.
 
         Args:
-            images: (B, 3, H, W), normalised.
+            images: (B, 3, H, W), normalized.
             queries: Indices among the P + N tokens.
             layers: Block numbers from 1.
 

@@ -169,7 +169,7 @@ def build_foreign(vit: ForeignViT, num_heads: int, report: LoadReport, random: b
         vit: What the file holds.
         num_heads: Attention heads.
         report: Filled in.
-        random: Leave the weights as they are initialised.
+        random: Leave the weights as they are initialized.
 
     Raises:
         CheckpointError: A parameter is missing, left over or of another shape.

@@ -58,7 +58,7 @@ class ViTDet(DetectionViT):
         frozen_stages: -1 trains everything, 0 freezes patch and position embedding, n also the
             first n blocks; frozen blocks have no stochastic depth.
         with_cp: Recompute each block in the backward pass: less memory, same results.
-        init_cfg: mmengine initialisation, e.g. ``dict(type='PretrainedViT', checkpoint=...)``.
+        init_cfg: mmengine initialization, e.g. ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
         ConfigError: Unsupported ``patch_size``, ``global_indices`` or ``frozen_stages`` beyond the
@@ -155,7 +155,7 @@ class ViTDet(DetectionViT):
         """Encode images.
 
         Args:
-            x: Normalised images (B, 3, H, W).
+            x: Normalized images (B, 3, H, W).
 
         Returns:
             tuple[Tensor, ...]: Maps (B, out_channels, ceil(H / s), ceil(W / s)) for s in 4, 8, 16,

@@ -1,4 +1,4 @@
-"""From teacher crops to the normalised views that FLSL learns from."""
+"""From teacher crops to the normalized views that FLSL learns from."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from .resized_crop import channels_last, resized_crop
 
 @MODELS.register_module()
 class MultiViewPreprocessor(BaseDataPreprocessor):
-    """Cut student and local views from teacher crops, recolour and normalise all of them.
+    """Cut student and local views from teacher crops, recolor and normalize all of them.
 
     Runs batched on the training device (paper, Appendix E.3): the teacher view is the crop itself,
     student and local views are random resized crops of it, before photometry; photometry is drawn
@@ -72,7 +72,7 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
 
     @torch.no_grad()
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Make the views of a batch; outside training, only normalise its images.
+        """Make the views of a batch; outside training, only normalize its images.
 
         Args:
             data: ``inputs`` (B, 3, S, S), uint8, and ``data_samples`` as ``PackTeacherCrop`` makes
@@ -130,7 +130,7 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         return () if self.photometry is None else self.photometry.draw(batch_size)
 
     def render(self, view: Tensor, steps: Sequence[Step]) -> Tensor:
-        """Recolour one view (B, 3, H, W), uint8 or in [0, 1], and normalise it."""
+        """Recolor one view (B, 3, H, W), uint8 or in [0, 1], and normalize it."""
         return render(view, steps, self.gain, self.shift)
 
 

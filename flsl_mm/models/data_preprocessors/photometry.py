@@ -1,4 +1,4 @@
-"""Random colours, blur and solarisation, with parameters of each sample's own.
+"""Random colors, blur and solarization, with parameters of each sample's own.
 
 The operations are torchvision's, on float images in [0, 1]; here every sample has its own
 parameter and its own order of operations. Each has two forms with equal results: batched in torch,
@@ -48,18 +48,18 @@ class Step(NamedTuple):
 class Photometry:
     """Random photometry of a view (paper, Appendix E.3; probabilities of the released code).
 
-    Colour jitter of brightness, contrast, saturation and hue in random order, greyscale, then one
-    of several equally likely endings of blur and solarisation. Parameters come from torch's global
+    Color jitter of brightness, contrast, saturation and hue in random order, grayscale, then one
+    of several equally likely endings of blur and solarization. Parameters come from torch's global
     CPU generator, equally many for every sample, so that they are the same on every device.
 
     Args:
         brightness: Factor uniform in [1 - brightness, 1 + brightness], not below 0.
         contrast: The same for the contrast.
         saturation: The same for the saturation.
-        hue: Shift uniform in [-hue, hue], in turns of the colour circle; at most 0.5.
+        hue: Shift uniform in [-hue, hue], in turns of the color circle; at most 0.5.
         jitter_prob: Probability of these four, together.
-        grayscale_prob: Probability of greyscale.
-        endings: For each ending the probability of blur and that of solarisation after it.
+        grayscale_prob: Probability of grayscale.
+        endings: For each ending the probability of blur and that of solarization after it.
         blur_sigma: Range of the blur's standard deviation in pixels.
 
     Raises:
@@ -83,7 +83,7 @@ class Photometry:
         if not 0 <= hue <= 0.5:
             raise ConfigError(f'photometry: hue must be within [0, 0.5], got {hue}')
         if not endings or any(len(ending) != 2 for ending in endings):
-            raise ConfigError(f'photometry: endings must be (blur, solarise) pairs, got {endings}')
+            raise ConfigError(f'photometry: endings must be (blur, solarize) pairs, got {endings}')
         for prob in (jitter_prob, grayscale_prob, *(p for ending in endings for p in ending)):
             if not 0 <= prob <= 1:
                 raise ConfigError(f'photometry: probabilities must be within [0, 1], got {prob}')
@@ -131,7 +131,7 @@ def _step(operation: Operation, chosen: Tensor, values: Tensor) -> Step:
 
 
 def render(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Tensor) -> Tensor:
-    """Recolour views and normalise them.
+    """Recolor views and normalize them.
 
     Args:
         views: Pixels (B, 3, H, W), uint8 in 0-255 or float32 in [0, 1]; not changed.
@@ -166,7 +166,7 @@ def render_looped(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Ten
 
 
 def render_batched(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Tensor) -> Tensor:
-    """:func:`render` with all samples of a step together and no synchronisation."""
+    """:func:`render` with all samples of a step together and no synchronization."""
     rendered = views / 255 if views.dtype == torch.uint8 else views.clone()
     if steps:
         lengths = [len(step.samples) for step in steps]
@@ -184,13 +184,13 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend images (n, 3, H, W) in [0, 1] with their mean grey by ``factor`` (n,); 0 is grey."""
+    """Blend images (n, 3, H, W) in [0, 1] with their mean gray by ``factor`` (n,); 0 is gray."""
     mean = to_grayscale(images.mean((-2, -1), keepdim=True))
     return torch.lerp(mean, images, _column(factor)).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend images (n, 3, H, W) in [0, 1] with their greyscale by ``factor`` (n,); 0 is grey."""
+    """Blend images (n, 3, H, W) in [0, 1] with their grayscale by ``factor`` (n,); 0 is gray."""
     return torch.lerp(to_grayscale(images), images, _column(factor)).clamp_(0, 1)
 
 

@@ -18,7 +18,7 @@ def adjust_brightness(image: np.ndarray, factor: float) -> None:
 
 
 def adjust_contrast(image: np.ndarray, factor: float) -> None:
-    """Blend an image with its mean grey by ``factor``; 0 is grey."""
+    """Blend an image with its mean gray by ``factor``; 0 is gray."""
     mean = float(np.dot(LUMA, cv2.mean(image)[:3]))
     np.multiply(image, np.float32(factor), out=image)
     np.add(image, np.float32((1 - factor) * mean), out=image)
@@ -26,7 +26,7 @@ def adjust_contrast(image: np.ndarray, factor: float) -> None:
 
 
 def adjust_saturation(image: np.ndarray, factor: float) -> None:
-    """Blend an image with its greyscale by ``factor``; 0 is grey."""
+    """Blend an image with its grayscale by ``factor``; 0 is gray."""
     weights = factor * np.eye(3, dtype=np.float32) + (1 - factor) * LUMA
     cv2.transform(image, weights.astype(np.float32), dst=image)
     np.clip(image, 0, 1, out=image)

@@ -1,7 +1,7 @@
 """Crop and resize each image of a batch by its own box: antialiased bicubic, as PIL's.
 
 Two forms of one function: on a CPU torch's 8-bit kernel, image by image; on other devices two
-batched matrix products, which need no loop and no synchronisation. They differ by the 8-bit
+batched matrix products, which need no loop and no synchronization. They differ by the 8-bit
 rounding of the former.
 """
 
@@ -79,9 +79,9 @@ def resample_weights(start: Tensor, stop: Tensor, in_size: int, out_size: int) -
     """
     step = (stop - start) / out_size
     pixels = torch.arange(in_size, device=start.device)
-    centres = torch.arange(out_size, device=start.device) + 0.5
-    centres = start[:, None] + centres * step[:, None]  # (B, out)
-    distance = (pixels + 0.5 - centres[..., None]).div_(step.clamp(min=1)[:, None, None])
+    centers = torch.arange(out_size, device=start.device) + 0.5
+    centers = start[:, None] + centers * step[:, None]  # (B, out)
+    distance = (pixels + 0.5 - centers[..., None]).div_(step.clamp(min=1)[:, None, None])
     weights = _cubic(distance.abs_())
     inside = (pixels >= start[:, None]) & (pixels < stop[:, None])  # (B, in)
     weights = weights * inside[:, None]

@@ -49,9 +49,9 @@ class DINOHead(PrototypeHead):
 
     @torch.no_grad()
     def teacher_predictions(self, logits: Tensor) -> Tensor:
-        """Teacher's sharpened, centred distributions (T, B, K) from its logits (T, B, K).
+        """Teacher's sharpened, centerd distributions (T, B, K) from its logits (T, B, K).
 
-        In training the centre then moves by this (global) batch.
+        In training the center then moves by this (global) batch.
         """
         centered = self.center_logits(logits.flatten(0, 1)).view_as(logits)
         return (centered / self.teacher_temp).softmax(dim=-1)

@@ -29,13 +29,13 @@ class FLSLHead(PrototypeHead):
         teacher_temp: Temperature t_t of the teacher's prediction; a schedule may change it.
         loss_weights: Weights of ``intra``, ``inter`` and ``volume``; a schedule may change them.
             Those left out keep the paper's.
-        teacher_norm: ``None``; ``'sinkhorn'``: the teacher's predictions are also normalised along
+        teacher_norm: ``None``; ``'sinkhorn'``: the teacher's predictions are also normalized along
             the global batch (Section 5.6); ``'centering'``: a running mean of the teacher's logits
             is taken off first, as in DINO.
-        prior: Prior over the prototypes, K positive numbers (normalised here); ``None`` is the
+        prior: Prior over the prototypes, K positive numbers (normalized here); ``None`` is the
             uniform prior of the paper.
         center_momentum: With ``'centering'``, share of the old mean when it moves.
-        init_cfg: mmengine initialisation.
+        init_cfg: mmengine initialization.
 
     Raises:
         ConfigError: A value is out of range or unknown; the message names it.
@@ -124,7 +124,7 @@ class FLSLHead(PrototypeHead):
     def teacher_predictions(self, logits: Tensor) -> Tensor:
         """Teacher's distribution over the prototypes (M, K) from its logits (M, K).
 
-        With ``'sinkhorn'`` one normalisation along the batch, then one along the prototypes; with
+        With ``'sinkhorn'`` one normalization along the batch, then one along the prototypes; with
         ``'centering'`` the running mean moves by this (global) batch when training.
         """
         if self.teacher_norm == 'centering':

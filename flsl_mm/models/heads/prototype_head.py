@@ -15,7 +15,7 @@ from ...utils.errors import ConfigError
 class PrototypeHead(BaseModule):
     """DINO's projection head; an objective is added by a subclass.
 
-    ``num_layers`` linear layers with GELU between them, L2 normalisation, and a linear layer
+    ``num_layers`` linear layers with GELU between them, L2 normalization, and a linear layer
     without bias whose rows (the prototypes) have unit norm, so logits are cosines. Student and
     teacher each have one; the student's computes the loss.
 
@@ -27,10 +27,10 @@ class PrototypeHead(BaseModule):
         num_layers: Linear layers before the prototypes.
         student_temp: Temperature t_s of the student's prediction.
         teacher_temp: Temperature t_t of the teacher's prediction; a schedule may change it.
-        center_momentum: Share of the old centre when the running mean of the teacher's logits
+        center_momentum: Share of the old center when the running mean of the teacher's logits
             moves.
         has_center: Whether there is such a mean.
-        init_cfg: mmengine initialisation.
+        init_cfg: mmengine initialization.
 
     Attributes:
         self_scale: For evaluation: factor of the logits that led to the modes in training, None
@@ -83,7 +83,7 @@ class PrototypeHead(BaseModule):
             self.register_buffer('center', torch.zeros(num_prototypes))
 
     def init_weights(self) -> None:
-        """Initialise as DINO does: normal weights of std 0.02, zero biases."""
+        """Initialize as DINO does: normal weights of std 0.02, zero biases."""
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 trunc_normal_(layer.weight, std=0.02)

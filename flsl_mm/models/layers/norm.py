@@ -35,7 +35,7 @@ class BFloat16LayerNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        """Normalise ``x`` (..., D) by float32 ``weight`` and ``bias`` (D,), to bfloat16."""
+        """Normalize ``x`` (..., D) by float32 ``weight`` and ``bias`` (D,), to bfloat16."""
         out, *statistics = torch.native_layer_norm(x, weight.shape, weight, bias, eps)
         ctx.save_for_backward(x, weight, bias, *statistics)
         return out

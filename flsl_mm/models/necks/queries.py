@@ -54,7 +54,7 @@ def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
 def project_queries(
     indices: Tensor, grid: tuple[int, int], box: Tensor, target_box: Tensor
 ) -> Tensor:
-    """Centres of query tokens, as positions in another view of the same image.
+    """Centers of query tokens, as positions in another view of the same image.
 
     Args:
         indices: Token indices (B, Q) in the view that was cut at ``box``.
@@ -66,9 +66,9 @@ def project_queries(
         Tensor: (B, Q, 2) as x, y in fractions of the other view; outside [0, 1] when not in it.
     """
     rows = torch.div(indices, grid[1], rounding_mode='floor')
-    centres = torch.stack([(indices % grid[1] + 0.5) / grid[1], (rows + 0.5) / grid[0]], dim=-1)
+    centers = torch.stack([(indices % grid[1] + 0.5) / grid[1], (rows + 0.5) / grid[0]], dim=-1)
     box, target_box = box.unsqueeze(1), target_box.unsqueeze(1)  # (B, 1, 4)
-    points = box[..., :2] + centres * (box[..., 2:] - box[..., :2])
+    points = box[..., :2] + centers * (box[..., 2:] - box[..., :2])
     return (points - target_box[..., :2]) / (target_box[..., 2:] - target_box[..., :2])
 
 

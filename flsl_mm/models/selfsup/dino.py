@@ -41,7 +41,7 @@ class DINO(StudentTeacher):
         """The loss of a batch and the health signs of training.
 
         Args:
-            inputs: T teacher views, then the student's, each (B, 3, H, W), normalised.
+            inputs: T teacher views, then the student's, each (B, 3, H, W), normalized.
             data_samples: Not used.
 
         Returns:

@@ -80,7 +80,7 @@ class FLSL(StudentTeacher):
 
         Args:
             inputs: T teacher views, T student views, then any number of local views, each
-                (B, 3, H, W), normalised. Student view i queries teacher view (i + 1) mod T: with
+                (B, 3, H, W), normalized. Student view i queries teacher view (i + 1) mod T: with
                 two pairs, that of the other pair.
             data_samples: Used for ``view_boxes`` (V, 4) of each image (positional positives).
             clean_inputs: The same views without photometry (multi-stage option).

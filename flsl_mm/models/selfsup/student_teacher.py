@@ -25,7 +25,7 @@ class StudentTeacher(BaseSelfSupervisor):
         momentum: Share of the old teacher in an update, in [0, 1]; a schedule may change it.
         pretrained: Checkpoint of the whole model, as in mmpretrain.
         data_preprocessor: Config of :class:`MultiViewPreprocessor`.
-        init_cfg: mmengine initialisation.
+        init_cfg: mmengine initialization.
 
     Raises:
         ConfigError: ``num_teacher_views`` or ``momentum`` is out of range.
@@ -72,7 +72,7 @@ class StudentTeacher(BaseSelfSupervisor):
         return self
 
     def init_weights(self) -> None:
-        """Initialise the student; the teacher starts equal to it unless a checkpoint has one."""
+        """Initialize the student; the teacher starts equal to it unless a checkpoint has one."""
         if self._is_init:
             return
         self._teacher_loaded = False
@@ -112,7 +112,7 @@ class StudentTeacher(BaseSelfSupervisor):
 
         Args:
             inputs: T teacher views, at least T student views, then any number of local student
-                views, each (B, 3, H, W), normalised.
+                views, each (B, 3, H, W), normalized.
 
         Returns:
             tuple: Tokens (B, N, D) of each student view, and of each teacher view, the latter

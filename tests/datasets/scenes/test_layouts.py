@@ -196,10 +196,10 @@ def test_uavdt_scenes_show_vehicles_where_the_ground_truth_says(tmp_path):
     for i in range(3):
         entry = dataset[i]
         image = np.asarray(Image.open(entry['img_path'])).astype(int)
-        coloured = np.ptp(image, axis=2) > 60
+        colored = np.ptp(image, axis=2) > 60
         for instance in entry['instances']:
             if not instance['ignore_flag']:
                 left, top, right, bottom = map(round, instance['bbox'])
-                assert coloured[top:bottom, left:right].mean() > 0.7
-                coloured[top - 1 : bottom + 1, max(0, left - 1) : right + 1] = False
-        assert coloured.mean() < 0.01
+                assert colored[top:bottom, left:right].mean() > 0.7
+                colored[top - 1 : bottom + 1, max(0, left - 1) : right + 1] = False
+        assert colored.mean() < 0.01

@@ -34,13 +34,13 @@ def test_labels_do_not_depend_on_the_resolution():
     assert (small.labels == large.labels[::2, ::2]).mean() > 0.9
 
 
-def test_the_colour_of_a_pixel_tells_less_than_half_of_the_classes():
+def test_the_color_of_a_pixel_tells_less_than_half_of_the_classes():
     rng = np.random.default_rng(1)
     scenes = [sample_scene(rng, size=(48, 48)).render() for _ in range(120)]
-    colours = np.concatenate([s.image[::3, ::3].reshape(-1, 3) for s in scenes]).astype(np.float32)
+    colors = np.concatenate([s.image[::3, ::3].reshape(-1, 3) for s in scenes]).astype(np.float32)
     labels = np.concatenate([s.labels[::3, ::3].reshape(-1) for s in scenes])
-    # The most frequent class of the pixels with about that colour, in other scenes.
-    bins = (colours // 32).astype(int) @ np.array([64, 8, 1])
+    # The most frequent class of the pixels with about that color, in other scenes.
+    bins = (colors // 32).astype(int) @ np.array([64, 8, 1])
     half = len(labels) // 2
     counts = np.zeros((512, len(CLASSES) + 1))
     np.add.at(counts, (bins[:half], labels[:half]), 1)
@@ -55,8 +55,8 @@ def test_objects_move_through_videos_and_keep_their_look():
     masks = [picture.instances == 1 for picture in (first, last)]
     assert all(mask.sum() > 100 for mask in masks)
     assert (masks[0] & masks[1]).sum() < masks[0].sum()
-    colours = [p.image[mask].mean(axis=0) for p, mask in zip((first, last), masks)]
-    assert np.abs(colours[0] - colours[1]).max() < 40
+    colors = [p.image[mask].mean(axis=0) for p, mask in zip((first, last), masks)]
+    assert np.abs(colors[0] - colors[1]).max() < 40
 
 
 def test_a_still_scene_does_not_move():
@@ -83,7 +83,7 @@ def test_boxes_enclose_what_is_visible():
 
 
 @pytest.mark.parametrize('pattern', PATTERNS)
-def test_patterns_are_shares_of_the_second_colour(pattern):
+def test_patterns_are_shares_of_the_second_color(pattern):
     y, x = np.mgrid[:40, :60].astype(np.float32) / 40
     noise = np.random.default_rng(0).random((32, 32), dtype=np.float32)
     texture = Texture(pattern, 0.25, 0.3, np.float32([[0, 0, 0], [1, 1, 1]]), noise)

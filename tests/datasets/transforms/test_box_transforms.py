@@ -102,7 +102,7 @@ def grid(*boxes, cells=3, classes=None):
     return LargestBoxGrid(cells)(dict(boxes=np.array(boxes, float), box_classes=classes))
 
 
-def test_points_are_the_centres_of_the_cells_row_by_row():
+def test_points_are_the_centers_of_the_cells_row_by_row():
     points = grid((10, 20, 40, 80))['points']
     assert points[:3].tolist() == [[15, 30], [25, 30], [35, 30]]
     assert points[3:].tolist() == [[15, 50], [25, 50], [35, 50], [15, 70], [25, 70], [35, 70]]

@@ -9,8 +9,8 @@ from flsl_mm.datasets.transforms import LoadRGBImage
 
 WIDTH, HEIGHT = 40, 24
 RAMP = np.linspace(0, 255, WIDTH).astype(np.uint8)
-GREY = np.repeat(RAMP[None], HEIGHT, axis=0)  # dark on the left
-COLOUR = np.stack([GREY, GREY[:, ::-1], np.full_like(GREY, 60)], axis=2)
+GRAY = np.repeat(RAMP[None], HEIGHT, axis=0)  # dark on the left
+COLOR = np.stack([GRAY, GRAY[:, ::-1], np.full_like(GRAY, 60)], axis=2)
 
 
 def load(path, **settings):
@@ -21,39 +21,39 @@ def load(path, **settings):
     return results['img'].astype(int)
 
 
-def rgba(colours=COLOUR):
+def rgba(colors=COLOR):
     alpha = np.tile(np.array([0, 255], np.uint8), (HEIGHT, WIDTH // 2))
-    return Image.fromarray(np.dstack([colours, alpha]))
+    return Image.fromarray(np.dstack([colors, alpha]))
 
 
 def palette(transparent):
-    image = Image.fromarray(COLOUR).quantize(256)
+    image = Image.fromarray(COLOR).quantize(256)
     if transparent:
         image.info['transparency'] = bytes(range(256))
     return image
 
 
 CASES = {
-    'rgb.png': (Image.fromarray(COLOUR), COLOUR, 0),
-    'rgb.jpg': (Image.fromarray(COLOUR), COLOUR, 12),
-    'grey.png': (Image.fromarray(GREY), np.dstack([GREY] * 3), 0),
-    'grey.jpg': (Image.fromarray(GREY), np.dstack([GREY] * 3), 3),
-    'grey_alpha.png': (Image.fromarray(GREY).convert('LA'), np.dstack([GREY] * 3), 0),
-    'bilevel.png': (Image.fromarray(GREY > 127), np.dstack([(GREY > 127) * 255] * 3), 0),
-    'rgba.png': (rgba(), COLOUR, 0),
-    'palette.png': (palette(False), COLOUR, 12),
-    'palette_transparent.png': (palette(True), COLOUR, 12),
-    'cmyk.jpg': (Image.fromarray(COLOUR).convert('CMYK'), COLOUR, 12),
-    'grey16.png': (Image.fromarray(GREY.astype(np.uint16) * 257), np.dstack([GREY] * 3), 0),
-    'grey16.tif': (Image.fromarray(GREY.astype(np.uint16) * 257), np.dstack([GREY] * 3), 0),
-    'colour.webp': (Image.fromarray(COLOUR), COLOUR, 25),
-    'colour.bmp': (Image.fromarray(COLOUR), COLOUR, 0),
-    'one_pixel.png': (Image.fromarray(COLOUR[:1, :1]), COLOUR[:1, :1], 0),
+    'rgb.png': (Image.fromarray(COLOR), COLOR, 0),
+    'rgb.jpg': (Image.fromarray(COLOR), COLOR, 12),
+    'gray.png': (Image.fromarray(GRAY), np.dstack([GRAY] * 3), 0),
+    'gray.jpg': (Image.fromarray(GRAY), np.dstack([GRAY] * 3), 3),
+    'gray_alpha.png': (Image.fromarray(GRAY).convert('LA'), np.dstack([GRAY] * 3), 0),
+    'bilevel.png': (Image.fromarray(GRAY > 127), np.dstack([(GRAY > 127) * 255] * 3), 0),
+    'rgba.png': (rgba(), COLOR, 0),
+    'palette.png': (palette(False), COLOR, 12),
+    'palette_transparent.png': (palette(True), COLOR, 12),
+    'cmyk.jpg': (Image.fromarray(COLOR).convert('CMYK'), COLOR, 12),
+    'gray16.png': (Image.fromarray(GRAY.astype(np.uint16) * 257), np.dstack([GRAY] * 3), 0),
+    'gray16.tif': (Image.fromarray(GRAY.astype(np.uint16) * 257), np.dstack([GRAY] * 3), 0),
+    'color.webp': (Image.fromarray(COLOR), COLOR, 25),
+    'color.bmp': (Image.fromarray(COLOR), COLOR, 0),
+    'one_pixel.png': (Image.fromarray(COLOR[:1, :1]), COLOR[:1, :1], 0),
 }
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_every_kind_of_file_gives_its_colours(tmp_path, name):
+def test_every_kind_of_file_gives_its_colors(tmp_path, name):
     image, expected, tolerance = CASES[name]
     image.save(tmp_path / name)
     assert np.abs(load(tmp_path / name) - expected).max() <= tolerance
@@ -74,24 +74,24 @@ def test_the_content_of_a_file_gives_the_same_as_the_file(tmp_path, name):
 def test_exif_orientation_is_undone(tmp_path, orientation):
     # how a camera stores the upright image for each value of the tag
     stored = {
-        1: COLOUR,
-        2: COLOUR[:, ::-1],
-        3: COLOUR[::-1, ::-1],
-        4: COLOUR[::-1],
-        5: COLOUR.transpose(1, 0, 2),
-        6: np.rot90(COLOUR, 1),
-        7: COLOUR[::-1, ::-1].transpose(1, 0, 2),
-        8: np.rot90(COLOUR, -1),
+        1: COLOR,
+        2: COLOR[:, ::-1],
+        3: COLOR[::-1, ::-1],
+        4: COLOR[::-1],
+        5: COLOR.transpose(1, 0, 2),
+        6: np.rot90(COLOR, 1),
+        7: COLOR[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(COLOR, -1),
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / 'rotated.png'
     Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
-    assert np.array_equal(load(path), COLOUR)
+    assert np.array_equal(load(path), COLOR)
 
 
 def test_dark_16_bit_images_stay_dark(tmp_path):
-    Image.fromarray(GREY.astype(np.uint16)).save(tmp_path / 'dark.png')
+    Image.fromarray(GRAY.astype(np.uint16)).save(tmp_path / 'dark.png')
     assert load(tmp_path / 'dark.png').max() == 1
 
 
@@ -116,16 +116,16 @@ def test_large_jpegs_are_decoded_smaller_down_to_a_side(tmp_path, mode, height, 
 
 
 JPEGS = {
-    'half colours': dict(subsampling=2),
-    'full colours': dict(subsampling=0),
+    'half colors': dict(subsampling=2),
+    'full colors': dict(subsampling=0),
     'progressive': dict(progressive=True),
     'stored as RGB': dict(keep_rgb=True, subsampling=0),
-    'optimised': dict(optimize=True, quality=30),
+    'optimized': dict(optimize=True, quality=30),
 }
 
 
 @pytest.mark.parametrize('reduction', [1, 2, 4, 8])
-@pytest.mark.parametrize('mode, kind', [('L', 'optimised'), *(('RGB', kind) for kind in JPEGS)])
+@pytest.mark.parametrize('mode, kind', [('L', 'optimized'), *(('RGB', kind) for kind in JPEGS)])
 def test_pixels_are_pil_s(tmp_path, mode, kind, reduction):
     width, height = 331, 203
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -174,12 +174,12 @@ def test_a_side_without_pixels_is_refused():
 
 
 def broken_files(folder):
-    Image.fromarray(COLOUR).resize((300, 200)).save(folder / 'whole.jpg')
+    Image.fromarray(COLOR).resize((300, 200)).save(folder / 'whole.jpg')
     data = (folder / 'whole.jpg').read_bytes()
     (folder / 'truncated.jpg').write_bytes(data[: len(data) // 2])
     (folder / 'empty.jpg').write_bytes(b'')
     (folder / 'text.jpg').write_text('not found')
-    Image.fromarray(COLOUR).save(folder / 'whole.png')
+    Image.fromarray(COLOR).save(folder / 'whole.png')
     png = bytearray((folder / 'whole.png').read_bytes())
     png[60:80] = b'x' * 20
     (folder / 'damaged.png').write_bytes(png)
@@ -196,7 +196,7 @@ def test_a_file_that_is_no_whole_image_is_an_os_error_with_a_reason(tmp_path, na
 
 
 def test_a_decompression_bomb_is_an_os_error(tmp_path, monkeypatch):
-    Image.fromarray(COLOUR).save(tmp_path / 'bomb.png')
+    Image.fromarray(COLOR).save(tmp_path / 'bomb.png')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
     with pytest.raises(OSError, match='DecompressionBombError'):
         load(tmp_path / 'bomb.png')

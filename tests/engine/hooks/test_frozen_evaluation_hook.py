@@ -304,7 +304,7 @@ def test_wrong_settings_are_refused(make_runner, config, change, message):
 def test_pretraining_on_imagenet_with_boxes_is_evaluated_by_default(
     make_runner, tiny_config, imagenet_boxes, tmp_path
 ):
-    """The config of the recipe, with fewer neighbours for its 12 images."""
+    """The config of the recipe, with fewer neighbors for its 12 images."""
     assert tiny_config.default_hooks.frozen_evaluation.tasks[0].type == 'BoxKNN'
     overrides = {
         'train_dataloader.dataset.data_root': str(imagenet_boxes),

@@ -40,14 +40,14 @@ def test_two_files_to_start_from_are_refused(variable, listed):
         use_pretrained(cfg)
 
 
-def test_none_is_random_initialisation():
+def test_none_is_random_initialization():
     cfg = config(None)
     use_pretrained(cfg)
     assert cfg.model.backbone.init_cfg.checkpoint is None
     check_pretrained(cfg)
 
 
-def test_configs_without_the_variable_or_the_initialisation_are_left_alone():
+def test_configs_without_the_variable_or_the_initialization_are_left_alone():
     for content in (
         dict(),
         dict(pretrained='x.pth'),
@@ -77,7 +77,7 @@ def test_trust_reaches_every_file_of_the_model_and_nothing_else():
     )
 
 
-def test_what_names_a_file_is_forgotten_and_other_initialisation_is_not():
+def test_what_names_a_file_is_forgotten_and_other_initialization_is_not():
     file = dict(type='PretrainedViT', checkpoint='x.pth')
     constant = dict(type='Constant', layer='Linear', val=1.0)
     children = [BaseModule(init_cfg=c) for c in (file, [constant, file], [constant], None)]

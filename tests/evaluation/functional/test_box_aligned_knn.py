@@ -35,9 +35,9 @@ def plain_bbox_knn(train, train_labels, test, test_labels, k, temperature=0.07) 
 
 def random_problem(seed, images=20, test_images=15, cells=3, width=6, classes=4):
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(classes, 1, width))
+    centers = rng.normal(size=(classes, 1, width))
     labels = [rng.integers(0, classes, n) for n in (images, test_images)]
-    features = [centres[x] + rng.normal(size=(len(x), cells, width)) for x in labels]
+    features = [centers[x] + rng.normal(size=(len(x), cells, width)) for x in labels]
     return features[0], labels[0] * 7 - 3, features[1], labels[1] * 7 - 3
 
 

@@ -33,14 +33,14 @@ def test_a_half_precision_bank_is_searched_in_the_precision_of_the_queries():
     torch.testing.assert_close(values, (queries[:, None] * bank.float()[indices]).sum(-1))
 
 
-def test_a_bank_of_any_lengths_can_be_normalised_block_by_block():
+def test_a_bank_of_any_lengths_can_be_normalized_block_by_block():
     queries, bank = normal(4, 8), normal(30, 8, seed=1) * torch.arange(1, 31)[:, None]
     found = nearest_neighbors(queries, bank, 5, max_similarities=40, normalize=True)
     unit = bank / bank.norm(dim=1, keepdim=True)
     torch.testing.assert_close(found, nearest_neighbors(queries, unit, 5))
 
 
-def test_no_queries_have_no_neighbours():
+def test_no_queries_have_no_neighbors():
     values, indices = nearest_neighbors(normal(0, 3), normal(5, 3), 2)
     assert values.shape == indices.shape == (0, 2)
 

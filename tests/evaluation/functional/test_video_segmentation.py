@@ -30,7 +30,7 @@ def test_a_frame_without_a_patch_is_refused():
         input_size(480, 854, 8, 16)
 
 
-def test_frames_are_normalised_with_the_historic_deviations():
+def test_frames_are_normalized_with_the_historic_deviations():
     frame = np.full((4, 6, 3), 255, np.uint8)
     found = prepare_frame(frame, (2, 3))
     assert found.shape == (1, 3, 2, 3)
@@ -65,8 +65,8 @@ def test_a_mask_comes_back_from_its_labels():
     labels = first_labels(mask, (4, 6))
     found = labels_to_mask(labels, 16, (128, 192))
     assert found.shape == (128, 192) and found.dtype == np.uint8
-    centres = found[16::32, 16::32]
-    np.testing.assert_array_equal(centres, labels.argmax(0))
+    centers = found[16::32, 16::32]
+    np.testing.assert_array_equal(centers, labels.argmax(0))
 
 
 def test_each_channel_counts_by_its_own_range():

@@ -1,4 +1,4 @@
-"""Box-aligned k-NN from image files to numbers, with a small ViT and coloured boxes."""
+"""Box-aligned k-NN from image files to numbers, with a small ViT and colored boxes."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def load(task, vit, split='train', **overrides):
     return load_box_features(vit, getattr(task, split), **{**task.loading, **overrides})
 
 
-def test_an_untrained_network_tells_colours_apart(imagenet_boxes):
+def test_an_untrained_network_tells_colors_apart(imagenet_boxes):
     result = BoxKNN(str(imagenet_boxes), **SETTINGS)(small_vit())
     assert result['top1_k3'] == result['top1_k1'] == 100.0
     details = result['details']

@@ -112,7 +112,7 @@ def test_weights_go_to_mmpretrain_and_back():
 
 @pytest.mark.parametrize('kind', ['Pretrained', 'mmpretrain.PretrainedViT', PretrainedViT])
 @pytest.mark.parametrize('alone', [True, False])
-def test_pretrained_weights_survive_initialisation(tmp_path, kind, alone):
+def test_pretrained_weights_survive_initialization(tmp_path, kind, alone):
     saved = build()
     torch.save(saved.state_dict(), tmp_path / 'vit.pth')
     config = dict(type=kind, checkpoint=str(tmp_path / 'vit.pth'))

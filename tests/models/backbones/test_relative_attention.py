@@ -120,7 +120,7 @@ def test_windows_merge_back_to_the_grid(rows, columns, window):
     assert torch.equal(merge_windows(windows, (rows, columns)), x)
 
 
-def test_windows_are_neighbourhoods_in_row_major_order():
+def test_windows_are_neighborhoods_in_row_major_order():
     x = torch.arange(16.0).view(1, 4, 4, 1)
     windows = partition_windows(x, 2)[..., 0]
     assert windows[1].tolist() == [[2, 3], [6, 7]]

@@ -159,7 +159,7 @@ def test_layer_depth_counts_embedding_blocks_and_pyramid():
     assert depths['fpn1.1.weight'] == depths['fpn2.0.bias'] == (5, 6)
 
 
-def test_initialisation_loads_last(tmp_path):
+def test_initialization_loads_last(tmp_path):
     donor = ViTFPN(**TINY)
     for p in donor.parameters():
         nn.init.normal_(p)

@@ -149,7 +149,7 @@ def test_builds_from_every_openmmlab_registry(scope):
     assert isinstance(registry.build(dict(type='ViTDet', **TINY)), ViTDet)
 
 
-def test_initialisation_loads_last_and_resizes_nothing(tmp_path):
+def test_initialization_loads_last_and_resizes_nothing(tmp_path):
     donor = moved(ViTDet(**TINY))
     path = str(tmp_path / 'donor.pth')
     torch.save(donor.state_dict(), path)

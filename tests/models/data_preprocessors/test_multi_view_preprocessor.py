@@ -80,19 +80,19 @@ def test_clean_views_are_the_same_views_without_photometry():
     plain = run(photometry=None)['inputs']
     for a, b in zip(clean, plain, strict=True):
         assert torch.equal(a, b)
-    recoloured = run(clean_views=True)['inputs']
-    assert not torch.equal(clean[0], recoloured[0])
-    assert all(torch.equal(a, b) for a, b in zip(recoloured, run()['inputs'], strict=True))
+    recolored = run(clean_views=True)['inputs']
+    assert not torch.equal(clean[0], recolored[0])
+    assert all(torch.equal(a, b) for a, b in zip(recolored, run()['inputs'], strict=True))
 
 
-def test_views_are_normalised_with_the_channels_mean_and_std():
-    normalised = run(photometry=None)['inputs'][0]
+def test_views_are_normalized_with_the_channels_mean_and_std():
+    normalized = run(photometry=None)['inputs'][0]
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     expected = (batch()['inputs'] - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    torch.testing.assert_close(normalised, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(normalized, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_outside_training_images_are_only_normalised():
+def test_outside_training_images_are_only_normalized():
     preprocessor = MultiViewPreprocessor(**SMALL)
     images = batch()['inputs'][..., :20]
     outputs = preprocessor(dict(inputs=images))
@@ -133,7 +133,7 @@ def test_boxes_lie_in_the_teacher_s_and_have_the_wanted_area():
 
 @pytest.mark.parametrize('orientation', [1, 6])
 def test_the_pixels_of_every_view_are_those_of_its_box(tmp_path, orientation):
-    """In an image whose colour is the position, every view tells where it was cut."""
+    """In an image whose color is the position, every view tells where it was cut."""
     height, width = 300, 400
     ramp_x, ramp_y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
     pixels = np.stack(np.broadcast_arrays(ramp_x[None], ramp_y[:, None], 0.5), axis=2) * 255

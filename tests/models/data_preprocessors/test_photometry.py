@@ -11,7 +11,7 @@ from flsl_mm.models.data_preprocessors.photometry import Photometry
 def images(count=4, size=24):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(count, 3, size, size, generator=generator)
-    pixels[0, :, :8] = pixels[0, :1, :8]  # grey: no hue
+    pixels[0, :, :8] = pixels[0, :1, :8]  # gray: no hue
     pixels[0, 0, 8:16] = pixels[0, 1, 8:16]  # two channels equal
     pixels[1, :, :4] = 0.0
     pixels[1, :, 4:8] = 1.0
@@ -57,7 +57,7 @@ def test_operations_are_torchvision_s_with_a_parameter_of_each_sample(name, form
 
 
 def photograph():
-    """Smooth shapes with edges, every colour and brightness (H, W, 3), uint8."""
+    """Smooth shapes with edges, every color and brightness (H, W, 3), uint8."""
     y, x = np.mgrid[:96, :128] / 96
     waves = [np.sin(7 * x + 3 * y), np.sin(5 * y - 4 * x + 1), np.sin(9 * x * y + 2)]
     pixels = 0.5 + 0.5 * np.stack(waves, axis=2)
@@ -71,12 +71,12 @@ def pil_blur(image, sigma):
 
 
 # Parameters over the recipe's range; largest difference in 8-bit levels where the two can be equal
-# (PIL rounds each result, and the mean grey; its hue has 256 steps and its blur is of boxes).
+# (PIL rounds each result, and the mean gray; its hue has 256 steps and its blur is of boxes).
 ON_PIL = {
     'brightness': (ph.BRIGHTNESS, TF.adjust_brightness, [0.6, 0.9, 1.4], 1.0),
     'contrast': (ph.CONTRAST, TF.adjust_contrast, [0.6, 0.9, 1.4], 1.3),
     'saturation': (ph.SATURATION, TF.adjust_saturation, [0.8, 0.9, 1.2], 1.3),
-    'greyscale': (ph.SATURATION, lambda x, _: x.convert('L').convert('RGB'), [0.0], 1.0),
+    'grayscale': (ph.SATURATION, lambda x, _: x.convert('L').convert('RGB'), [0.0], 1.0),
     'hue': (ph.HUE, TF.adjust_hue, [-0.1, 0.03, 0.1], None),
     'blur': (BLUR, pil_blur, [0.1, 0.8, 2.0], None),
     'solarize': (ph.SOLARIZE, lambda x, v: ImageOps.solarize(x, round(v * 255)), [0.5], 0.01),
@@ -85,7 +85,7 @@ ON_PIL = {
 
 @pytest.mark.parametrize('form', ['batched', 'single'])
 @pytest.mark.parametrize('name', ON_PIL)
-def test_colours_are_distributed_as_those_of_torchvision_on_pil_images(name, form):
+def test_colors_are_distributed_as_those_of_torchvision_on_pil_images(name, form):
     ours, theirs, values, levels = ON_PIL[name]
     pixels = photograph()
     for value in values:
@@ -107,10 +107,10 @@ def test_colours_are_distributed_as_those_of_torchvision_on_pil_images(name, for
     assert np.abs(expected - unchanged).mean() > 1.5  # the distance that doing nothing would have
 
 
-def test_greyscale_is_torchvision_s_and_the_same_as_no_saturation():
-    grey = TF.rgb_to_grayscale(images(), num_output_channels=3)
-    torch.testing.assert_close(ph.to_grayscale(images()).expand_as(grey), grey)
-    torch.testing.assert_close(ph.adjust_saturation(images(), torch.zeros(4)), grey)
+def test_grayscale_is_torchvision_s_and_the_same_as_no_saturation():
+    gray = TF.rgb_to_grayscale(images(), num_output_channels=3)
+    torch.testing.assert_close(ph.to_grayscale(images()).expand_as(gray), gray)
+    torch.testing.assert_close(ph.adjust_saturation(images(), torch.zeros(4)), gray)
 
 
 @pytest.mark.parametrize('radius', [0.5, 1.0, 2.0])
@@ -143,7 +143,7 @@ def test_the_looped_and_the_batched_form_agree(views):
 
 
 @pytest.mark.parametrize('form', [ph.render_looped, ph.render_batched])
-def test_without_photometry_views_are_normalised(form):
+def test_without_photometry_views_are_normalized(form):
     expected = images() * GAIN + SHIFT
     torch.testing.assert_close(form(images(), (), GAIN, SHIFT), expected)
     last = in_bytes(4).contiguous(memory_format=torch.channels_last)
@@ -218,10 +218,10 @@ def test_probabilities_are_those_of_the_recipe():
     assert min(counts.values()) > 560 and max(counts.values()) < 780
 
 
-def test_blur_and_solarisation_belong_to_equally_likely_endings():
+def test_blur_and_solarization_belong_to_equally_likely_endings():
     found, _ = drawn()
     blurred, solarized = set(found['blur'][0].tolist()), set(found['solarize'][0].tolist())
-    # only the second ending solarises, and it blurs one view in ten
+    # only the second ending solarizes, and it blurs one view in ten
     assert len(blurred & solarized) / len(solarized) == pytest.approx(0.1, abs=0.02)
     found, _ = drawn(endings=[(1.0, 0.0), (0.0, 1.0)])
     blurred, solarized = set(found['blur'][0].tolist()), set(found['solarize'][0].tolist())

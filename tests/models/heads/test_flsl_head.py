@@ -75,7 +75,7 @@ def test_a_prior_is_what_the_mean_prediction_is_compared_with():
     torch.testing.assert_close(head.loss(z, m, s, t)['loss_volume'], expected)
 
 
-def test_sinkhorn_normalises_along_the_batch_then_along_the_prototypes():
+def test_sinkhorn_normalizes_along_the_batch_then_along_the_prototypes():
     head = build(teacher_norm='sinkhorn', teacher_temp=0.5)
     logits = batch()[3]
     scaled = (logits / 0.5).exp()

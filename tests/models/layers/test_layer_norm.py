@@ -21,7 +21,7 @@ def gradients(norm, x, grad):
 
 
 @pytest.mark.parametrize('rows', [7, 1024])
-def test_bfloat16_tokens_are_normalised_with_exact_sums_in_the_gradients(monkeypatch, rows):
+def test_bfloat16_tokens_are_normalized_with_exact_sums_in_the_gradients(monkeypatch, rows):
     monkeypatch.setattr(layer_norm, 'ROWS', rows)
     norm = network(48)
     x = torch.randn(2, 1500, 48).bfloat16()

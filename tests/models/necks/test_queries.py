@@ -83,7 +83,7 @@ def test_projection_follows_the_crop_boxes():
     torch.testing.assert_close(points, expected)
 
 
-def test_sampling_at_token_centres_returns_the_tokens():
+def test_sampling_at_token_centers_returns_the_tokens():
     tokens = torch.randn(2, 12, 5)
     indices = torch.arange(12).expand(2, -1)
     box = torch.tensor([[0.0, 0, 1, 1]] * 2)

@@ -67,7 +67,7 @@ def test_the_health_signs_are_those_of_the_predictions(model):
     assert losses['entropy_p_bar'].item() == pytest.approx(entropy, rel=1e-5)
 
 
-def test_the_centre_moves_towards_the_teachers_logits_in_training_only(model):
+def test_the_center_moves_towards_the_teachers_logits_in_training_only(model):
     teacher = model.teacher.backbone.forward_tokens(views(1))[0].mean(1)
     logits = model.teacher.head(teacher)  # (B, K)
     model.eval()

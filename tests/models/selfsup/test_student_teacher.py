@@ -56,7 +56,7 @@ def test_the_teacher_gets_no_gradient_and_stays_in_evaluation_mode(model):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
-def test_the_teacher_equals_the_student_after_initialisation(model):
+def test_the_teacher_equals_the_student_after_initialization(model):
     assert networks_equal(model)
 
 
@@ -79,7 +79,7 @@ def test_loading_a_whole_model_keeps_its_teacher(build, model):
 
 
 @pytest.mark.parametrize('whole', [True, False])
-def test_initialising_from_a_checkpoint_follows_the_same_rule(build, model, tmp_path, whole):
+def test_initializing_from_a_checkpoint_follows_the_same_rule(build, model, tmp_path, whole):
     randomize(model)
     weights = model.state_dict()
     if not whole:
@@ -91,7 +91,7 @@ def test_initialising_from_a_checkpoint_follows_the_same_rule(build, model, tmp_
     assert networks_equal(other) != whole
 
 
-def test_a_backbone_initialised_from_a_checkpoint_is_the_teachers_too(build, model, tmp_path):
+def test_a_backbone_initialized_from_a_checkpoint_is_the_teachers_too(build, model, tmp_path):
     randomize(model.backbone)
     torch.save(model.backbone.state_dict(), tmp_path / 'vit.pth')
     config = dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth'))
@@ -108,7 +108,7 @@ def test_a_file_of_something_else_leaves_the_teacher_equal(build, tmp_path):
     assert networks_equal(other)
 
 
-def test_initialising_twice_changes_nothing(model):
+def test_initializing_twice_changes_nothing(model):
     randomize(model)
     before = copy.deepcopy(model.state_dict())
     model.init_weights()
