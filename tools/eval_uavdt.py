@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flsl_mm.apis.command_line import run_command
+from flsl_mm.apis.command_line import run_command, tool_parser
 from flsl_mm.datasets.uavdt_files import read_frame_list
 from flsl_mm.evaluation import evaluate_uavdt
 from flsl_mm.utils.files import check_writable, write_json
@@ -24,9 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'gt_dir', metavar='GT_DIR', help='folder with M0203_gt_whole.txt, M0203_gt_ignore.txt, ...'
     )

@@ -18,6 +18,7 @@ from flsl_mm.apis.command_line import (
     read_config,
     run_command,
     start_tool,
+    tool_parser,
 )
 from flsl_mm.evaluation import metrics_table
 from flsl_mm.utils.errors import ConfigError
@@ -26,9 +27,7 @@ from flsl_mm.utils.files import check_writable, write_json
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint of training; it must fit the model exactly')
     add_run_arguments(parser)

@@ -18,15 +18,14 @@ from flsl_mm.apis.command_line import (
     read_config,
     run_command,
     start_tool,
+    tool_parser,
 )
 from flsl_mm.utils.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file')
     add_run_arguments(parser)
     parser.add_argument(

@@ -27,6 +27,7 @@ from flsl_mm.apis.command_line import (
     run_command,
     split_name,
     start_tool,
+    tool_parser,
 )
 from flsl_mm.utils.errors import DataError, errors_about
 from flsl_mm.utils.files import check_writable, write_json
@@ -42,8 +43,7 @@ KINDS = {
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = tool_parser(__doc__)
     commands = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
     for kind, text in KINDS.items():
         command = commands.add_parser(kind, help=text, description=f'{text[0].upper()}{text[1:]}.')

@@ -111,6 +111,13 @@ def read_value(text: str) -> Any:
     return DictAction._parse_int_float_bool(text)
 
 
+def tool_parser(doc: str) -> argparse.ArgumentParser:
+    """The parser of a tool; its help begins with the tool's docstring, as it is written."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
 # Their message says what a user can do.
 USER_ERRORS = (UserError, OSError)
 
@@ -120,15 +127,48 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir', help='folder for logs and results (work_dirs/<name of the config>)'
     )
+    add_options_argument(parser)
+    add_trust_argument(parser)
+    add_launcher_arguments(parser)
+
+
+def add_options_argument(
+    parser: argparse.ArgumentParser,
+    text: str = 'override entries of the config, such as train_dataloader.batch_size=8',
+) -> None:
+    """Add ``--cfg-options``, a dict of overrides; ``text`` is its help."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=OptionsAction,
+        default={},
         metavar='KEY=VALUE',
-        help='override entries of the config, such as train_dataloader.batch_size=8',
+        help=text,
     )
-    add_trust_argument(parser)
-    add_launcher_arguments(parser)
+
+
+def add_step_arguments(
+    parser: argparse.ArgumentParser, batch_size: int, steps: int, warmup: int | None = None
+) -> None:
+    """Add how many steps are taken, and where and how; with ``warmup`` those before measuring."""
+    parser.add_argument(
+        '--batch-size', type=positive, default=batch_size, metavar='N', help='(%(default)s)'
+    )
+    parser.add_argument(
+        '--steps', type=positive, default=steps, metavar='N', help='steps to take (%(default)s)'
+    )
+    if warmup is not None:
+        parser.add_argument(
+            '--warmup',
+            type=not_negative,
+            default=warmup,
+            metavar='N',
+            help='steps before them, not measured (%(default)s)',
+        )
+    add_device_argument(parser)
+    parser.add_argument(
+        '--dtype', choices=['float32', 'bfloat16'], default='float32', help='(%(default)s)'
+    )
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:
@@ -215,9 +255,7 @@ def frozen_parser(doc: str, out: str, optional: bool = False) -> argparse.Argume
     Returns:
         argparse.ArgumentParser: With :func:`add_network_arguments`, ``--out`` and ``--launcher``.
     """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(doc)
     add_network_arguments(parser, optional=optional)
     parser.add_argument(
         '--out', metavar='FILE', default=out, help='JSON file for the numbers (%(default)s)'
@@ -238,14 +276,7 @@ def add_task_arguments(parser: argparse.ArgumentParser, task_type: str) -> None:
         metavar='FILE',
         help=f'config whose `task` has the settings of {task_type} (its defaults)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the task, such as temperature=0.1',
-    )
+    add_options_argument(parser, 'override settings of the task, such as temperature=0.1')
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -256,7 +287,7 @@ def read_config(args: argparse.Namespace) -> Config:
         ConfigError: An override does not fit the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config_file(args.config, args.cfg_options or {})
+    cfg = read_config_file(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir

@@ -21,16 +21,14 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from flsl_mm.apis.command_line import not_negative, positive, start_tool
+from flsl_mm.apis.command_line import not_negative, positive, start_tool, tool_parser
 
 VARIANTS = ('fast', 'plain')
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('--frames', type=int, default=12, help='frames of the video (%(default)s)')
     parser.add_argument(
         '--grid',

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool
+from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool, tool_parser
 from flsl_mm.datasets.tar_shards import INDEX_NAME
 
 CLASSES = 1000
@@ -35,9 +35,7 @@ IMAGE_BYTES = 110_000
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--names', type=positive, default=1_281_167, help='images (ImageNet has that)'
     )

@@ -12,15 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flsl_mm.apis.command_line import positive, run_command, split_name, start_tool
+from flsl_mm.apis.command_line import positive, run_command, split_name, start_tool, tool_parser
 from flsl_mm.utils.errors import DataError
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'runs',
         nargs='+',

@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flsl_mm.apis.command_line import positive, run_command
+from flsl_mm.apis.command_line import positive, run_command, tool_parser
 from flsl_mm.datasets import scenes
 from flsl_mm.datasets.scenes.layouts import MIN_SIDE
 
@@ -47,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to draw into')
     names = ['imagenet', 'coco', 'ade', 'DAVIS', 'uavdt']
     parser.add_argument('--layouts', nargs='+', choices=names, default=names)

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flsl_mm.apis.command_line import positive, run_command
+from flsl_mm.apis.command_line import positive, run_command, tool_parser
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, ImageFiles
 from flsl_mm.datasets.tar_shards import INDEX_NAME, index_shards
 from flsl_mm.utils.errors import DataError
@@ -48,9 +48,7 @@ NUM_NAMED = 20
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('src', nargs='?', help='folder of images, as data_root of a pretraining')
     parser.add_argument('dst', nargs='?', help='folder for the tar files, empty or new')
     parser.add_argument('--ann-file', help='list of the images to take, relative to SRC')

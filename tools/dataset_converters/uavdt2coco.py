@@ -15,15 +15,13 @@ import sys
 from collections.abc import Sequence
 from os.path import relpath
 
-from flsl_mm.apis.command_line import run_command, start_tool
+from flsl_mm.apis.command_line import run_command, start_tool, tool_parser
 from flsl_mm.utils.files import whole_file
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'data_root', help='folder where UAV-benchmark-M and UAV-benchmark-MOTD_v1.0 were unpacked'
     )

@@ -18,9 +18,11 @@ from torch.utils.data import DataLoader
 
 from ...datasets import ImageNetBoxes, Unusable
 from ...models import FrozenViT
+from ...models.necks.queries import gather_tokens
 from ...utils.errors import DataError
 from ...utils.files import whole_file
 from ...utils.progress import progress
+from ...utils.token_grid import token_index
 from .frozen_task import weights_digest
 
 MAX_BROKEN = 0.01
@@ -186,8 +188,7 @@ def tokens_at(vit: FrozenViT, images: Tensor, points: Tensor) -> Tensor:
     """
     tokens = vit.forward_tokens([images])[0]  # (B, N, D)
     columns, rows = (points / vit.patch_size).long().unbind(dim=-1)
-    index = rows * vit.grid_of(images)[1] + columns
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    return gather_tokens(tokens, token_index(rows, columns, vit.grid_of(images)))
 
 
 def _check(
