@@ -19,7 +19,7 @@ from flsl_mm.utils.files import check_writable, write_json
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('eval_uavdt.py', lambda: evaluate(args))
+    return run_command('eval_uavdt.py', lambda: evaluate_files(args))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -54,7 +54,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def evaluate(args: argparse.Namespace) -> None:
+def evaluate_files(args: argparse.Namespace) -> None:
     """Print and write AP.
 
     Raises:

@@ -48,7 +48,7 @@ if __name__ == '__main__':
 from mmengine.config import Config
 
 
-def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+def add_training_settings(cfg: Config, args: argparse.Namespace) -> Config:
     """The config with the settings that only training has.
 
     Raises:
@@ -89,7 +89,7 @@ def main() -> int:
     args = parse_args()
 
     def command() -> None:
-        build_runner(merge_args(read_config(args), args)).train()
+        build_runner(add_training_settings(read_config(args), args)).train()
         end_processes(args)
 
     return run_command('train.py', command)

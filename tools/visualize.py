@@ -175,7 +175,7 @@ from flsl_mm.visualization import figures, token_maps
 from flsl_mm.visualization.images import (
     find_image_files,
     long_image_note,
-    read_image,
+    read_pixels,
     resize_short_side,
 )
 from flsl_mm.visualization.map_figure import draw_maps
@@ -215,7 +215,7 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
         print(f'showing {args.max_images} of {len(paths)} images, evenly spaced (--max-images)')
     photos = []
     for path in evenly_spaced(paths, args.max_images):
-        image = read_image(path)
+        image = read_pixels(path)
         resized = resize_short_side(image, args.short_side)
         if note := long_image_note(path, resized, args.short_side):
             print(note)
@@ -320,7 +320,7 @@ def load_mask(photo: Photo, folder: str) -> np.ndarray:
     return resize_mask(mask, photo.pixels.shape[:2])
 
 
-def draw_tsne(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
+def draw_tokens(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
     """The scatter plots."""
     masks = None
     if args.color_by == 'mask':
@@ -372,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.device = usable_device(args.device)
         photos, vits = load_photos(args), load_networks(args)
         check_writable(args.out)
-        draw_kind = draw_tsne if args.kind == 'tsne' else draw
+        draw_kind = draw_tokens if args.kind == 'tsne' else draw
         save(draw_kind(args, photos, vits), photos, args)
 
     return run_command('visualize.py', command)

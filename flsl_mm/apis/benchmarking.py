@@ -130,6 +130,18 @@ def _serve(connection: Connection, build: Build, variant: str, device: str) -> N
     connection.send(dict(peak_memory_gib=(peak - before) / 2**30))
 
 
+def in_a_fork(work: Callable, *args) -> Any:
+    """What ``work`` returns in a forked process, as a data loader forks its workers."""
+    context = multiprocessing.get_context('fork')
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: sender.send(work(*args)))
+    process.start()
+    sender.close()  # so that receiving ends when the process does
+    result = receiver.recv()
+    process.join()
+    return result
+
+
 def synchronize(device: str) -> None:
     """Wait until the device has done what it was asked to."""
     if device.startswith('cuda'):

@@ -83,7 +83,7 @@ def _pair(frame_folder: Path, mask_folder: Path) -> tuple[tuple[Path, ...], tupl
     if len(frames) < 3:
         raise DataError(f'{frame_folder}: {len(frames)} frames; the first and last are not scored')
     order = sorted(frames, key=int if all(map(str.isdecimal, frames)) else None)
-    _check_sizes([folder[stem] for stem in order for folder in (masks, frames)])
+    _check_one_size([folder[stem] for stem in order for folder in (masks, frames)])
     return tuple(frames[stem] for stem in order), tuple(masks[stem] for stem in order)
 
 
@@ -94,7 +94,7 @@ def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     return {path.stem: path for path in found if path.suffix.lower() == suffix}
 
 
-def _check_sizes(paths: Sequence[Path]) -> None:
+def _check_one_size(paths: Sequence[Path]) -> None:
     """Images have one size, by what their headers say."""
     expected = None
     for path in paths:

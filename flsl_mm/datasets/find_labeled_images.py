@@ -1,4 +1,4 @@
-"""Configs of the labelled images below a folder of a known layout."""
+"""Labeled images below a folder of a known layout, as configs of their data sets."""
 
 import os
 from typing import Any

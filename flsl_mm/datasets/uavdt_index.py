@@ -57,10 +57,10 @@ def find_folders(data_root: str | PathLike, sequences: Iterable[str]) -> tuple[P
     Raises:
         FileNotFoundError: There is no such folder, or it lacks sequences; the message names them.
     """
-    images = _find(
+    images = _find_part(
         data_root, IMAGE_FOLDERS, 'M[0-9][0-9][0-9][0-9]/', 'images (M0101/img000001.jpg)'
     )
-    gt = _find(data_root, GT_FOLDERS, 'M*_gt_whole.txt*', 'ground truth (M0101_gt_whole.txt)')
+    gt = _find_part(data_root, GT_FOLDERS, 'M*_gt_whole.txt*', 'ground truth (M0101_gt_whole.txt)')
     missing = [name for name in sequences if not (images / name).is_dir()]
     if missing:
         raise FileNotFoundError(f'no images of {", ".join(missing)} in {images}')
@@ -70,7 +70,7 @@ def find_folders(data_root: str | PathLike, sequences: Iterable[str]) -> tuple[P
     return images, gt
 
 
-def _find(data_root: str | PathLike, folders: Iterable[str], pattern: str, what: str) -> Path:
+def _find_part(data_root: str | PathLike, folders: Iterable[str], pattern: str, what: str) -> Path:
     for folder in folders:
         path = Path(data_root, folder)
         if path.is_dir() and next(path.glob(pattern), None):

@@ -36,7 +36,7 @@ def draw_embeddings(
         Figure: Of the object-oriented interface.
     """
     colors = _colors(np.concatenate([e.labels for e in embeddings.values()]))
-    names = [_name(label, label_names) for label in colors]
+    names = [_label_name(label, label_names) for label in colors]
     rows = [[(name, i) for i in range(len(e.layers))] for name, e in embeddings.items()]
     side_by_side = all(len(row) == 1 for row in rows)
     if side_by_side:
@@ -85,7 +85,7 @@ def _colors(labels: np.ndarray) -> dict[int, tuple]:
     return dict(zip(shown, palette))
 
 
-def _name(label: int, names: Mapping[int, str]) -> str:
+def _label_name(label: int, names: Mapping[int, str]) -> str:
     return shorten(names.get(label, f'label {label}'), MAX_NAME)
 
 

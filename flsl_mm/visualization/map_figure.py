@@ -103,7 +103,7 @@ def draw_maps(
         Figure: Of the object-oriented interface; ``savefig`` writes it.
     """
     names = names or [f'image {i + 1}' for i in range(len(images))]
-    rows = _layout(maps, points or [[None]] * len(images))
+    rows = _make_rows(maps, points or [[None]] * len(images))
     heads = ['image', *_heads(maps, rows)]
     heights = [_height(images[row.image]) for row in rows]
     figure, axes = _grid(heights, len(heads), 0.25 * bool(rows[0].title), colors)
@@ -219,7 +219,9 @@ def _frame(axis: Axes, size: tuple[int, int]) -> None:
     )
 
 
-def _layout(maps: Mapping[str, TokenMaps], points: Sequence[Sequence[Point | None]]) -> list[_Row]:
+def _make_rows(
+    maps: Mapping[str, TokenMaps], points: Sequence[Sequence[Point | None]]
+) -> list[_Row]:
     """Rows of the grid, see :func:`draw_maps`."""
     rows = []
     for i, queries in enumerate(points):

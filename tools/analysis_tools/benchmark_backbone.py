@@ -62,7 +62,7 @@ def attend_plainly(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Ten
     return (logits.softmax(dim=-1) @ v).transpose(1, 2).reshape(len(qkv), -1)
 
 
-def build_step(args: argparse.Namespace, variant: str) -> Callable[[], None]:
+def build_pass(args: argparse.Namespace, variant: str) -> Callable[[], None]:
     """Forward and backward of one variant, to be called again and again."""
     torch.manual_seed(0)
     cfg = Config.fromfile(args.config).model.backbone
@@ -95,7 +95,7 @@ def measure(args: argparse.Namespace) -> None:
         DataError: One of them failed.
     """
     args.device = str(usable_device(args.device))
-    found = compare_variants(partial(build_step, args), VARIANTS, args)
+    found = compare_variants(partial(build_pass, args), VARIANTS, args)
     found.update({ratio: found[ratio]['plain'] for ratio in RATIOS if ratio in found})
     print(json.dumps({**found, **conditions(args)}))
 

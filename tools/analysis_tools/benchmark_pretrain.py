@@ -58,7 +58,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmpretrain.structures import DataSample
-from plain_step import PlainStep, build_model, read_pretraining
+from plain_step import PlainStep, build_model, read_flsl_config
 from torch import Tensor, nn
 
 from flsl_mm.apis.benchmarking import compare_variants, conditions
@@ -74,7 +74,7 @@ def read_measured(args: argparse.Namespace) -> Config:
         ConfigError: It is no pretraining with FLSL, or an override does not fit it.
         FileNotFoundError: There is none.
     """
-    cfg = read_pretraining(args.config, args.cfg_options)
+    cfg = read_flsl_config(args.config, args.cfg_options)
     cfg.model.backbone.pop('init_cfg', None)  # the speed does not depend on the weights
     if earlier := cfg.model.get('previous_teacher'):
         earlier.init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)

@@ -307,7 +307,7 @@ def open_image(images: UnlabeledImages, index: int) -> Image.Image:
     return Image.open(info['img_path'] if content is None else io.BytesIO(content))
 
 
-def read_pretraining(path: str, options: Mapping[str, Any]) -> Config:
+def read_flsl_config(path: str, options: Mapping[str, Any]) -> Config:
     """The config of a pretraining with FLSL, with overrides.
 
     Raises:
@@ -349,7 +349,7 @@ def train(args: argparse.Namespace) -> None:
         ConfigError: The config is no pretraining with FLSL, or asks for more than plain views.
         DataError: There are too few images.
     """
-    cfg = read_pretraining(args.config, args.cfg_options)
+    cfg = read_flsl_config(args.config, args.cfg_options)
     if cfg.model.neck.get('positional_positives') or cfg.model.get('previous_teacher'):
         raise ConfigError(
             'plain views have no crop boxes and no un-augmented twins: set '

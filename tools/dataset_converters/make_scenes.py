@@ -42,7 +42,7 @@ RECORD = 'drawn.json'  # in the folder of a layout: what it was drawn by
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('make_scenes.py', lambda: draw(args))
+    return run_command('make_scenes.py', lambda: draw_scenes(args))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -65,7 +65,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def draw(args: argparse.Namespace) -> None:
+def draw_scenes(args: argparse.Namespace) -> None:
     """Draw the layouts that are not there.
 
     Raises:

@@ -115,7 +115,7 @@ def read_in_order(images: ImageFiles) -> Iterator[tuple[int, bytes]]:
     with ThreadPoolExecutor(READERS) as pool:
         for first in range(0, len(images), READ_AHEAD):
             numbers = range(first, min(first + READ_AHEAD, len(images)))
-            for i, content in zip(numbers, pool.map(_read, map(images.path, numbers))):
+            for i, content in zip(numbers, pool.map(_read_content, map(images.path, numbers))):
                 if isinstance(content, bytes):
                     yield i, content
                     continue
@@ -124,7 +124,7 @@ def read_in_order(images: ImageFiles) -> Iterator[tuple[int, bytes]]:
                     print(f'image skipped, cannot be read: {content}', file=sys.stderr)
 
 
-def _read(path: str) -> bytes | OSError:
+def _read_content(path: str) -> bytes | OSError:
     """The content of a file, or why it cannot be read."""
     try:
         return Path(path).read_bytes()

@@ -41,7 +41,7 @@ from flsl_mm.datasets.uavdt import UAVDTDataset
 from flsl_mm.datasets.uavdt_index import find_folders
 
 
-def convert(args: argparse.Namespace) -> None:
+def convert_split(args: argparse.Namespace) -> None:
     """Read, convert and write.
 
     Raises:
@@ -108,7 +108,7 @@ def to_coco(dataset: UAVDTDataset, image_dir: str) -> dict:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('uavdt2coco.py', lambda: convert(args))
+    return run_command('uavdt2coco.py', lambda: convert_split(args))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Stops before anything is computed where data and model do not fit."""
+"""The fit of data and model, checked before anything is computed."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -37,7 +37,7 @@ class DataFitHook(Hook):
     def _check_evaluation(self, runner: Runner, loader: DataLoader, entry: str) -> None:
         _check_classes(runner, loader.dataset)
         if hasattr(unwrap_model(runner.model), 'decode_head'):
-            _check_sizes(loader, entry)
+            _check_batch(loader, entry)
 
 
 def _check_classes(runner: Runner, dataset: Dataset) -> None:
@@ -56,7 +56,7 @@ def _check_classes(runner: Runner, dataset: Dataset) -> None:
             )
 
 
-def _check_sizes(loader: DataLoader, entry: str) -> None:
+def _check_batch(loader: DataLoader, entry: str) -> None:
     """Compare the sizes of images of one batch."""
     number = loader.batch_size or 1
     if number == 1:

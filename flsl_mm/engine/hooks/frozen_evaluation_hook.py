@@ -74,7 +74,9 @@ class FrozenEvaluationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the data, take up the record, and evaluate what the run starts from."""
-        self.tasks = [task for task in map(lambda c: _build(c, runner), self.configs) if task]
+        self.tasks = [
+            task for task in map(lambda c: _build_for_run(c, runner), self.configs) if task
+        ]
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
             raise ConfigError(f'FrozenEvaluationHook: tasks of the same name: {names}')
@@ -178,7 +180,7 @@ class FrozenEvaluationHook(Hook):
         )
 
 
-def _build(config: dict, runner: Runner) -> Any:
+def _build_for_run(config: dict, runner: Runner) -> Any:
     """The task; None where it has no ``data_root`` and the training data's does not do."""
     if {'data_root', 'val'} & set(config):  # it says where its data are
         return FROZEN_TASKS.build(config)

@@ -54,10 +54,14 @@ def follow_variables(cfg: Config) -> None:
     """
     if not cfg.filename or not osp.isfile(cfg.filename):
         return
-    files = _read_files(cfg.filename)
-    before = _evaluate(files, {}) if files else _plain(Config.fromfile(cfg.filename))
     present = _plain(cfg)
     known = run_entries()
+    variables = {name: value for name, value in present.items() if name not in known}
+    if cfg.__dict__.get('_followed') == variables:
+        return  # by the tool that read the file; evaluating it takes up to half a second
+    cfg.__dict__['_followed'] = variables
+    files = _read_files(cfg.filename)
+    before = _evaluate(files, {}) if files else _plain(Config.fromfile(cfg.filename))
     changes = {
         name: _changed(before[name], present[name])
         for name in before
@@ -116,13 +120,13 @@ def _targets(node: ast.stmt) -> set[str]:
     return {n.id for n in names if isinstance(n.ctx, ast.Store)}
 
 
-def _names(file: _File) -> set[str]:
+def _assigned_names(file: _File) -> set[str]:
     return {name for node in file.tree.body for name in _targets(node)}
 
 
 def _assigned_twice(files: Sequence[_File]) -> set[str]:
     """Names that more than one of the files assigns."""
-    listed = [name for file in files for name in _names(file)]
+    listed = [name for file in files for name in _assigned_names(file)]
     return {name for name in listed if listed.count(name) > 1}
 
 
@@ -139,7 +143,7 @@ def _evaluate(
     Raises:
         ConfigError: They cannot be evaluated with these values.
     """
-    first = {name: i for i in reversed(range(len(files))) for name in _names(files[i])}
+    first = {name: i for i in reversed(range(len(files))) for name in _assigned_names(files[i])}
     with tempfile.TemporaryDirectory() as folder:
         for i, file in enumerate(files):
             below = {n: v for n, v in (inherited or {}).items() if first[n] < i}

@@ -1,4 +1,4 @@
-"""What a run makes of its config, and what it refuses in one."""
+"""The config of a run: what is made of it, and what is refused in it."""
 
 import copy
 import keyword

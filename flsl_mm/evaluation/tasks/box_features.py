@@ -84,13 +84,13 @@ def load_box_features(
     names = [_cache_name(vit, dataset) if get_dist_info()[0] == 0 else None]
     broadcast_object_list(names)
     path = Path(cache_dir, names[0])
-    cached = _read(path)
+    cached = _read_features(path)
     if all(all_gather_object(cached is not None)):
         print_log(f'features of {dataset.split} from {path}', logger='current')
         return cached
     found = extract_box_features(vit, dataset, num_points, batch_size, num_workers)
     if get_dist_info()[0] == 0:
-        _write(path, found)
+        _write_features(path, found)
     return found
 
 
@@ -115,7 +115,7 @@ def extract_box_features(
     count, reasons = 0, Counter()
     for _ in progress(range(turns), turns, f'batches of {dataset.split} images'):
         batch = next(samples, None)
-        mine = _describe(vit, batch, batch_size, num_points)
+        mine = _batch_features(vit, batch, batch_size, num_points)
         examples += [] if batch is None else batch.messages
         for found, label, reason in zip(*map(all_gather, mine)):
             usable = reason == 0
@@ -125,7 +125,7 @@ def extract_box_features(
             labels.append(label[usable].cpu())
             reasons.update(reason[reason > 0].tolist())
     counts = {reason.name.lower(): reasons[reason] for reason in Unusable}
-    _check(dataset, reasons, count, sum(all_gather_object(examples[:NUM_EXAMPLES]), []))
+    _check_left_out(dataset, reasons, count, sum(all_gather_object(examples[:NUM_EXAMPLES]), []))
     return BoxFeatures(features[:count], torch.cat(labels), counts)
 
 
@@ -154,7 +154,7 @@ def _collate(samples: list[dict]) -> _Batch:
     )
 
 
-def _describe(
+def _batch_features(
     vit: FrozenViT, batch: _Batch | None, batch_size: int, num_points: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Features (B, n, D), labels (B,) and reasons (B,), filled up to B with reasons of -1.
@@ -191,7 +191,7 @@ def tokens_at(vit: FrozenViT, images: Tensor, points: Tensor) -> Tensor:
     return gather_tokens(tokens, token_index(rows, columns, vit.grid_of(images)))
 
 
-def _check(
+def _check_left_out(
     dataset: ImageNetBoxes, reasons: Mapping[int, int], count: int, examples: list[str]
 ) -> None:
     """Stop when too many files are damaged, or nothing is left; else log what was left out."""
@@ -220,7 +220,7 @@ def _cache_name(vit: FrozenViT, dataset: ImageNetBoxes) -> str:
     return f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors'
 
 
-def _read(path: Path) -> BoxFeatures | None:
+def _read_features(path: Path) -> BoxFeatures | None:
     """What is cached; None if nothing is, or it is damaged. The file is mapped, not read."""
     try:
         with safe_open(path, framework='pt') as file:
@@ -230,7 +230,7 @@ def _read(path: Path) -> BoxFeatures | None:
         return None
 
 
-def _write(path: Path, found: BoxFeatures) -> None:
+def _write_features(path: Path, found: BoxFeatures) -> None:
     """Cache features; a folder that cannot be written is no error."""
     try:
         tensors = dict(features=found.features.contiguous(), labels=found.labels)

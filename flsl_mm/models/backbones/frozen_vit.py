@@ -1,4 +1,4 @@
-"""What evaluations and pictures ask of a frozen ViT, whoever trained it."""
+"""Frozen ViTs: what evaluations and pictures ask of one, whoever trained it."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence

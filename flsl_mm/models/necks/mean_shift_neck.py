@@ -1,4 +1,4 @@
-"""Tokens of views to queries, modes and positives."""
+"""The neck: tokens of views to queries, modes and positives."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Where queries lie on the token grid, and where they lie in another view."""
+"""Queries: where they lie on the token grid, and where in another view."""
 
 import torch
 import torch.nn.functional as F
