@@ -168,7 +168,7 @@ def prefix_maps(
 
     def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         query = token - vit.num_prefix_tokens
-        return _as_map(probe_attention(vit, images[i], [query], layers), _grid(vit, images[i]))
+        return _as_map(probe_attention(vit, images[i], [query], layers), _grid_of(vit, images[i]))
 
     return _collect(vits, images, layers, compute, progress)
 
