@@ -65,10 +65,101 @@ from torchvision import transforms as T
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.datasets.transforms import RandomTeacherCrop
 from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW, UnlabeledImages
+from flsl_mm.engine import use_pretrained
 from flsl_mm.models import FLSL, MultiViewPreprocessor
 from flsl_mm.models.data_preprocessors.photometry import Photometry
 from flsl_mm.models.necks import ViewPair
 from flsl_mm.models.necks.queries import gather_tokens, window_queries
+
+
+# 1. Views of an image.
+
+
+class PlainViews(Dataset):
+    """Normalized float views of every image, made on the CPU one by one, as the release does.
+
+    All are cut from one crop, the teacher's, and recolored each by itself.
+
+    Args:
+        images: Where the files are.
+        preprocessor: What views are wanted.
+    """
+
+    def __init__(self, images: UnlabeledImages, preprocessor: MultiViewPreprocessor) -> None:
+        self.images = images
+        self.num_teachers = preprocessor.num_teacher_views
+        [crop] = (t for t in images.pipeline.transforms if isinstance(t, RandomTeacherCrop))
+        self.teacher = random_crop(crop.size, crop.scale)
+        self.cuts = [random_crop(size, scale) for size, scale in preprocessor.cuts]
+        std = 1 / preprocessor.gain.flatten()
+        self.normalize = T.Compose(
+            [T.ToTensor(), T.Normalize(-preprocessor.shift.flatten() * std, std)]
+        )
+        settings = preprocessor.photometry
+        self.photometry = PlainPhotometry(settings) if settings else lambda image: image
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> list[Tensor]:
+        """Views (3, H, W), teachers first."""
+        crop = self.teacher(self._read(index))
+        views = [crop] * self.num_teachers + [cut(crop) for cut in self.cuts]
+        return [self.normalize(self.photometry(view)) for view in views]
+
+    def _read(self, index: int) -> Image.Image:
+        """An image, or the next one that can be read, as :class:`UnlabeledImages` takes it."""
+        for offset in range(min(len(self.images), MAX_BROKEN_IN_A_ROW)):
+            try:
+                with open_image(self.images, (index + offset) % len(self.images)) as file:
+                    return file.convert('RGB')
+            except OSError as error:
+                reason = error
+        raise reason
+
+
+class PlainPhotometry:
+    """The photometry of one view, by torchvision on PIL images.
+
+    Args:
+        settings: Its probabilities and ranges.
+    """
+
+    def __init__(self, settings: Photometry) -> None:
+        jitter = T.ColorJitter(*zip(settings.low.tolist(), settings.high.tolist()))
+        self.colors = T.Compose(
+            [
+                T.RandomApply([jitter], p=settings.jitter_prob),
+                T.RandomGrayscale(p=settings.grayscale_prob),
+            ]
+        )
+        self.endings = settings.endings.tolist()
+        self.blur_sigma = settings.blur_sigma
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Recolor a view."""
+        image = self.colors(image)
+        blur, solarize = self.endings[int(torch.randint(len(self.endings), ()))]
+        if torch.rand(()) < blur:
+            radius = float(torch.empty(()).uniform_(*self.blur_sigma))
+            image = image.filter(ImageFilter.GaussianBlur(radius))
+        return ImageOps.solarize(image) if torch.rand(()) < solarize else image
+
+
+def random_crop(size: int, scale: tuple[float, float]) -> T.RandomResizedCrop:
+    """A crop of a share of the area in ``scale``, bicubic to ``size`` pixels."""
+    return T.RandomResizedCrop(size, scale, interpolation=T.InterpolationMode.BICUBIC)
+
+
+def open_image(images: UnlabeledImages, index: int) -> Image.Image:
+    """An image, not yet decoded, from its file or tar file."""
+    info = images.get_data_info(index)
+    content = info.get('img_bytes')
+    return Image.open(info['img_path'] if content is None else io.BytesIO(content))
+
+
+# 2. The step: what is learned from the views.
 
 
 class PlainStep:
@@ -223,88 +314,7 @@ def upcast(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-class PlainViews(Dataset):
-    """Normalized float views of every image, made on the CPU one by one, as the release does.
-
-    All are cut from one crop, the teacher's, and recolored each by itself.
-
-    Args:
-        images: Where the files are.
-        preprocessor: What views are wanted.
-    """
-
-    def __init__(self, images: UnlabeledImages, preprocessor: MultiViewPreprocessor) -> None:
-        self.images = images
-        self.num_teachers = preprocessor.num_teacher_views
-        [crop] = (t for t in images.pipeline.transforms if isinstance(t, RandomTeacherCrop))
-        self.teacher = random_crop(crop.size, crop.scale)
-        self.cuts = [random_crop(size, scale) for size, scale in preprocessor.cuts]
-        std = 1 / preprocessor.gain.flatten()
-        self.normalize = T.Compose(
-            [T.ToTensor(), T.Normalize(-preprocessor.shift.flatten() * std, std)]
-        )
-        settings = preprocessor.photometry
-        self.photometry = PlainPhotometry(settings) if settings else lambda image: image
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> list[Tensor]:
-        """Views (3, H, W), teachers first."""
-        crop = self.teacher(self._read(index))
-        views = [crop] * self.num_teachers + [cut(crop) for cut in self.cuts]
-        return [self.normalize(self.photometry(view)) for view in views]
-
-    def _read(self, index: int) -> Image.Image:
-        """An image, or the next one that can be read, as :class:`UnlabeledImages` takes it."""
-        for offset in range(min(len(self.images), MAX_BROKEN_IN_A_ROW)):
-            try:
-                with open_image(self.images, (index + offset) % len(self.images)) as file:
-                    return file.convert('RGB')
-            except OSError as error:
-                reason = error
-        raise reason
-
-
-class PlainPhotometry:
-    """The photometry of one view, by torchvision on PIL images.
-
-    Args:
-        settings: Its probabilities and ranges.
-    """
-
-    def __init__(self, settings: Photometry) -> None:
-        jitter = T.ColorJitter(*zip(settings.low.tolist(), settings.high.tolist()))
-        self.colors = T.Compose(
-            [
-                T.RandomApply([jitter], p=settings.jitter_prob),
-                T.RandomGrayscale(p=settings.grayscale_prob),
-            ]
-        )
-        self.endings = settings.endings.tolist()
-        self.blur_sigma = settings.blur_sigma
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        """Recolor a view."""
-        image = self.colors(image)
-        blur, solarize = self.endings[int(torch.randint(len(self.endings), ()))]
-        if torch.rand(()) < blur:
-            radius = float(torch.empty(()).uniform_(*self.blur_sigma))
-            image = image.filter(ImageFilter.GaussianBlur(radius))
-        return ImageOps.solarize(image) if torch.rand(()) < solarize else image
-
-
-def random_crop(size: int, scale: tuple[float, float]) -> T.RandomResizedCrop:
-    """A crop of a share of the area in ``scale``, bicubic to ``size`` pixels."""
-    return T.RandomResizedCrop(size, scale, interpolation=T.InterpolationMode.BICUBIC)
-
-
-def open_image(images: UnlabeledImages, index: int) -> Image.Image:
-    """An image, not yet decoded, from its file or tar file."""
-    info = images.get_data_info(index)
-    content = info.get('img_bytes')
-    return Image.open(info['img_path'] if content is None else io.BytesIO(content))
+# 3. The program: a folder of images.
 
 
 def read_flsl_config(path: str, options: Mapping[str, Any]) -> Config:
@@ -357,6 +367,7 @@ def train(args: argparse.Namespace) -> None:
         )
     if args.out:
         check_writable(args.out)
+    use_pretrained(cfg)
     device = str(usable_device(args.device))
     model = build_model(cfg.model, device)
     images = DATASETS.build({**cfg.train_dataloader.dataset, 'data_root': args.images})
