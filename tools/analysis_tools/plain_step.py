@@ -71,7 +71,6 @@ from flsl_mm.models.data_preprocessors.photometry import Photometry
 from flsl_mm.models.necks import ViewPair
 from flsl_mm.models.necks.queries import gather_tokens, window_queries
 
-
 # 1. Views of an image.
 
 
