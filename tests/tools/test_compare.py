@@ -10,16 +10,9 @@ from flsl_mm.datasets import scenes
 from flsl_mm.models import FLSLVisionTransformer
 
 OPTIONS = [
-    *(
-        'knn.ks=3',
-        'knn.cache_dir=None',
-        'davis.out_dir=None',
-        'knn.resize=48',
-        'knn.crop=48',
-        'knn.num_workers=0',
-        'knn.num_shuffles=1',
-    ),
-    *('davis.short_side=48', 'dense.short_side=64', 'dense.num_workers=0'),
+    *('knn.ks=3', 'knn.resize=48', 'knn.crop=48', 'knn.num_workers=0', 'knn.num_shuffles=1'),
+    *('knn.cache_dir=None', 'davis.out_dir=None', 'davis.short_side=48'),
+    *('dense.short_side=64', 'dense.num_workers=0'),
 ]
 NUMBERS = {
     'knn': {'top1_k3', 'chance'},

