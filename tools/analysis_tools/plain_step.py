@@ -124,7 +124,8 @@ class PlainStep:
         indices = indices.to(tokens.device)
         z = gather_tokens(tokens, indices)
         with torch.no_grad():
-            if neck.positional_positives or pair.previous is not None:
+            by_place = neck.positional_positives or neck.place_width < math.inf
+            if by_place or pair.previous is not None:
                 positives = neck.positives(pair, indices, z)
             else:
                 positives = retrieve(z, pair.teacher, neck.cross_scale)

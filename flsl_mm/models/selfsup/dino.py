@@ -6,6 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ...utils.errors import ConfigError
+from ..place import mean_place_share
 from .student_teacher import StudentTeacher
 
 
@@ -45,7 +46,8 @@ class DINO(StudentTeacher):
             data_samples: Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss_dino`` and the diagnostics of :meth:`DINOHead.loss`.
+            dict[str, Tensor]: ``loss_dino``, the diagnostics of :meth:`DINOHead.loss`, and
+            ``place_share`` (:func:`.place_share` of the teacher's tokens).
 
         Raises:
             ConfigError: Views are missing.
@@ -55,4 +57,6 @@ class DINO(StudentTeacher):
         teacher = torch.stack([tokens.mean(dim=1) for tokens in teachers])  # (T, B, D)
         with torch.no_grad():
             teacher_logits = self.teacher.head(teacher)
-        return self.head.loss(self.head(student), teacher_logits)
+        losses = self.head.loss(self.head(student), teacher_logits)
+        losses['place_share'] = mean_place_share(teachers)
+        return losses
