@@ -1,5 +1,5 @@
-# A ViT between the demo's and ViT-S that trains on some thousand photographs without a GPU: 192 wide,
-# 4 blocks, patches of 8 pixels. What is behind it: docs/photographs.md
+# A ViT between the demo's and ViT-S that trains on some thousand photographs without a GPU:
+# 192 wide, 4 blocks, patches of 8 pixels. What is behind it: docs/photographs.md
 _base_ = ['./flsl_vits16_300e.py']
 
 embed_dims = 192

@@ -39,6 +39,7 @@ MOCOV3 = {
 CONFIGS = {
     'flsl_vit-small-photos': DINO,
     'dino_vits16_300e': DINO,
+    'dino-token-mean_vits16_300e': DINO,
     'dino_vit-tiny_demo': DINO,
     'mae_vits16_300e': MAE,
     'mocov3_vits16_300e': MOCOV3,

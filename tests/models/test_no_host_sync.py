@@ -29,6 +29,7 @@ OPTIONS = {
         'model.neck.place_width': 2.0,
     },
     'dino_vits16_300e': {},
+    'dino-token-mean_vits16_300e': {},
 }
 
 

@@ -229,7 +229,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             if i == len(self.layers) - 1 and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:
-                outs.append(self._format_output(x, grid))
+                outs.append(self._format_output(x[:, self.num_prefix_tokens :], grid))
         return tuple(outs)
 
     def run_layer(self, layer: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
@@ -239,7 +239,10 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         return layer(tokens)
 
     def forward_tokens(
-        self, images: Sequence[Tensor], windows: Sequence[Tensor | None] | None = None
+        self,
+        images: Sequence[Tensor],
+        with_prefix: bool = False,
+        windows: Sequence[Tensor | None] | None = None,
     ) -> list[Tensor]:
         """Encode views of several sizes in one pass.
 
@@ -249,10 +252,12 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
 
         Args:
             images: Views, each (B, 3, H, W); B, H and W may differ between views.
+            with_prefix: Whether the prefix tokens, where the network has any, come first.
             windows: For each view where its images read the position table, see :meth:`embed`.
 
         Returns:
-            list[Tensor]: Tokens (B, N, D) of each view after the final LayerNorm.
+            list[Tensor]: Tokens (B, N, D), or (B, P + N, D), of each view after the final
+            LayerNorm.
         """
         windows = [None] * len(images) if windows is None else windows
         embedded = [self.embed(*view) for view in zip(images, windows)]
@@ -267,7 +272,9 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         if self.final_norm:
             x = self.ln1(x)
         pieces = x.split([tokens.shape[0] * tokens.shape[1] for tokens in embedded])
-        return [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
+        views = [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
+        skip = 0 if with_prefix else self.num_prefix_tokens
+        return [tokens[:, skip:] for tokens in views] if skip else views
 
 
 def _queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -118,12 +118,13 @@ class StudentTeacher(BaseSelfSupervisor):
         student = [p for part in self.teacher for p in getattr(self, part).parameters()]
         torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - momentum)
 
-    def encode(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def encode(self, inputs: Sequence[Tensor], **kwargs) -> tuple[list[Tensor], list[Tensor]]:
         """Tokens of every view, each by its own network.
 
         Args:
             inputs: T teacher views, at least T student views, then any number of local student
                 views, each (B, 3, H, W), normalized.
+            kwargs: Of the backbones' ``forward_tokens``.
 
         Returns:
             tuple: Tokens (B, N, D) of each student view, and of each teacher view, the latter
@@ -142,14 +143,16 @@ class StudentTeacher(BaseSelfSupervisor):
         windows = self._windows(inputs)
         with torch.no_grad():  # first, while no activations of the student take up memory
             teachers = self.teacher.backbone.forward_tokens(
-                inputs[:count], *(part[:count] for part in windows)
+                inputs[:count], **kwargs, **{k: v[:count] for k, v in windows.items()}
             )
-        students = self.backbone.forward_tokens(inputs[count:], *(part[count:] for part in windows))
+        students = self.backbone.forward_tokens(
+            inputs[count:], **kwargs, **{k: v[count:] for k, v in windows.items()}
+        )
         return students, teachers
 
-    def _windows(self, inputs: Sequence[Tensor]) -> list[list[Tensor]]:
-        """The argument of ``forward_tokens`` after ``inputs``: random windows, or none."""
+    def _windows(self, inputs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """The argument ``windows`` of ``forward_tokens``: one for each view, or none at all."""
         sides = getattr(self.backbone, 'position_window', None)
         if sides is None or not self.training:
-            return []
-        return [[draw_windows(len(view), sides) for view in inputs]]
+            return {}
+        return dict(windows=[draw_windows(len(view), sides) for view in inputs])

@@ -60,7 +60,10 @@ def test_packed_views_read_the_position_table_in_their_windows():
     views = [torch.randn(2, 3, s, s, dtype=torch.float64) for s in (64, 32)]
     quarter = torch.tensor([[0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1]], dtype=torch.float64)
     whole = torch.tensor([[0.0, 0, 1, 1]] * 2, dtype=torch.float64)
-    plain, windowed = model.forward_tokens(views), model.forward_tokens(views, [whole, quarter])
+    plain, windowed = (
+        model.forward_tokens(views),
+        model.forward_tokens(views, windows=[whole, quarter]),
+    )
     torch.testing.assert_close(windowed[0], plain[0])
     table = model.pos_embed.unflatten(1, (4, 4))
     for i, part in enumerate((table[:, :2, 2:], table[:, 2:, :2])):
