@@ -159,6 +159,12 @@ def test_evenly_many_orthogonal_tokens_have_full_rank():
     assert result['RankMe'] == pytest.approx(3, rel=1e-3)
 
 
+@pytest.mark.parametrize('patterns, expected', [([(0, 1, 2)] * 2, 1), ([(0,) * 3, (1,) * 3], 0)])
+def test_the_share_of_the_place_is_that_of_the_images(patterns, expected):
+    task = CollapseMonitors(ColorImages([stripes(*pattern) for pattern in patterns]), **SIZE)
+    assert task(ColorNetwork())['place_share'] == pytest.approx(expected, abs=1e-3)
+
+
 def test_the_use_of_prototypes_is_that_of_the_head_of_the_network():
     vit = ColorNetwork()
     vit.head = FLSLHead(3, num_prototypes=5, bottleneck_channels=3, num_layers=1)
