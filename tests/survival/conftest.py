@@ -1,5 +1,6 @@
 """What the survival tests share: processes to kill, and a look at memory."""
 
+import importlib.util
 import multiprocessing
 import os
 import sys
@@ -88,3 +89,13 @@ def train_command(tiny_config, tmp_path, project_root):
         return [sys.executable, *launcher, tool, str(path), f'--work-dir={work_dir}', '--resume']
 
     return command
+
+
+@pytest.fixture
+def make_shards(project_root):
+    """The tool that writes images into tar files."""
+    path = project_root / 'tools/dataset_converters/make_shards.py'
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

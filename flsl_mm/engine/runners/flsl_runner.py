@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -468,11 +469,11 @@ def latest_checkpoint(work_dir: str | Path, trust: bool = False) -> str | None:
 
 
 def _time_of_change(path: Path) -> float:
-    """Of a file, in seconds; 0 where it has gone, or is a link that leads nowhere."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    """Of a file, in seconds; 0 where it has gone."""
+    for follow in (True, False):  # a link may lead nowhere
+        with suppress(OSError):
+            return path.stat(follow_symlinks=follow).st_mtime
+    return 0.0
 
 
 def _pointed_at(pointer: Path) -> Path:
@@ -484,7 +485,9 @@ def _pointed_at(pointer: Path) -> Path:
     """
     with open_regular(pointer) as file:
         named = Path(os.fsdecode(file.read(LONGEST_PATH).strip()))
-    moved = pointer.with_name(named.name or '?')
+    if not named.name:
+        raise ValueError('no name in it')
+    moved = pointer.with_name(named.name)
     elsewhere = not named.exists() or (named.parent / pointer.name).exists()
     if elsewhere:
         moved.stat()

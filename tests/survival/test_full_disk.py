@@ -1,0 +1,135 @@
+"""What is left when a file cannot be written."""
+
+import errno
+import logging
+import os
+import resource
+import shutil
+import subprocess
+
+import pytest
+from mmengine.logging import MMLogger
+
+from flsl_mm.engine.hooks.atomic_checkpoint_hook import AtomicLocalBackend
+from flsl_mm.engine.runners.log_failures import mend_logger
+
+EVERY_EPOCH = {
+    'default_hooks.checkpoint': dict(interval=1, max_keep_ckpts=2),
+    'train_cfg.max_epochs': 4,
+}
+
+
+def left(work_dir) -> list[str]:
+    return sorted(path.name for path in work_dir.iterdir() if path.is_file())
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """Lets the file of a name fail, as on a full disk."""
+    put = AtomicLocalBackend.put
+
+    def start(name: str) -> None:
+        def attempt(self, obj, filepath):
+            if str(filepath).endswith(name):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(filepath))
+            put(self, obj, filepath)
+
+        monkeypatch.setattr(AtomicLocalBackend, 'put', attempt)
+
+    return start
+
+
+@pytest.mark.parametrize('name', ['epoch_3.pth', 'last_checkpoint'])
+def test_a_save_that_fails_leaves_what_was_there(name, make_runner, tiny_config, tmp_path, fails):
+    make_runner(tiny_config, **EVERY_EPOCH, **{'train_cfg.max_epochs': 2}).train()
+    before = left(tmp_path / 'run')
+    fails(name)
+    runner = make_runner(tiny_config, **EVERY_EPOCH, resume=True)
+    with pytest.raises(OSError, match=f'No space left on device: .*{name}'):
+        runner.train()
+    assert [n for n in left(tmp_path / 'run') if '.py' not in n] == [
+        n for n in before if '.py' not in n
+    ]
+    assert runner.message_hub.get_info('last_ckpt').endswith('epoch_2.pth')
+
+
+def test_a_checkpoint_that_vanished_or_has_to_stay_does_not_end_training(
+    make_runner, tiny_config, tmp_path, monkeypatch
+):
+    work_dir = tmp_path / 'run'
+    make_runner(tiny_config, **EVERY_EPOCH, **{'train_cfg.max_epochs': 2}).train()
+    os.unlink(work_dir / 'epoch_1.pth')
+    make_runner(tiny_config, **EVERY_EPOCH, resume=True).train()
+    assert left(work_dir)[-3:] == ['epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
+    shutil.rmtree(work_dir)
+    make_runner(tiny_config, **EVERY_EPOCH, **{'train_cfg.max_epochs': 2}).train()
+    (work_dir / 'epoch_1.pth').unlink()
+    (work_dir / 'epoch_1.pth').mkdir()
+    make_runner(tiny_config, **EVERY_EPOCH, resume=True).train()
+    assert (work_dir / 'epoch_4.pth').exists()
+
+
+def test_what_a_kill_left_behind_is_removed_on_resume(make_runner, tiny_config, tmp_path):
+    """Between the pointer and the removal of the oldest checkpoint, and during each write."""
+    work_dir = tmp_path / 'run'
+    make_runner(tiny_config, **EVERY_EPOCH, **{'train_cfg.max_epochs': 3}).train()
+    shutil.copy(work_dir / 'epoch_2.pth', work_dir / 'epoch_1.pth')
+    for name in ('.epoch_4.pth.0a.tmp', '.last_checkpoint.0a.tmp', '.best_frozen.pth.0a.tmp'):
+        (work_dir / name).write_text('half')
+    (work_dir / 'epoch_0.pth').write_text('mine')
+    make_runner(tiny_config, **EVERY_EPOCH, resume=True).train()
+    found = [name for name in left(work_dir) if not name.endswith('.py')]
+    assert found == ['epoch_0.pth', 'epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
+
+
+def test_a_log_that_cannot_be_written_is_named_once(tmp_path, capfd):
+    logger = MMLogger('full', log_file=str(tmp_path / 'x.log'))
+    [handler] = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+    handler.stream.close()
+    handler.stream = open('/dev/full', 'w')
+    mend_logger(logger)
+    for i in range(3):
+        logger.info(f'line {i}')
+    error = capfd.readouterr().err
+    assert error.count('\n') == 1 and f'{tmp_path}/x.log: the log cannot be written' in error
+
+
+def train_with_small_files(make_runner, config, limit) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    make_runner(config, **EVERY_EPOCH).train()
+
+
+def test_a_file_that_grows_too_large_leaves_no_half_of_it(
+    make_runner, tiny_config, tmp_path, in_child, capfd
+):
+    child = in_child(train_with_small_files, make_runner, tiny_config, 100_000)
+    child.join()
+    assert child.exitcode == 1 and 'File too large' in capfd.readouterr().err
+    assert not [name for name in left(tmp_path / 'run') if not name.endswith('.py')]
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_leaves_a_run_to_resume(train_command, tmp_path, project_root):
+    """A real small file system; then it is made larger, and the same command goes on."""
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    command = train_command(disk / 'run', **EVERY_EPOCH, **{'train_cfg.max_epochs': 6})
+    script = f"""
+mount -t tmpfs -o size=2m tmpfs {disk} || exit 77
+"$@"; echo "full: exit code $?"; ls -a {disk}/run
+mount -o remount,size=50m {disk}
+"$@"; echo "larger: exit code $?"; ls -a {disk}/run
+"""
+    environment = dict(os.environ, PYTHONPATH=str(project_root), OMP_NUM_THREADS='1')
+    done = subprocess.run(
+        ['unshare', '-rm', 'sh', '-c', script, 'sh', *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 77 or 'unshare' in done.stderr:
+        pytest.skip('no file system can be mounted here')
+    full, larger = done.stdout.split('full: exit code ')[1].split('larger: exit code ')
+    print(done.stderr.strip().splitlines()[-1])
+    assert full.startswith('2') and '.tmp' not in full and 'No space left' in done.stderr
+    assert larger.startswith('0') and 'epoch_6.pth' in larger and '.tmp' not in larger
