@@ -13,10 +13,11 @@ from mmengine.logging import MMLogger
 from flsl_mm.engine.hooks.atomic_checkpoint_hook import AtomicLocalBackend
 from flsl_mm.engine.runners.log_failures import mend_logger
 
-EVERY_EPOCH = {
-    'default_hooks.checkpoint': dict(interval=1, max_keep_ckpts=2),
-    'train_cfg.max_epochs': 4,
-}
+
+def until(epochs: int) -> dict:
+    """Settings of a run that saves every epoch."""
+    checkpoint = dict(interval=1, max_keep_ckpts=2)
+    return {'default_hooks.checkpoint': checkpoint, 'train_cfg.max_epochs': epochs}
 
 
 def left(work_dir) -> list[str]:
@@ -41,10 +42,10 @@ def fails(monkeypatch):
 
 @pytest.mark.parametrize('name', ['epoch_3.pth', 'last_checkpoint'])
 def test_a_save_that_fails_leaves_what_was_there(name, make_runner, tiny_config, tmp_path, fails):
-    make_runner(tiny_config, **EVERY_EPOCH, **{'train_cfg.max_epochs': 2}).train()
+    make_runner(tiny_config, **until(2)).train()
     before = left(tmp_path / 'run')
     fails(name)
-    runner = make_runner(tiny_config, **EVERY_EPOCH, resume=True)
+    runner = make_runner(tiny_config, **until(4), resume=True)
     with pytest.raises(OSError, match=f'No space left on device: .*{name}'):
         runner.train()
     assert [n for n in left(tmp_path / 'run') if '.py' not in n] == [
@@ -57,27 +58,27 @@ def test_a_checkpoint_that_vanished_or_has_to_stay_does_not_end_training(
     make_runner, tiny_config, tmp_path, monkeypatch
 ):
     work_dir = tmp_path / 'run'
-    make_runner(tiny_config, **EVERY_EPOCH, **{'train_cfg.max_epochs': 2}).train()
+    make_runner(tiny_config, **until(2)).train()
     os.unlink(work_dir / 'epoch_1.pth')
-    make_runner(tiny_config, **EVERY_EPOCH, resume=True).train()
+    make_runner(tiny_config, **until(4), resume=True).train()
     assert left(work_dir)[-3:] == ['epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
     shutil.rmtree(work_dir)
-    make_runner(tiny_config, **EVERY_EPOCH, **{'train_cfg.max_epochs': 2}).train()
+    make_runner(tiny_config, **until(2)).train()
     (work_dir / 'epoch_1.pth').unlink()
     (work_dir / 'epoch_1.pth').mkdir()
-    make_runner(tiny_config, **EVERY_EPOCH, resume=True).train()
+    make_runner(tiny_config, **until(4), resume=True).train()
     assert (work_dir / 'epoch_4.pth').exists()
 
 
 def test_what_a_kill_left_behind_is_removed_on_resume(make_runner, tiny_config, tmp_path):
     """Between the pointer and the removal of the oldest checkpoint, and during each write."""
     work_dir = tmp_path / 'run'
-    make_runner(tiny_config, **EVERY_EPOCH, **{'train_cfg.max_epochs': 3}).train()
+    make_runner(tiny_config, **until(3)).train()
     shutil.copy(work_dir / 'epoch_2.pth', work_dir / 'epoch_1.pth')
     for name in ('.epoch_4.pth.0a.tmp', '.last_checkpoint.0a.tmp', '.best_frozen.pth.0a.tmp'):
         (work_dir / name).write_text('half')
     (work_dir / 'epoch_0.pth').write_text('mine')
-    make_runner(tiny_config, **EVERY_EPOCH, resume=True).train()
+    make_runner(tiny_config, **until(4), resume=True).train()
     found = [name for name in left(work_dir) if not name.endswith('.py')]
     assert found == ['epoch_0.pth', 'epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
 
@@ -96,7 +97,7 @@ def test_a_log_that_cannot_be_written_is_named_once(tmp_path, capfd):
 
 def train_with_small_files(make_runner, config, limit) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    make_runner(config, **EVERY_EPOCH).train()
+    make_runner(config, **until(4)).train()
 
 
 def test_a_file_that_grows_too_large_leaves_no_half_of_it(
@@ -113,7 +114,7 @@ def test_a_disk_that_fills_up_leaves_a_run_to_resume(train_command, tmp_path, pr
     """A real small file system; then it is made larger, and the same command goes on."""
     disk = tmp_path / 'disk'
     disk.mkdir()
-    command = train_command(disk / 'run', **EVERY_EPOCH, **{'train_cfg.max_epochs': 6})
+    command = train_command(disk / 'run', **until(6))
     script = f"""
 mount -t tmpfs -o size=2m tmpfs {disk} || exit 77
 "$@"; echo "full: exit code $?"; ls -a {disk}/run

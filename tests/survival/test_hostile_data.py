@@ -103,7 +103,7 @@ def tamper(**changes):
 
 INDEX = dict(
     outside_of_the_tar_file=tamper(start=lambda a: a + 10**9),
-    a_sum_that_overflows=tamper(start=lambda a: a * 0 + 2**63 - 1),
+    a_sum_that_overflows=tamper(start=lambda a: a * 0 + (2**63 - 1)),
     negative=tamper(size=lambda a: -a),
     another_number_of_images=tamper(size=lambda a: a[:-1]),
     no_such_tar_file=tamper(shard=lambda a: a + 7),
