@@ -21,7 +21,8 @@ def until(epochs: int) -> dict:
 
 
 def left(work_dir) -> list[str]:
-    return sorted(path.name for path in work_dir.iterdir() if path.is_file())
+    """Files, without the config."""
+    return sorted(p.name for p in work_dir.iterdir() if p.is_file() and p.suffix != '.py')
 
 
 @pytest.fixture
@@ -48,9 +49,7 @@ def test_a_save_that_fails_leaves_what_was_there(name, make_runner, tiny_config,
     runner = make_runner(tiny_config, **until(4), resume=True)
     with pytest.raises(OSError, match=f'No space left on device: .*{name}'):
         runner.train()
-    assert [n for n in left(tmp_path / 'run') if '.py' not in n] == [
-        n for n in before if '.py' not in n
-    ]
+    assert left(tmp_path / 'run') == before
     assert runner.message_hub.get_info('last_ckpt').endswith('epoch_2.pth')
 
 
@@ -61,7 +60,7 @@ def test_a_checkpoint_that_vanished_or_has_to_stay_does_not_end_training(
     make_runner(tiny_config, **until(2)).train()
     os.unlink(work_dir / 'epoch_1.pth')
     make_runner(tiny_config, **until(4), resume=True).train()
-    assert left(work_dir)[-3:] == ['epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
+    assert left(work_dir) == ['epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
     shutil.rmtree(work_dir)
     make_runner(tiny_config, **until(2)).train()
     (work_dir / 'epoch_1.pth').unlink()
@@ -79,8 +78,7 @@ def test_what_a_kill_left_behind_is_removed_on_resume(make_runner, tiny_config, 
         (work_dir / name).write_text('half')
     (work_dir / 'epoch_0.pth').write_text('mine')
     make_runner(tiny_config, **until(4), resume=True).train()
-    found = [name for name in left(work_dir) if not name.endswith('.py')]
-    assert found == ['epoch_0.pth', 'epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
+    assert left(work_dir) == ['epoch_0.pth', 'epoch_3.pth', 'epoch_4.pth', 'last_checkpoint']
 
 
 def test_a_log_that_cannot_be_written_is_named_once(tmp_path, capfd):
@@ -106,7 +104,7 @@ def test_a_file_that_grows_too_large_leaves_no_half_of_it(
     child = in_child(train_with_small_files, make_runner, tiny_config, 100_000)
     child.join()
     assert child.exitcode == 1 and 'File too large' in capfd.readouterr().err
-    assert not [name for name in left(tmp_path / 'run') if not name.endswith('.py')]
+    assert not left(tmp_path / 'run')
 
 
 @pytest.mark.slow
