@@ -16,7 +16,6 @@ Example:
 __tool__ = True
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -101,8 +100,8 @@ if __name__ == '__main__':
 from flsl_mm.apis.frozen import build_networks, build_task, read_tasks, run_tasks
 from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
 from flsl_mm.evaluation import comparison_table
-from flsl_mm.utils.errors import ConfigError
-from flsl_mm.utils.files import check_writable, write_json
+from flsl_mm.utils.errors import ConfigError, DataError
+from flsl_mm.utils.files import check_writable, read_json, write_json
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -216,9 +215,12 @@ def numbers_of(step: Step) -> dict[str, float | None]:
     """
     if step.work:
         return step.read()['result']
-    metrics = json.loads(step.leaves.read_text())['metrics']
+    metrics = read_json(step.leaves).get('metrics')
+    kinds = (int, float, type(None))
+    if not isinstance(metrics, dict) or not all(isinstance(v, kinds) for v in metrics.values()):
+        raise DataError(f'{step.leaves}: damaged, has no metrics; remove it to test again')
     return {
-        name.removeprefix('coco/'): None if value == -1 else 100 * value
+        name.removeprefix('coco/'): None if value in (-1, None) else 100 * value
         for name, value in metrics.items()
     }
 

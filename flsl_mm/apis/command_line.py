@@ -345,13 +345,15 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
         int: The exit code of the process: 0, 130 after Ctrl-C, or 2 after an error, as for wrong
         arguments.
     """
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')  # names need not be UTF-8
     try:
         command()
     except KeyboardInterrupt:
         print(f'{name}: interrupted', file=sys.stderr)
         return 130
     except Exception as error:
-        mistake = _config_mistake(error)
+        mistake = _mistake(error)
         if not mistake and not isinstance(error, USER_ERRORS):
             raise
         # A data worker's error comes with its traceback, whose last line names the type too.
@@ -362,9 +364,15 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
     return 0
 
 
-def _config_mistake(error: Exception) -> str | None:
-    """What is wrong with a config, where mmengine or a class that it builds says so; else None."""
+def _mistake(error: Exception) -> str | None:
+    """What a user can mend of what torch, mmengine or a class that it builds says; else None."""
     text = str(error.args[0]).strip().rpartition('\n')[2] if error.args else ''
+    if isinstance(error, RuntimeError) and text.startswith('DataLoader worker (pid'):
+        reason = re.sub(r'^DataLoader worker \(pid(\(s\))? ([\d, ]+)\)', r'process \2', text)
+        return (
+            f'a data worker ended ({reason.strip(" .")}), as where the system runs out of memory: '
+            'fewer num_workers, smaller batches or images'
+        )
     if isinstance(error, TypeError) and re.search(
         r'__init__\(\) (got an unexpected keyword|missing \d+ required)', text
     ):
