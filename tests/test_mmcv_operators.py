@@ -18,6 +18,10 @@ GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
 golden = pytest.mark.skipif(
     not (GOLDEN / 'mmcv_ops.npz').is_file(), reason='no golden values beside the checkout'
 )
+in_place = pytest.mark.skipif(
+    importlib.util.find_spec('mmdet') is None or not list(Path(mmcv.__file__).parent.glob('_ext*')),
+    reason='not the environment of make setup',
+)
 CALLS = ['nms0', 'nms1', 'nms2', 'nms3', 'nms4', 'batched0', 'batched1']
 ROIS = ['roi0', 'roi1', 'roi2', 'roi3']
 DETECTOR = 'configs/demo/mask-rcnn_vit-tiny_fpn_scenes.py'
@@ -199,6 +203,12 @@ def test_any_other_operator_is_named_when_it_is_called(stand_in):
         stand_in.deform_conv_forward(torch.zeros(1))
 
 
+@in_place
+def test_mmdet_is_imported_before_flsl_mm():
+    code = 'import mmdet.models, mmcv._ext, sys; assert "flsl_mm" not in sys.modules'
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
+
+
 # As a user of mmdet does in the environment of `make setup`; the config imports flsl_mm.
 INFERENCE = """
 from mmdet.apis import DetInferencer
@@ -212,10 +222,7 @@ assert 'flsl_mm' in sys.modules and len(found['bboxes']) == len(found['scores'])
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(
-    importlib.util.find_spec('mmdet') is None or not list(Path(mmcv.__file__).parent.glob('_ext*')),
-    reason='not the environment of make setup',
-)
+@in_place
 def test_the_inferencer_of_mmdet_runs_our_config_before_flsl_mm_is_imported(project_root, tmp_path):
     code = INFERENCE.format(config=str(project_root / DETECTOR))
     environment = {**os.environ, 'PYTHONPATH': str(project_root)}
