@@ -220,7 +220,9 @@ def _cache_name(vit: FrozenViT, dataset: ImageNetBoxes) -> str:
     return f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors'
 
 
-def _read_features(path: Path, total: int, shape: tuple[int, int], classes: int) -> BoxFeatures | None:
+def _read_features(
+    path: Path, total: int, shape: tuple[int, int], classes: int
+) -> BoxFeatures | None:
     """What is cached; None if nothing is, or it is damaged. The file is mapped, not read.
 
     Args:
