@@ -21,7 +21,7 @@ from flsl_mm.datasets.mask_files import read_mask
 from flsl_mm.datasets.tar_shards import TarShards, index_shards
 from flsl_mm.datasets.transforms import LoadRGBImage
 from flsl_mm.engine.runners.run_config import check_numbers
-from flsl_mm.evaluation.tasks.box_features import BoxFeatures, _read, _write
+from flsl_mm.evaluation.tasks.box_features import BoxFeatures, _read_features, _write
 from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, whole_file
 from flsl_mm.visualization.map_figure import fit
@@ -204,7 +204,7 @@ CACHES = dict(
 
 def test_damaged_features_of_the_knn_are_not_believed(tmp_path):
     def read():
-        return _read(tmp_path / 'x.safetensors', total=4, shape=(2, 8), classes=2)
+        return _read_features(tmp_path / 'x.safetensors', total=4, shape=(2, 8), classes=2)
 
     assert read() is None
     _write(tmp_path / 'x.safetensors', cached())
