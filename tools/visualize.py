@@ -25,7 +25,6 @@ from flsl_mm.apis.command_line import (
     add_network_arguments,
     positive,
     run_command,
-    split_name,
     start_tool,
     tool_parser,
 )
@@ -176,7 +175,7 @@ if __name__ == '__main__':
 from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
 
-from flsl_mm.apis.frozen import build_network, usable_device
+from flsl_mm.apis.frozen import build_networks, usable_device
 from flsl_mm.datasets.mask_files import read_mask
 from flsl_mm.models import FrozenViT
 from flsl_mm.utils.images import evenly_spaced
@@ -234,16 +233,7 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
 
 def load_networks(args: argparse.Namespace) -> dict[str, FrozenViT]:
     """Build the networks, by the name to show."""
-    vits: dict[str, FrozenViT] = {}
-    for text in args.checkpoints:
-        name, source = split_name(text)
-        name = name or usual_name(source)
-        if name in vits:
-            raise DataError(
-                f'two networks are called {name}: name them, as in --checkpoints A=FILE B=FILE'
-            )
-        vits[name] = build_network(source, args)
-    return vits
+    return {n: vit.to(args.device) for n, vit in build_networks(args, usual_name).items()}
 
 
 def usual_name(source: str) -> str:

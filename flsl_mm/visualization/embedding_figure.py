@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..utils.files import printable
 from .map_figure import PLAIN_TEXT, fit, shorten, text_width
 from .token_embedding import TokenEmbedding
 
@@ -86,7 +87,7 @@ def _colors(labels: np.ndarray) -> dict[int, tuple]:
 
 
 def _label_name(label: int, names: Mapping[int, str]) -> str:
-    return shorten(names.get(label, f'label {label}'), MAX_NAME)
+    return shorten(printable(names.get(label, f'label {label}')), MAX_NAME)
 
 
 def _dot(color: tuple, label: str) -> Line2D:

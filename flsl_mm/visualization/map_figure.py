@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from ..utils.files import printable
 from .query_points import Point
 from .token_maps import TokenMaps
 
@@ -30,6 +31,7 @@ def fit(name: str, width: float, size: float) -> str:
         width: In inches; three letters always stay.
         size: Of the font, in points.
     """
+    name = printable(name)
     letters = len(name)
     while letters > 3 and text_width(shorten(name, letters), size) > width:
         letters -= 1

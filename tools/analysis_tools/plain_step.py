@@ -255,7 +255,8 @@ class PlainStep:
         z = gather_tokens(tokens, indices)
         modes = retrieve(z, tokens, neck.self_scale)
         with torch.no_grad():
-            if neck.positional_positives or pair.previous is not None:
+            by_place = neck.positional_positives or neck.place_width < math.inf
+            if by_place or pair.previous is not None:
                 positives = neck.positives(pair, indices, z)
             else:
                 positives = retrieve(z, pair.teacher, neck.cross_scale)

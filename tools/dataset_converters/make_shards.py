@@ -32,7 +32,7 @@ from flsl_mm.apis.command_line import positive, run_command, tool_parser
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, ImageFiles
 from flsl_mm.datasets.tar_shards import INDEX_NAME, index_shards
 from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.files import whole_file
+from flsl_mm.utils.files import read_regular, whole_file
 
 READERS = 16
 
@@ -127,7 +127,7 @@ def read_in_order(images: ImageFiles) -> Iterator[tuple[int, bytes]]:
 def _read_content(path: str) -> bytes | OSError:
     """The content of a file, or why it cannot be read."""
     try:
-        return Path(path).read_bytes()
+        return read_regular(path)
     except OSError as error:
         return error
 

@@ -3,9 +3,9 @@
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from ...datasets.image_content import image_size
 from ...utils.errors import ConfigError, DataError
 from ...utils.modules import unwrap_model
 
@@ -65,9 +65,8 @@ def _check_batch(loader: DataLoader, entry: str) -> None:
     for index in range(len(loader.dataset)):
         path = loader.dataset.get_data_info(index)['img_path']
         try:
-            with Image.open(path) as image:
-                size = image.size
-        except OSError as error:
+            size = image_size(path)
+        except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f'failed to load image: {path}: {error}') from error
         expected = expected or size
         if size != expected:

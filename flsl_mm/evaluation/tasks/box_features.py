@@ -84,7 +84,7 @@ def load_box_features(
     names = [_cache_name(vit, dataset) if get_dist_info()[0] == 0 else None]
     broadcast_object_list(names)
     path = Path(cache_dir, names[0])
-    cached = _read_features(path)
+    cached = _read_features(path, len(dataset), (num_points, vit.embed_dims), len(dataset.classes))
     if all(all_gather_object(cached is not None)):
         print_log(f'features of {dataset.split} from {path}', logger='current')
         return cached
@@ -220,14 +220,36 @@ def _cache_name(vit: FrozenViT, dataset: ImageNetBoxes) -> str:
     return f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors'
 
 
-def _read_features(path: Path) -> BoxFeatures | None:
-    """What is cached; None if nothing is, or it is damaged. The file is mapped, not read."""
+def _read_features(
+    path: Path, total: int, shape: tuple[int, int], classes: int
+) -> BoxFeatures | None:
+    """What is cached; None if nothing is, or it is damaged. The file is mapped, not read.
+
+    Args:
+        path: Of the cache.
+        total: Images of the data set.
+        shape: (n, D) of an image.
+        classes: Their number.
+    """
     try:
         with safe_open(path, framework='pt') as file:
             counts = json.loads(file.metadata()['counts'])
-            return BoxFeatures(file.get_tensor('features'), file.get_tensor('labels'), counts)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            found = BoxFeatures(file.get_tensor('features'), file.get_tensor('labels'), counts)
+        left_out = sum(counts.values())
+        names = {reason.name.lower() for reason in Unusable}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
         return None
+    features, labels, _ = found
+    sound = (
+        names.issuperset(counts)
+        and all(isinstance(count, int) and count >= 0 for count in counts.values())
+        and features.shape == (total - left_out, *shape)
+        and features.dtype == torch.float16
+        and labels.shape == features.shape[:1]
+        and labels.dtype == torch.int64
+        and bool(((labels >= -1) & (labels < classes)).all())
+    )
+    return found if sound else None
 
 
 def _write_features(path: Path, found: BoxFeatures) -> None:

@@ -53,7 +53,7 @@ class BoxKNN(FrozenTask):
     def __init__(
         self,
         data_root: str = 'data/imagenet',
-        ks: Sequence[int] = (20, 10, 100, 200),
+        ks: int | Sequence[int] = (20, 10, 100, 200),
         temperature: float = 0.07,
         resize: int = 256,
         crop: int = 224,
@@ -66,6 +66,7 @@ class BoxKNN(FrozenTask):
         max_memory: int = 2**30,
         cache_dir: str | None = None,
     ) -> None:
+        ks = (ks,) if isinstance(ks, int) else ks
         if not ks or min(ks) < 1:
             raise ConfigError(f'BoxKNN: ks must be numbers of at least 1, got {ks}')
         if not temperature > 0:

@@ -66,7 +66,7 @@ class DavisPropagation(FrozenTask):
         self,
         data_root: str | PathLike = 'data/DAVIS',
         split: str = 'val',
-        sequences: Sequence[str] | None = None,
+        sequences: str | Sequence[str] | None = None,
         short_side: int = 480,
         num_previous: int = 7,
         radius: int | None = 12,
@@ -85,6 +85,7 @@ class DavisPropagation(FrozenTask):
         )
         LabelPropagator((1, 1), **self.propagation)
         self.out_dir = None if out_dir is None else Path(out_dir)
+        sequences = [sequences] if isinstance(sequences, str) else sequences
         self.sequences = find_davis(data_root, split, sequences)
 
     @torch.no_grad()
