@@ -61,8 +61,8 @@ class WorkDirLock:
             content = self._read()[0]
             if content is not None and not self._has_ended(content, say):
                 raise ConfigError(
-                    f'{self.path.parent}: {_owner(content)} trains in this folder: wait for it, end '
-                    'it, or give another --work-dir'
+                    f'{self.path.parent}: {_owner(content)} trains in this folder: wait for it, '
+                    'end it, or give another --work-dir'
                 )
             if content is not None:
                 self._remove(content)
