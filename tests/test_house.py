@@ -11,16 +11,15 @@ MODULES = {
     for folder in ('flsl_mm', 'tools')
     for path in sorted(ROOT.glob(f'{folder}/**/*.py'))
 }
-# The same meaning everywhere: the parts of every tool (docs/contributing.md) and of every task's.
-SKELETON = {'main', 'parse_args', 'build_parser', 'build_tasks', 'measure'}
-# The plain and the fast form of the same operations; asked in another process.
+# The same meaning everywhere: the parts of every tool (docs/contributing.md).
+SKELETON = {'main', 'parse_args', 'build_parser', 'measure'}
+# Two forms of the same operations, for a batch and for one image.
 TWINS = {
     'adjust_brightness',
     'adjust_contrast',
     'adjust_hue',
     'adjust_saturation',
     'gaussian_blur',
-    'operators_in_use',
     'solarize',
 }
 
