@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ...checkpoint.pretrained_vit import loads_a_file
 from ...utils.errors import ConfigError
 from ..layers.attention import Groups, attend
-from ..layers.norm import normalize
+from ..layers.norm import apply_norm
 from ..layers.positions import check_sides, read_windows
 from ..layers.precision import residual_stream
 from ..layers.recomputation import linear_of
@@ -305,13 +305,13 @@ def _packed_block(layer: nn.Module, groups: Groups, recompute: bool, x: Tensor) 
 
     def attention(x: Tensor, groups: Groups) -> Tensor:
         attn = layer.attn
-        qkv = apply(partial(normalize, layer.ln1), x, attn.qkv)
+        qkv = apply(partial(apply_norm, layer.ln1), x, attn.qkv)
         out = attend(qkv, groups, attn.num_heads, attn.attn_drop if attn.training else 0.0)
         return attn.gamma1(attn.proj_drop(attn.proj(out)))
 
     def feed_forward(x: Tensor, groups: Groups) -> Tensor:
         (widen, activate, drop), narrow, drop_out = layer.ffn.layers
-        x = apply(partial(normalize, layer.ln2), x, widen)
+        x = apply(partial(apply_norm, layer.ln2), x, widen)
         if drop.p and drop.training:
             x = narrow(drop(activate(x)))
         else:

@@ -1,4 +1,4 @@
-"""Tokens of views to queries, modes and positives."""
+"""The neck: tokens of views to queries, modes and positives."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What self-distillation methods have in common: a student and its moving average."""
+"""Student and teacher, its moving average: what self-distillation methods have in common."""
 
 import copy
 from collections.abc import Sequence

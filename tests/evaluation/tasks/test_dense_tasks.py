@@ -264,7 +264,11 @@ def test_tasks_are_built_from_configs(tmp_path):
             shade.paste((0, 255 * i, 255 - 255 * i) if folder == 'images' else i, (0, 0, 32, 32))
             shade.save(tmp_path / folder / f'{i}.png')
     data = dict(type='MaskFolder', images=str(tmp_path / 'images'), masks=str(tmp_path / 'masks'))
-    for where in (dict(val=data), dict(data_root=str(tmp_path))):
+    for where in (
+        dict(val=data),
+        dict(data_root=str(tmp_path)),
+        dict(data_root=str(tmp_path), images=dict(num_classes=2)),
+    ):
         config = dict(type='TokenClustering', over_clustering=1, **where, **SIZE)
         assert FROZEN_TASKS.build(config)(ColorNetwork())['mIoU'] == 100
 
