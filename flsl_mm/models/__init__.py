@@ -1,6 +1,6 @@
 """Models; importing this registers them."""
 
-from .backbones import FLSLVisionTransformer, FrozenViT, ViTDet, ViTFPN
+from .backbones import FLSLVisionTransformer, FrozenViT, ViTDet, ViTFPN, ViTMap
 from .build_vit import build_vit
 from .data_preprocessors import MultiViewPreprocessor
 from .heads import DINOHead, FLSLHead
@@ -19,6 +19,7 @@ __all__ = [
     'MultiViewPreprocessor',
     'ViTDet',
     'ViTFPN',
+    'ViTMap',
     'build_vit',
     'mean_shift',
 ]

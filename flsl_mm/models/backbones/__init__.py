@@ -1,6 +1,7 @@
 from .flsl_vit import FLSLVisionTransformer
 from .frozen_vit import FrozenViT
 from .vit_fpn import ViTFPN
+from .vit_map import ViTMap
 from .vitdet import ViTDet
 
-__all__ = ['FLSLVisionTransformer', 'FrozenViT', 'ViTDet', 'ViTFPN']
+__all__ = ['FLSLVisionTransformer', 'FrozenViT', 'ViTDet', 'ViTFPN', 'ViTMap']
