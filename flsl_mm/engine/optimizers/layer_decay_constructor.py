@@ -15,7 +15,7 @@ _FREE = ('pos_embed', 'rel_pos_h', 'rel_pos_w', 'cls_token', 'reg_token')
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     """Learning rates that fall with depth in the backbone, and weight decay on matrices only.
 
-    The learning rate of a parameter is ``lr * decay_rate ** (L + 1 - l)``, with l = 0 for what comes
+    The learning rate of a parameter is ``lr * decay_rate ** (L + 1 - l)``, with l = 0 for what is
     before the blocks (patch and position embedding, prefix tokens), l = 1..L for the L blocks and
     l = L + 1 for everything after them: pyramid, neck and heads (ViTDet, Li et al. 2022; BEiT).
     Norms, LayerScale, prefix tokens, position embeddings and relative positions have no weight

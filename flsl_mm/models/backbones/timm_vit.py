@@ -48,8 +48,8 @@ class TimmViT(FrozenViT, nn.Module):
         statistics: Statistics = IMAGENET,
     ) -> None:
         super().__init__()
-        self._timm = timm_module('models'), timm_module('layers')
-        kinds = self._timm[0].VisionTransformer, self._timm[0].Eva
+        models = timm_module('models')
+        kinds = models.VisionTransformer, models.Eva
         if type(model) not in kinds or getattr(model, 'rope_mixed', False):
             raise CheckpointError(
                 f"a {type(model).__name__} is not of timm's VisionTransformer or (axial) Eva kind"
@@ -169,7 +169,7 @@ class TimmViT(FrozenViT, nn.Module):
         q, k = attn.q_norm(q), attn.k_norm(k)
         if rope is not None:
             turn = partial(
-                self._timm[1].apply_rot_embed_cat,
+                timm_module('layers').apply_rot_embed_cat,
                 emb=rope,
                 half=getattr(attn, 'rotate_half', False),
             )
@@ -335,7 +335,8 @@ def build_trunk(
         # Those of a file differ in their last digits, and must come back with a trained detector.
         model.rope.register_buffer('periods', model.rope.periods, persistent=True)
     if window_size:
-        kinds = vit._timm[0].vision_transformer.Block, vit._timm[0].eva.EvaBlock
+        models = timm_module('models')
+        kinds = models.vision_transformer.Block, models.eva.EvaBlock
         if any(type(block) not in kinds for block in model.blocks):
             raise ConfigError(f'trunk {name}: its blocks have no windows: window_size=0')
         vit.windows = {i: window_size for i in range(vit.depth) if i not in global_indices}
