@@ -35,6 +35,7 @@ from .run_config import (
     check_numbers,
     check_pretrained,
     forget_pretrained,
+    refuse_unsafe,
     trust_files,
     use_pretrained,
 )
@@ -91,10 +92,12 @@ class FLSLRunner(Runner):
 
         Raises:
             CheckpointError: The pretrained weights are not there.
+            ConfigError: They would be read by mmengine's ``Pretrained``.
         """
         try:
             self._find_checkpoint()
             if self._load_from is None:
+                refuse_unsafe(unwrap_model(self.model))
                 check_pretrained(self.cfg)
             return super().train()
         except KeyboardInterrupt:
