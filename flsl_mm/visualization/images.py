@@ -36,7 +36,7 @@ def find_image_files(sources: Sequence[str]) -> list[str]:
     return paths
 
 
-def read_image(path: str) -> np.ndarray:
+def read_pixels(path: str) -> np.ndarray:
     """Read any image file as upright RGB, uint8 (H, W, 3).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Nested entries of a config that nothing reads are refused, by the signatures of readers.
+"""Entries of a config that nothing reads: refused, by the signatures of their readers.
 
 A dict with a ``type`` is read by the class of that name: by the arguments of its constructor, and
 of its bases where it passes on what it does not know. A dict without one is read by the functions
@@ -93,10 +93,10 @@ def check_entries(cfg: Config) -> None:
             name = f'default_hooks.{name}'
             raise ConfigError(f'{name} has no type{_nearest(name, typed)}')
     for name in sorted(run_entries() & set(cfg)):
-        settings = list(_settings(name, cfg[name], cfg.get('default_scope')))
+        settings = list(_settings_in(name, cfg[name], cfg.get('default_scope')))
         around = {kind for _, _, kinds in settings for kind in kinds}
         for path, setting, kinds in settings:
-            names, more = _known(path, setting, kinds)
+            names, more = _names_read(path, setting, kinds)
             for key in set(setting) - names - {'type', '_scope_'}:
                 if more and _is_read(key, around):
                     continue
@@ -110,7 +110,7 @@ def check_entries(cfg: Config) -> None:
 Kinds = dict[Any, str]  # what a type may stand for, and the registry of each
 
 
-def _settings(
+def _settings_in(
     path: str, setting: Any, scope: str | None, inside: bool = False
 ) -> Iterator[tuple[str, dict, Kinds]]:
     """Dotted name, dict and kinds of each setting in a part of a config, it first.
@@ -119,7 +119,7 @@ def _settings(
     """
     if isinstance(setting, (list, tuple)):
         for i, item in enumerate(setting):
-            yield from _settings(f'{path}.{i}', item, scope, inside)
+            yield from _settings_in(f'{path}.{i}', item, scope, inside)
     if not isinstance(setting, dict):
         return
     if not FREE.fullmatch(path):
@@ -131,10 +131,10 @@ def _settings(
         if inside or any(re.fullmatch(pattern, path) for pattern in READERS):
             yield path, setting, kinds
     for key, item in setting.items():
-        yield from _settings(f'{path}.{key}', item, scope, inside)
+        yield from _settings_in(f'{path}.{key}', item, scope, inside)
 
 
-def _known(path: str, setting: Mapping[str, Any], kinds: Kinds) -> tuple[set[str], str]:
+def _names_read(path: str, setting: Mapping[str, Any], kinds: Kinds) -> tuple[set[str], str]:
     """The names that are read of a dict.
 
     Args:

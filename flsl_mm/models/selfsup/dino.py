@@ -6,6 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ...utils.errors import ConfigError
+from ..place import mean_place_share
 from .student_teacher import StudentTeacher
 
 
@@ -14,9 +15,10 @@ class DINO(StudentTeacher):
     """Self-distillation of whole views (Caron et al., 2021, Eq. 1-3 and Algorithm 1).
 
     For a comparison with FLSL everything but the objective is FLSL's: network, views, teacher,
-    schedules. So two things differ from the published DINO:
+    schedules. The embedding of a view is its class token where the backbone has one
+    (:class:`ClassTokenViT`, as published), else the mean of its tokens. One thing differs from the
+    published DINO:
 
-    - The network has no class token: the embedding of a view is the mean of its tokens.
     - No view is both the teacher's and the student's (student views are crops of the teacher's),
       so the loss is over all pairs of a teacher and a student view.
 
@@ -45,14 +47,21 @@ class DINO(StudentTeacher):
             data_samples: Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss_dino`` and the diagnostics of :meth:`DINOHead.loss`.
+            dict[str, Tensor]: ``loss_dino``, the diagnostics of :meth:`DINOHead.loss`, and
+            ``place_share`` (:func:`.place_share` of the teacher's tokens).
 
         Raises:
             ConfigError: Views are missing.
         """
-        students, teachers = self.encode(inputs)
-        student = torch.stack([tokens.mean(dim=1) for tokens in students])  # (S, B, D)
-        teacher = torch.stack([tokens.mean(dim=1) for tokens in teachers])  # (T, B, D)
+        has_class = self.backbone.num_prefix_tokens > 0
+        students, teachers = self.encode(inputs, with_prefix=has_class)
+        student, teacher = (  # (S, B, D) and (T, B, D)
+            torch.stack([tokens[:, 0] if has_class else tokens.mean(dim=1) for tokens in views])
+            for views in (students, teachers)
+        )
         with torch.no_grad():
             teacher_logits = self.teacher.head(teacher)
-        return self.head.loss(self.head(student), teacher_logits)
+        losses = self.head.loss(self.head(student), teacher_logits)
+        prefix = self.backbone.num_prefix_tokens
+        losses['place_share'] = mean_place_share([tokens[:, prefix:] for tokens in teachers])
+        return losses
