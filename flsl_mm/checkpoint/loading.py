@@ -88,10 +88,17 @@ def choose_network(found: Checkpoint, key: str | None) -> str:
     networks = found.networks()
     if key in networks:
         return key
+    if key in found.states:  # of a state with two networks the default one
+        named = [n for n in networks if n.startswith(f'{key}.')]
+        return named[0] if named else networks[0]
     if key not in (None, 'teacher', 'student'):
-        named = ', '.join(map(repr, dict.fromkeys(('teacher', 'student', *networks))))
+        named = ', '.join(
+            map(repr, dict.fromkeys(('teacher', 'student', *networks, *found.states)))
+        )
         raise CheckpointError(f'key must be one of {named}, got {key!r}')
-    if found.states:  # the averaged weights are a teacher's, those they average a student's
+    if (
+        networks[0] in found.states
+    ):  # the averaged weights are a teacher's, those they average a student's
         if key == 'student' and len(networks) > 2:
             raise CheckpointError(f'holds {", ".join(networks)}: name one of them as key')
         return networks[min(key == 'student', len(networks) - 1)]
