@@ -217,8 +217,9 @@ def add_network_arguments(
     parser.add_argument(name, metavar='CHECKPOINT', help=CHECKPOINT_HELP, **options)
     parser.add_argument(
         '--key',
-        choices=['teacher', 'student'],
-        help='which network of files that hold both (teacher)',
+        metavar='NAME',
+        help='which network of files that hold several: teacher, student, or an entry such as '
+        'model_ema (teacher)',
     )
     parser.add_argument(
         '--num-heads',

@@ -317,20 +317,32 @@ def _innermost(state: Mapping[str, Any]) -> Mapping[str, Any]:
 def _identify_states(
     checkpoint: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], name: str
 ) -> Checkpoint:
-    """A file with several states of its weights; of a layout with two networks the first state."""
+    """A file with several states of its weights, the networks of each.
+
+    Those of one network are called as the state; where there are two, those of the first state have
+    their own names and the others the state's before it, such as ``ema_state_dict.teacher``.
+    """
     rest = {key: value for key, value in checkpoint.items() if key not in states}
-    first, *others = states
-    found = identify({**rest, 'state_dict': states[first]}, name)
-    other = {**found.other, **{key: checkpoint[key] for key in others}}
-    if list(found.layout.networks) != ['backbone']:
-        return replace(found, other=other)
-    entries: dict[str, Entry] = {}
+    found: dict[str, Checkpoint] = {}
+    other = dict(rest)
     for key, state in states.items():
-        _add(entries, f'{key}.', state)
-    prefix = found.layout.networks['backbone']
-    networks = {key: rf'{key}\.{prefix}' for key in states}
-    layout = replace(found.layout, networks=networks)
-    return Checkpoint(name, layout, entries, found.other, tuple(states))
+        try:
+            found[key] = identify({**rest, 'state_dict': state}, name)
+        except CheckpointError:  # no network, but some other state of training
+            other[key] = checkpoint[key]
+    if not found:
+        return identify({'state_dict': states[next(iter(states))]}, name)  # which says why
+    entries: dict[str, Entry] = {}
+    parts: dict[str, dict[str, str]] = dict(networks={}, heads={})
+    for key, part in found.items():
+        _add(entries, f'{key}.', states[key])
+        for kind, named in parts.items():
+            for network, prefix in (getattr(part.layout, kind) or {}).items():
+                own = network if key == next(iter(found)) else f'{key}.{network}'
+                named[key if network == 'backbone' else own] = rf'{key}\.{prefix}'
+    layout = next(iter(found.values())).layout
+    layout = replace(layout, networks=parts['networks'], heads=parts['heads'] or None)
+    return Checkpoint(name, layout, entries, other, tuple(found))
 
 
 def _add(entries: dict[str, Entry], prefix: str, tensors: Mapping[str, Any]) -> None:

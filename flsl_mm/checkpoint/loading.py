@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..utils.errors import CheckpointError, errors_about
 from ..utils.modules import unwrap_model
 from .files import read_checkpoint
+from .foreign import convert_foreign
 from .layouts import Checkpoint, Entry, identify, recorded_heads, recorded_network, to_our_names
 from .matching import Target, match
 from .report import LoadReport
@@ -25,7 +26,7 @@ def load_pretrained(
     """Load a pretrained ViT into a backbone, or stop without touching it.
 
     Args:
-        module: ``FLSLVisionTransformer``, ``ViTFPN`` or ``ViTDet``.
+        module: ``FLSLVisionTransformer``, ``ViTFPN``, ``ViTDet`` or ``ViTMap``.
         source: Path or state dict in any layout of :data:`~flsl_mm.checkpoint.layouts.LAYOUTS`, or
             what :func:`open_checkpoint` gave for it.
         key: ``'teacher'`` or ``'student'``. Files of one network need none. Without it the teacher
@@ -44,12 +45,16 @@ def load_pretrained(
     with errors_about(found.name):
         network = choose_network(found, key)
         entries, report = take_network(found, network, key)
-        target = Target.of(module)
-        tensors = match(entries, target, report)
+        trunk = getattr(module, 'trunk', None)
+        if trunk is None:
+            target = Target.of(module)
+            tensors = match(entries, target, report)
+            with torch.no_grad():
+                for parameter, tensor in tensors.items():
+                    target.parameters[parameter].copy_(tensor)
+        else:
+            trunk.load(convert_foreign(found, entries, report), report)
         report_rest(found, report)
-    with torch.no_grad():
-        for parameter, tensor in tensors.items():
-            target.parameters[parameter].copy_(tensor)
     print_log(f'Loaded pretrained weights\n{report}', logger='current', level=logging.INFO)
     return report
 
@@ -83,10 +88,17 @@ def choose_network(found: Checkpoint, key: str | None) -> str:
     networks = found.networks()
     if key in networks:
         return key
+    if key in found.states:  # of a state with two networks the default one
+        named = [n for n in networks if n.startswith(f'{key}.')]
+        return named[0] if named else networks[0]
     if key not in (None, 'teacher', 'student'):
-        named = ', '.join(map(repr, dict.fromkeys(('teacher', 'student', *networks))))
+        named = ', '.join(
+            map(repr, dict.fromkeys(('teacher', 'student', *networks, *found.states)))
+        )
         raise CheckpointError(f'key must be one of {named}, got {key!r}')
-    if found.states:  # the averaged weights are a teacher's, those they average a student's
+    if (
+        networks[0] in found.states
+    ):  # the averaged weights are a teacher's, those they average a student's
         if key == 'student' and len(networks) > 2:
             raise CheckpointError(f'holds {", ".join(networks)}: name one of them as key')
         return networks[min(key == 'student', len(networks) - 1)]

@@ -90,6 +90,33 @@ def test_the_states_of_a_file_are_networks_to_choose_from(
     assert report.layout == 'timm'
 
 
+@pytest.mark.parametrize('layout_name', ['released', 'DINO', 'ours'])
+@pytest.mark.parametrize(
+    'key, expected',
+    [
+        (None, 'teacher'),
+        ('student', 'student'),
+        ('model', 'teacher'),
+        ('ema_state_dict', 'third'),
+        ('ema_state_dict.teacher', 'third'),
+        ('ema_state_dict.student', 'teacher'),
+    ],
+)
+def test_so_are_both_networks_of_each_state(
+    layout_name, key, expected, layouts, student, teacher, build_vit, vit
+):
+    arrange = layouts[layout_name][0]
+    networks = dict(student=student, teacher=teacher, third=build_vit(seed=4))
+    first, averaged = (
+        arrange(networks[a].state_dict(), networks[b].state_dict())
+        for a, b in (('student', 'teacher'), ('teacher', 'third'))
+    )
+    first, averaged = (state.get('state_dict', state) for state in (first, averaged))
+    report = load_pretrained(vit, dict(model=first, ema_state_dict=averaged), key)
+    assert torch.equal(tokens(vit), tokens(networks[expected]))
+    assert report.layout == layouts[layout_name][1]
+
+
 def test_a_state_that_is_not_in_the_file_is_refused(timm_state, vit):
     file = dict(model=timm_state, model_ema=timm_state)
     with pytest.raises(CheckpointError, match="one of .*'model_ema', 'model', got 'ema'"):

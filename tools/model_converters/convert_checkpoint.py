@@ -40,8 +40,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--to', choices=('mmpretrain', 'timm'), required=True, help='layout of DST')
     parser.add_argument(
         '--key',
-        choices=('teacher', 'student'),
-        help='network to take; the default is the whole model where there is one, else the teacher',
+        metavar='NAME',
+        help='network to take: teacher, student, or an entry such as model_ema; the default is the '
+        'whole model where there is one, else the teacher',
     )
     parser.add_argument(
         '--trust', action='store_true', help='read SRC even if that can execute code inside it'

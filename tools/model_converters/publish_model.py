@@ -19,7 +19,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='DIR/NAME.pth or .safetensors; the file becomes DIR/NAME-<sha256>.pth',
     )
     parser.add_argument(
-        '--key', choices=('teacher', 'student'), help='network to take (default: the teacher)'
+        '--key',
+        metavar='NAME',
+        help='network to take: teacher, student, or an entry such as model_ema (the teacher)',
     )
     parser.add_argument(
         '--trust', action='store_true', help='read IN even if that can execute code inside it'

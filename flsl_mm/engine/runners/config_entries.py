@@ -1,38 +1,80 @@
-"""Entries of a config that nothing reads: refused, by the signatures of their readers."""
+"""Entries of a config that nothing reads: refused, by the signatures of their readers.
+
+A dict with a ``type`` is read by the class of that name: by the arguments of its constructor, and
+of its bases where it passes on what it does not know. A dict without one is read by the functions
+of :data:`READERS`, or by name somewhere in the packages of the classes around it (mmdet's
+``test_cfg.rcnn.score_thr``, mmengine's ``paramwise_cfg.custom_keys.*.lr_mult``).
+"""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+import os.path as osp
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import mmengine.registry
 import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import HOOKS, LOG_PROCESSORS, LOOPS, OPTIMIZERS, Registry
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.utils.data import DataLoader
 
 from ...utils.errors import ConfigError
+from .config_variables import run_entries
 
 # What the settings that are no classes are read by: functions, or the names that mmengine gets.
 READERS: dict[str, tuple[Callable | str, ...]] = {
-    'auto_scale_lr': ('enable', 'base_batch_size'),
-    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
-    'env_cfg.mp_cfg': (set_multi_processing,),
-    'env_cfg.dist_cfg': (init_dist, torch.distributed.init_process_group, 'port'),
-    'randomness': (Runner.set_randomness,),
+    r'auto_scale_lr': ('enable', 'base_batch_size'),
+    r'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    r'env_cfg\.mp_cfg': (set_multi_processing,),
+    r'env_cfg\.dist_cfg': (init_dist, torch.distributed.init_process_group, 'port'),
+    r'randomness': (Runner.set_randomness,),
+    r'.*optim_wrapper\.(.*\.)?clip_grad': (clip_grad_norm_, clip_grad_value_, 'type'),
+    r'(train|val|test)_dataloader': (
+        DataLoader.__init__,
+        *('dataset', 'num_batch_per_epoch', 'batch_sampler', 'sampler', 'collate_fn'),
+    ),
+    r'model\.(.*\.)?nms': (
+        *('type', 'iou_threshold', 'iou_thr', 'offset', 'score_threshold', 'max_num', 'sigma'),
+        *('min_score', 'method', 'class_agnostic', 'split_thr'),
+    ),
 }
-# Settings that name their class: of which registry, and what is read beside its arguments.
-CLASSES: dict[str, tuple[Registry, tuple[str, ...]]] = {
-    'default_hooks.*': (HOOKS, ('priority',)),
-    'custom_hooks.*': (HOOKS, ('priority',)),
-    'train_cfg': (LOOPS, ('by_epoch',)),
-    'val_cfg': (LOOPS, ()),
-    'test_cfg': (LOOPS, ()),
-    'optim_wrapper.optimizer': (OPTIMIZERS, ()),
-    'log_processor': (LOG_PROCESSORS, ()),
+# Settings without a type, where there is a default.
+DEFAULT_TYPES = dict(
+    optim_wrapper='OptimWrapper',
+    log_processor='LogProcessor',
+    val_cfg='ValLoop',
+    test_cfg='TestLoop',
+)
+# Beside the arguments of a registry's classes, what those read who build them.
+BUILDERS = {
+    'hook': ('priority',),
+    'loop': ('by_epoch',),
+    'parameter scheduler': ('convert_to_iter_based',),
+    'optim_wrapper': ('optimizer', 'constructor', 'paramwise_cfg', 'type'),
+    'weight initializer': ('override', 'layer', 'name'),
+    'model': ('requires_grad',),
 }
+REGISTRIES = [
+    registry
+    for registry in vars(mmengine.registry).values()
+    if isinstance(registry, Registry) and registry.name not in ('runner', 'inferencer')
+]
+# mmdet's configs have it everywhere, and none of its classes reads it any more.
+UNREAD_BY_MMDET = 'debug'
+# Arguments whose names are free, or those of somebody else's function.
+FREE = re.compile(
+    r'(.*\.)?(metainfo|backend_args|file_client_args|init_kwargs|label_map|mapping|custom_keys|'
+    r'keymap|_.*)'
+)
 
 
 def check_entries(cfg: Config) -> None:
@@ -44,39 +86,97 @@ def check_entries(cfg: Config) -> None:
     Raises:
         ConfigError: Names the entry, and the nearest that there is.
     """
-    for path, readers in READERS.items():
-        for name, setting in _settings_at(cfg, path):
-            known = [n for r in readers for n in ([r] if isinstance(r, str) else _arguments(r))]
-            _refuse_unknown(name, setting, known)
-    for path, (registry, more) in CLASSES.items():
-        for name, setting in _settings_at(cfg, path):
-            if path == 'default_hooks.*' and 'type' not in setting:
-                raise ConfigError(f'{name} has no type{_nearest(name, _typed(cfg))}')
-            with registry.switch_scope_and_registry(cfg.get('default_scope')) as scoped:
-                # mmengine's default for the one setting that needs no type
-                kind = setting.get('type', 'LogProcessor' if path == 'log_processor' else None)
-                kind = scoped.get(kind) if isinstance(kind, str) else kind
-            known = _arguments_of_class(kind) if inspect.isclass(kind) else None
-            if known is not None:  # otherwise building it will tell
-                _refuse_unknown(name, setting, [*known, *more])
+    hooks = cfg.get('default_hooks') or {}
+    typed = [f'default_hooks.{k}' for k, hook in hooks.items() if hook and 'type' in hook]
+    for name, hook in hooks.items():
+        if isinstance(hook, dict) and 'type' not in hook:
+            name = f'default_hooks.{name}'
+            raise ConfigError(f'{name} has no type{_nearest(name, typed)}')
+    for name in sorted(run_entries() & set(cfg)):
+        settings = list(_settings_in(name, cfg[name], cfg.get('default_scope')))
+        around = {kind for _, _, kinds in settings for kind in kinds}
+        for path, setting, kinds in settings:
+            names, more = _names_read(path, setting, kinds)
+            for key in set(setting) - names - {'type', '_scope_'}:
+                if more and _is_read(key, around):
+                    continue
+                near = _nearest(key, names)
+                if more == 'anywhere':
+                    near = near or _nearest(key, set().union(*map(_words_of, _modules(around))))
+                if near or more != 'outside':
+                    raise ConfigError(f'{path}.{key} is read by nothing{near}')
 
 
-def _settings_at(cfg: Config, path: str) -> Iterator[tuple[str, dict]]:
-    """Name and dict of each setting at a path, whose last part may be ``*``."""
-    value: Any = cfg
-    path, every, _ = path.partition('.*')
-    for key in path.split('.'):
-        value = value.get(key) if isinstance(value, (dict, Config)) else None
-    if not every:
-        found: Iterable = [(path, value)]
-    else:
-        pairs = value.items() if isinstance(value, dict) else enumerate(value or ())
-        found = ((f'{path}.{key}', item) for key, item in pairs)
-    yield from ((name, item) for name, item in found if isinstance(item, dict))
+Kinds = dict[Any, str]  # what a type may stand for, and the registry of each
 
 
-def _typed(cfg: Config) -> list[str]:
-    return [name for name, hook in _settings_at(cfg, 'default_hooks.*') if 'type' in hook]
+def _settings_in(
+    path: str, setting: Any, scope: str | None, inside: bool = False
+) -> Iterator[tuple[str, dict, Kinds]]:
+    """Dotted name, dict and kinds of each setting in a part of a config, it first.
+
+    Those whose names are free are left out: of a dict without a type that is in none with one.
+    """
+    if isinstance(setting, (list, tuple)):
+        for i, item in enumerate(setting):
+            yield from _settings_in(f'{path}.{i}', item, scope, inside)
+    if not isinstance(setting, dict):
+        return
+    if not FREE.fullmatch(path):
+        scope = setting.get('_scope_', scope)
+        kinds = _kinds(setting.get('type', DEFAULT_TYPES.get(path)), scope)
+        # A constructor reads what is in `paramwise_cfg`
+        kinds |= _kinds(setting.get('constructor'), scope)
+        inside = inside or bool(kinds)
+        if inside or any(re.fullmatch(pattern, path) for pattern in READERS):
+            yield path, setting, kinds
+    for key, item in setting.items():
+        yield from _settings_in(f'{path}.{key}', item, scope, inside)
+
+
+def _names_read(path: str, setting: Mapping[str, Any], kinds: Kinds) -> tuple[set[str], str]:
+    """The names that are read of a dict.
+
+    Args:
+        path: Its dotted name.
+        setting: The dict.
+        kinds: What its type may stand for.
+
+    Returns:
+        tuple: The names, and where others may be read by name: ``''`` nowhere, ``'anywhere'`` in
+        the classes around it, ``'outside'`` also where no source is known.
+    """
+    for pattern, readers in READERS.items():
+        if re.fullmatch(pattern, path):
+            names = (n for r in readers for n in ([r] if isinstance(r, str) else _arguments(r)))
+            return set(names), ''
+    if not kinds:
+        return {UNREAD_BY_MMDET}, 'outside' if 'type' in setting else 'anywhere'
+    known: set[str] = set()
+    # The model around a part of it may take some for itself.
+    more = 'anywhere' if 'model' in kinds.values() else ''
+    for kind, registry in kinds.items():
+        names, passed_on = _arguments_of(kind)
+        known |= {*names, *BUILDERS.get(registry, ())}
+        more = 'outside' if passed_on else more
+        if hasattr(kind, 'passed_on_to'):
+            known.update(*(_arguments_of(k)[0] for k in _kinds(kind.passed_on_to, None)))
+    return known - {'self', 'runner'}, more
+
+
+def _kinds(name: Any, scope: str | None) -> Kinds:
+    if not isinstance(name, str):
+        return {name: ''} if callable(name) else {}
+    found = {}
+    for registry in REGISTRIES:
+        other, name_there = registry.split_scope_key(name)
+        place = registry.children.get(other or scope, registry)
+        place.import_from_location()
+        while place is not None and name_there not in place.module_dict:
+            place = place.parent
+        if place is not None:
+            found[place.module_dict[name_there]] = registry.name
+    return found
 
 
 def _arguments(function: Callable) -> list[str]:
@@ -84,26 +184,60 @@ def _arguments(function: Callable) -> list[str]:
     return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
-def _arguments_of_class(kind: type) -> list[str] | None:
-    """Names that a class takes; what it passes on is followed to its bases. None: any name."""
+def _passes_on(function: Callable) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _arguments_of(kind: Any) -> tuple[list[str], bool]:
+    """Names that a class takes, or a function; what it passes on is followed to its bases.
+
+    Returns:
+        tuple: The names, and whether any other is passed on to where it cannot be followed.
+    """
+    if not inspect.isclass(kind):
+        return _arguments(kind), _passes_on(kind)
     found: list[str] = []
     for base in kind.__mro__:
         if '__init__' not in vars(base) or base is object:
             continue
         found += _arguments(base.__init__)
-        parameters = inspect.signature(base.__init__).parameters.values()
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return found
+        if not _passes_on(base.__init__):
+            return found, False
         if base is CheckpointHook:  # passes on what it does not know itself
-            return found + _arguments(Runner.save_checkpoint)
-    return None
+            return found + _arguments(Runner.save_checkpoint), False
+    return found, True
 
 
-def _refuse_unknown(name: str, setting: dict, known: Iterable[str]) -> None:
-    known = set(known) - {'self', 'runner'}
-    for key in setting:
-        if key not in known and key not in ('type', '_scope_'):
-            raise ConfigError(f'{name}.{key} is read by nothing{_nearest(key, known)}')
+def _is_read(key: str, kinds: Iterable[Any]) -> bool:
+    """Whether a name is in the source of classes, or of their packages, such as mmdet.models."""
+    modules = _modules(kinds)
+    packages = {'.'.join(module.split('.')[:2]) for module in modules}
+    files = (
+        m
+        for m in (*modules, *sorted(sys.modules))
+        if f'{m}.'.startswith(tuple(f'{p}.' for p in packages))
+    )
+    return any(key in _words_of(module) for module in files)
+
+
+def _modules(kinds: Iterable[Any]) -> set[str]:
+    """Where classes and their bases are defined, torch's left out."""
+    found = {base.__module__ for kind in kinds for base in getattr(kind, '__mro__', (kind,))}
+    return {module for module in found if module.split('.')[0] not in ('builtins', 'abc', 'torch')}
+
+
+_WORD = re.compile(r"""\.(\w+)|['"](\w+)['"]|\b(\w+)\s*[=:]""")
+
+
+@cache
+def _words_of(module: str) -> frozenset[str]:
+    """Attributes, texts and arguments in the source of an imported module."""
+    path = getattr(sys.modules.get(module), '__file__', None) or ''
+    if not path.endswith('.py') or not osp.isfile(path):
+        return frozenset()
+    text = Path(path).read_text(encoding='utf-8', errors='replace')
+    return frozenset(word for words in _WORD.findall(text) for word in words if word)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

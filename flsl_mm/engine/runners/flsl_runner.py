@@ -39,6 +39,7 @@ from .run_config import (
     check_numbers,
     check_pretrained,
     forget_pretrained,
+    refuse_unsafe,
     trust_files,
     use_pretrained,
 )
@@ -100,12 +101,14 @@ class FLSLRunner(Runner):
 
         Raises:
             CheckpointError: The pretrained weights are not there.
-            ConfigError: Another run trains in the work dir.
+            ConfigError: They would be read by mmengine's ``Pretrained``, or another run trains in
+                the work dir.
         """
         try:
             with alone_in(self.work_dir, self._launcher != 'none', self.logger.info):
                 self._find_checkpoint()
                 if self._load_from is None:
+                    refuse_unsafe(unwrap_model(self.model))
                     check_pretrained(self.cfg)
                 return super().train()
         except KeyboardInterrupt:

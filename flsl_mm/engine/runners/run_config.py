@@ -95,17 +95,23 @@ def use_pretrained(cfg: Config) -> None:
     ``train.py``; code that builds a model by itself calls it first.
 
     ``pretrained=None`` is random initialization, which the log then says. A config without the
-    variable, or whose backbone is not initialized by ``PretrainedViT``, is left as it is.
+    variable is left as it is.
 
     Args:
         cfg: Config with ``pretrained`` and ``model.backbone.init_cfg``.
 
     Raises:
-        ConfigError: ``model.backbone.init_cfg`` names another file already.
+        ConfigError: ``model.backbone.init_cfg`` names another file already, or none is read there.
     """
     if 'pretrained' not in cfg:
         return
-    for init_cfg in pretrained_vits(_backbone(cfg).get('init_cfg')):
+    found = list(pretrained_vits(_backbone(cfg).get('init_cfg')))
+    if cfg.pretrained is not None and not found and not list(pretrained_vits(cfg.get('model'))):
+        raise ConfigError(
+            f'pretrained={cfg.pretrained} is read by nothing: model.backbone.init_cfg must be '
+            "dict(type='PretrainedViT')"
+        )
+    for init_cfg in found:
         file = init_cfg.get('checkpoint', cfg.pretrained)
         if file != cfg.pretrained:
             raise ConfigError(
@@ -159,12 +165,37 @@ def check_pretrained(cfg: Config) -> None:
             ) from None
 
 
+def refuse_unsafe(model: nn.Module) -> None:
+    """Stop where a part of a model would be initialized by mmengine's own ``Pretrained``.
+
+    That executes what is in a file, warns where weights are missing, and goes on.
+
+    Args:
+        model: As it was built, with what its classes put into ``init_cfg`` by themselves.
+
+    Raises:
+        ConfigError: Names the part, and what to use.
+    """
+    for name, module in model.named_modules():
+        entries = getattr(module, 'init_cfg', None) or []
+        for entry in [entries] if isinstance(entries, dict) else entries:
+            if loads_a_file(entry) and not _is_pretrained_vit(entry):
+                raise ConfigError(
+                    f'{".".join(filter(None, ("model", name)))}.init_cfg: Pretrained of mmengine '
+                    'executes code of files and starts from random weights where keys are missing; '
+                    "use type='PretrainedViT' for a ViT, load_from=FILE for a whole model"
+                )
+
+
 def _backbone(cfg: Config) -> dict:
     return (cfg.get('model') or {}).get('backbone') or {}
 
 
 def _is_pretrained_vit(part: Any) -> bool:
-    return isinstance(part, dict) and part.get('type') in ('PretrainedViT', PretrainedViT)
+    if not isinstance(part, dict):
+        return False
+    kind = part.get('type')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2] == PretrainedViT.__name__
 
 
 def pretrained_vits(part: Any) -> Iterator[dict]:

@@ -53,6 +53,7 @@ class StandardCocoMetric(BaseMetric):
     """
 
     default_prefix = 'coco'
+    passed_on_to = 'mmdet.CocoMetric'  # whose arguments a config may have too
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class StandardCocoMetric(BaseMetric):
         self.kinds = [metric] if isinstance(metric, str) else list(metric)
         self.coco = METRICS.build(
             dict(
-                type='mmdet.CocoMetric',
+                type=self.passed_on_to,
                 metric=self.kinds,
                 proposal_nums=(1, 10, 100),
                 metric_items=list(_NAMES),

@@ -3,12 +3,17 @@
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from torch import nn
 
 from flsl_mm.checkpoint import CheckpointError, PretrainedViT
 from flsl_mm.engine import use_pretrained
-from flsl_mm.engine.runners.run_config import check_pretrained, forget_pretrained, trust_files
+from flsl_mm.engine.runners.run_config import (
+    check_pretrained,
+    forget_pretrained,
+    refuse_unsafe,
+    trust_files,
+)
 from flsl_mm.utils.errors import ConfigError
 
 
@@ -50,16 +55,33 @@ def test_none_is_random_initialization():
 def test_configs_without_the_variable_or_the_initialization_are_left_alone():
     for content in (
         dict(),
-        dict(pretrained='x.pth'),
-        dict(model=None, pretrained='x.pth'),
-        dict(model=dict(backbone=dict(init_cfg=None)), pretrained='x.pth'),
-        dict(model=dict(backbone=dict(init_cfg=dict(type='Pretrained'))), pretrained='x.pth'),
+        dict(pretrained=None),
+        dict(model=dict(backbone=dict(init_cfg=None)), pretrained=None),
         dict(model=dict(backbone=dict(init_cfg=dict(type=PretrainedViT, checkpoint=None)))),
     ):
         cfg = Config(content)
         use_pretrained(cfg)
         assert cfg.to_dict() == content
         check_pretrained(cfg)
+
+
+@pytest.mark.parametrize('init_cfg', [None, dict(type='Pretrained', checkpoint='x.pth')])
+def test_a_file_that_no_part_of_the_model_would_read_is_refused(init_cfg):
+    cfg = Config(dict(model=dict(backbone=dict(init_cfg=init_cfg)), pretrained='x.pth'))
+    with pytest.raises(ConfigError, match=r'pretrained=x\.pth is read by nothing: .*PretrainedViT'):
+        use_pretrained(cfg)
+
+
+@pytest.mark.parametrize('kind', ['Pretrained', 'mmengine.Pretrained', PretrainedInit])
+@pytest.mark.parametrize('listed', [False, True])
+def test_mmengine_s_own_initialization_from_a_file_is_refused(kind, listed):
+    init_cfg = dict(type=kind, checkpoint='x.pth')
+    model = BaseModule(init_cfg=dict(type='Constant', layer='Linear', val=0.5))
+    model.backbone = BaseModule(init_cfg=[init_cfg] if listed else init_cfg)
+    with pytest.raises(ConfigError, match=r'model\.backbone\.init_cfg: Pretrained .*PretrainedViT'):
+        refuse_unsafe(model)
+    forget_pretrained(model)  # a checkpoint has all weights
+    refuse_unsafe(model)
 
 
 def test_trust_reaches_every_file_of_the_model_and_nothing_else():
