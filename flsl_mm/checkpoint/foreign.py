@@ -92,7 +92,7 @@ FAMILIES = (
     Family(
         'DINOv2 with registers',
         lambda n, t: _is_dinov2(n, t) and 'reg_token' in t,
-        Positions(0.0, True),
+        SHARP,
     ),
     Family('DINOv2', _is_dinov2, _DINO),
     Family(

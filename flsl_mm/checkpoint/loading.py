@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..utils.errors import CheckpointError, errors_about
 from ..utils.modules import unwrap_model
 from .files import read_checkpoint
+from .foreign import convert_foreign
 from .layouts import Checkpoint, Entry, identify, recorded_heads, recorded_network, to_our_names
 from .matching import Target, match
 from .report import LoadReport
@@ -25,7 +26,7 @@ def load_pretrained(
     """Load a pretrained ViT into a backbone, or stop without touching it.
 
     Args:
-        module: ``FLSLVisionTransformer``, ``ViTFPN`` or ``ViTDet``.
+        module: ``FLSLVisionTransformer``, ``ViTFPN``, ``ViTDet`` or ``ViTMap``.
         source: Path or state dict in any layout of :data:`~flsl_mm.checkpoint.layouts.LAYOUTS`, or
             what :func:`open_checkpoint` gave for it.
         key: ``'teacher'`` or ``'student'``. Files of one network need none. Without it the teacher
@@ -44,12 +45,16 @@ def load_pretrained(
     with errors_about(found.name):
         network = choose_network(found, key)
         entries, report = take_network(found, network, key)
-        target = Target.of(module)
-        tensors = match(entries, target, report)
+        trunk = getattr(module, 'trunk', None)
+        if trunk is None:
+            target = Target.of(module)
+            tensors = match(entries, target, report)
+            with torch.no_grad():
+                for parameter, tensor in tensors.items():
+                    target.parameters[parameter].copy_(tensor)
+        else:
+            trunk.load(convert_foreign(found, entries, report), report)
         report_rest(found, report)
-    with torch.no_grad():
-        for parameter, tensor in tensors.items():
-            target.parameters[parameter].copy_(tensor)
     print_log(f'Loaded pretrained weights\n{report}', logger='current', level=logging.INFO)
     return report
 

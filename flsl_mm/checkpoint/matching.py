@@ -223,6 +223,19 @@ def num_layers(names: Mapping[str, object]) -> int:
     return len({match[1] for match in found if match})
 
 
+def check_heads(wanted: int | None, recorded: int | None) -> None:
+    """Refuse weights of another number of attention heads, as far as both are known.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    if None not in (wanted, recorded) and wanted != recorded:
+        raise CheckpointError(
+            f'was trained with {recorded} attention heads, the backbone has {wanted}: '
+            'the weights would fit but mean something else'
+        )
+
+
 def _uncovered(entries: Mapping[str, Entry], target: Target) -> list[str]:
     """Parameters that neither the file has nor can do without."""
     return [n for n in target.parameters if n not in entries and not _OPTIONAL.match(n)]
@@ -242,11 +255,7 @@ def _check_architecture(entries: Mapping[str, Entry], target: Target, recorded: 
     kernel = entries.get('patch_embed.projection.weight')
     if kernel is not None and kernel.tensor.ndim and kernel.tensor.shape[0] != width:
         raise CheckpointError(f'is {kernel.tensor.shape[0]} wide, the backbone is {width} wide')
-    if None not in (wanted, recorded) and wanted != recorded:
-        raise CheckpointError(
-            f'was trained with {recorded} attention heads, the backbone has {wanted}: '
-            'the weights would fit but mean something else'
-        )
+    check_heads(wanted, recorded)
     heads = wanted or recorded
     if heads and width % heads:
         raise CheckpointError(f'{heads} attention heads do not divide the width {width}')

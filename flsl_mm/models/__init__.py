@@ -1,6 +1,13 @@
 """Models; importing this registers them."""
 
-from .backbones import ClassTokenViT, FLSLVisionTransformer, FrozenViT, ViTDet, ViTFPN
+from .backbones import (
+    ClassTokenViT,
+    FLSLVisionTransformer,
+    FrozenViT,
+    ViTDet,
+    ViTFPN,
+    ViTMap,
+)
 from .build_vit import build_vit
 from .data_preprocessors import MultiViewPreprocessor
 from .heads import DINOHead, FLSLHead
@@ -20,6 +27,7 @@ __all__ = [
     'MultiViewPreprocessor',
     'ViTDet',
     'ViTFPN',
+    'ViTMap',
     'build_vit',
     'mean_shift',
 ]

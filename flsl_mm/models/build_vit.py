@@ -19,7 +19,7 @@ from ..checkpoint.loading import (
     report_rest,
     take_network,
 )
-from ..checkpoint.matching import Target, num_layers
+from ..checkpoint.matching import Target, check_heads, num_layers
 from ..checkpoint.report import LoadReport
 from ..utils.errors import errors_about
 from .backbones import FLSLVisionTransformer
@@ -208,11 +208,7 @@ def _choose_heads(found: Checkpoint, report: LoadReport, width: int, told: int |
         heads = report.num_heads or _usual_heads(width, found.layout.name)
     if heads < 1 or width % heads:
         raise CheckpointError(f'{heads} attention heads do not divide its width of {width}')
-    if report.num_heads not in (None, heads):
-        raise CheckpointError(
-            f'was trained with {report.num_heads} attention heads, the backbone has {heads}: '
-            'the weights would fit but mean something else'
-        )
+    check_heads(heads, report.num_heads)
     if report.num_heads is None and told is None:
         print_log(
             f'{found.name} does not record its attention heads: taking {heads}, {_HEAD_WIDTH} wide '

@@ -15,6 +15,9 @@ import flsl_mm.datasets.ade20k  # noqa: E402,F401
 FOLDER = Path(__file__).parents[2] / 'configs/ade20k'
 NORMS = (torch.nn.LayerNorm, torch.nn.modules.batchnorm._BatchNorm)
 SEM_FPN = [f'sem-fpn_{m}-vits16_40k_ade20k-512x512' for m in ('flsl', 'dino', 'mae', 'random')]
+TRUNKS = ('dinov2-vits14-reg', 'dinov3-vits16')  # other projects' networks
+TRAINED = [f'sem-fpn_{m}_40k_ade20k-512x512' for m in TRUNKS]
+TAKEN = [f'{h}_ade20k-512x512' for m in TRUNKS for h in (f'linear_{m}_10k', f'knn_{m}_1e')]
 FROZEN = ['linear_flsl-vits16_10k_ade20k-512x512', 'knn_flsl-vits16_1e_ade20k-512x512']
 
 
@@ -31,10 +34,12 @@ def load(name: str) -> Config:
 
 
 def test_there_are_no_other_configs():
-    assert sorted(path.stem for path in FOLDER.glob('*.py')) == sorted(SEM_FPN + FROZEN)
+    assert sorted(path.stem for path in FOLDER.glob('*.py')) == sorted(
+        SEM_FPN + FROZEN + TRAINED + TAKEN
+    )
 
 
-@pytest.mark.parametrize('name', SEM_FPN)
+@pytest.mark.parametrize('name', SEM_FPN + TRAINED)
 def test_network_and_schedule_are_those_of_the_paper(name):
     cfg = load(name)
     backbone, head = cfg.model.backbone, cfg.model.decode_head
@@ -63,6 +68,19 @@ def test_twins_differ_in_their_weights_only(name):
     assert ours.to_dict() == theirs.to_dict()
 
 
+@pytest.mark.parametrize('name', TRAINED + TAKEN)
+def test_other_projects_networks_differ_in_preprocessing_and_backbone_only(name):
+    network = name.split('_')[1]
+    theirs, ours = load(name).to_dict(), load(name.replace(network, 'flsl-vits16')).to_dict()
+    for cfg in (theirs, ours):
+        del cfg['pretrained'], cfg['model']['backbone']
+        if name in TAKEN and 'vits14' in name:  # 512 pixels are no whole patches of 14
+            preprocessor = cfg['model'].pop('data_preprocessor')
+            divisor = preprocessor['test_cfg']['size_divisor']
+            assert preprocessor['size'][0] % divisor == 0 and preprocessor['size'][0] >= 512
+    assert theirs == ours
+
+
 def test_norms_and_positions_have_no_weight_decay():
     from mmengine.optim import build_optim_wrapper
     from mmseg.registry import MODELS
@@ -81,7 +99,7 @@ def test_norms_and_positions_have_no_weight_decay():
         assert decay[id(parameter)] == (0.0 if free else 0.01), name
 
 
-@pytest.mark.parametrize('name', FROZEN)
+@pytest.mark.parametrize('name', FROZEN + TAKEN)
 def test_the_frozen_track_trains_no_backbone(name):
     from mmseg.registry import MODELS
 
@@ -93,7 +111,8 @@ def test_the_frozen_track_trains_no_backbone(name):
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained and all(name.startswith('decode_head.') for name in trained)
     [tokens] = model.extract_feat(torch.zeros(1, 3, 64, 96))
-    assert tokens.shape == (1, 384, 4, 6) and not tokens.requires_grad
+    grid = (5, 7) if '14' in name.split('_')[1] else (4, 6)  # in whole patches
+    assert tokens.shape == (1, 384, *grid) and not tokens.requires_grad
 
 
 @pytest.mark.parametrize('name', [SEM_FPN[0], FROZEN[0]])
@@ -148,7 +167,7 @@ def test_pipelines_run_on_images(shared_dir):
     assert tuple(sample['inputs'].shape[1:]) == shape
 
 
-@pytest.mark.parametrize('name', SEM_FPN + FROZEN)
+@pytest.mark.parametrize('name', SEM_FPN + FROZEN + TRAINED[:1] + TAKEN[:2])
 def test_mmseg_s_own_inferencers_take_the_config(name, tmp_path):
     from mmseg.apis import MMSegInferencer, inference_model, init_model
 

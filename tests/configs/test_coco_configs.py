@@ -14,6 +14,16 @@ FOLDER = Path(__file__).parents[2] / 'configs/coco'
 METHODS = ('flsl', 'dino', 'mae', 'mocov3', 'sup', 'random')
 SMALL = [f'mask-rcnn_{m}-{a}_fpn_1x_coco' for m in METHODS for a in ('vits16', 'vits8')]
 LARGE = [f'mask-rcnn_{m}-vitb16_vitdet_100e_coco' for m in METHODS]
+# Other projects' networks, with all their parts, and the config that each inherits.
+TRUNKS = {
+    f'mask-rcnn_{name}_coco': f'mask-rcnn_flsl-{twin}_coco'
+    for name, twin in (
+        ('dinov2-vits14-reg_fpn_1x', 'vits16_fpn_1x'),
+        ('dinov3-vits16_fpn_1x', 'vits16_fpn_1x'),
+        ('dinov2-vitb14-reg_vitdet_100e', 'vitb16_vitdet_100e'),
+        ('dinov3-vitb16_vitdet_100e', 'vitb16_vitdet_100e'),
+    )
+}
 
 
 def load(name: str) -> Config:
@@ -31,7 +41,7 @@ def transforms(pipeline) -> list[dict]:
 
 
 def test_there_are_no_other_configs():
-    assert sorted(p.stem for p in FOLDER.glob('*.py')) == sorted(SMALL + LARGE)
+    assert sorted(p.stem for p in FOLDER.glob('*.py')) == sorted([*SMALL, *LARGE, *TRUNKS])
 
 
 @pytest.mark.parametrize('name', SMALL + LARGE)
@@ -47,6 +57,20 @@ def test_each_method_differs_in_its_weights_only(name):
     pretrained = {cfg.pop('pretrained'), reference.pop('pretrained')}
     assert len(pretrained) == (1 if method == 'flsl' else 2)
     assert cfg == reference
+
+
+@pytest.mark.parametrize('name', TRUNKS)
+def test_trunks_differ_in_the_network_and_its_weights_only(name):
+    cfg, twin = load(name).to_dict(), load(TRUNKS[name]).to_dict()
+    assert cfg.pop('pretrained') != twin.pop('pretrained')
+    found, theirs = cfg['model']['backbone'], twin['model']['backbone']
+    assert ('dinov3' in name) == (found.pop('trunk')['family'] == 'DINOv3')
+    size = 'pretrain_img_size' if 'vitdet' in name else 'img_size'
+    assert found.pop(size) == (592 if 'dinov2' in name else theirs[size])
+    theirs.pop(size)
+    if 'vitdet' in name:
+        assert found.pop('window_size') == 0 != theirs.pop('window_size')
+    assert cfg == twin
 
 
 @pytest.mark.parametrize('name', ['flsl-vits16_fpn_1x', 'flsl-vits8_fpn_1x'])
@@ -93,7 +117,7 @@ def test_vitdet_has_the_settings_of_the_paper():
     assert (jitter.scale, jitter.ratio_range) == ((1024, 1024), (0.1, 2.0))
 
 
-@pytest.mark.parametrize('name', SMALL + LARGE)
+@pytest.mark.parametrize('name', [*SMALL, *LARGE, *TRUNKS])
 def test_runtime(name):
     cfg = load(name)
     assert (cfg.default_scope, cfg.runner_type) == ('mmdet', 'FLSLRunner')
@@ -105,17 +129,21 @@ def test_runtime(name):
     }
 
 
-@pytest.mark.parametrize('name', SMALL[:2] + LARGE[:1])
+@pytest.mark.parametrize('name', [*SMALL[:2], *LARGE[:1], *TRUNKS])
 def test_the_model_builds_in_its_full_size(name):
     init_default_scope('mmdet')
     cfg = load(name)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
-    millions = sum(p.numel() for p in model.backbone.layers.parameters()) / 1e6
-    assert millions == pytest.approx(85.1 if 'vitb16' in name else 21.3, abs=0.3)
+    backbone = model.backbone
+    layers = backbone.trunk.model.blocks if name in TRUNKS else backbone.layers
+    millions = sum(p.numel() for p in layers.parameters()) / 1e6
+    assert millions == pytest.approx(85.1 if 'vitb' in name else 21.3, abs=0.3)
+    if 'dinov2' in name:
+        assert backbone.trunk.model.pos_embed.shape[1] == 37 * 37
 
 
-@pytest.mark.parametrize('name', SMALL[:2] + LARGE[:1])
+@pytest.mark.parametrize('name', [*SMALL[:2], *LARGE[:1], *list(TRUNKS)[::3]])
 def test_two_iterations_and_an_evaluation(name, shrink_coco, make_runner, tmp_path):
     cfg = shrink_coco(name, factor=16 if 'vits8' in name else 8)
     cfg.pretrained = None

@@ -76,7 +76,12 @@ def memorize(cfg: Config, few_images: Path, iterations: int) -> Config:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    'name', ['mask-rcnn_flsl-vits16_fpn_1x_coco', 'mask-rcnn_flsl-vitb16_vitdet_100e_coco']
+    'name',
+    [
+        'mask-rcnn_flsl-vits16_fpn_1x_coco',
+        'mask-rcnn_flsl-vitb16_vitdet_100e_coco',
+        'mask-rcnn_dinov3-vits16_fpn_1x_coco',
+    ],
 )
 def test_four_images_are_learnt_by_heart(name, shrink_coco, few_images, make_runner):
     runner = make_runner(memorize(shrink_coco(name, factor=4), few_images, iterations=400))

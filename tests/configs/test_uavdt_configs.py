@@ -16,6 +16,7 @@ pytest.importorskip('mmdet')
 FOLDER = Path(__file__).parents[2] / 'configs/uavdt'
 ARCHS = dict(vits16=(16, 384, 6), vits8=(8, 384, 6), vitb16=(16, 768, 12))
 NAMES = [f'faster-rcnn_{m}-{a}_fpn_1x_uavdt' for m in ('flsl', 'dino') for a in ARCHS]
+TRUNKS = [f'faster-rcnn_{m}_fpn_1x_uavdt' for m in ('dinov2-vits14-reg', 'dinov3-vits16')]
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +32,14 @@ def load(name: str) -> Config:
 
 
 def test_there_are_no_other_configs():
-    assert sorted(path.stem for path in FOLDER.glob('*.py')) == sorted(NAMES)
+    assert sorted(path.stem for path in FOLDER.glob('*.py')) == sorted(NAMES + TRUNKS)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', NAMES + TRUNKS)
 def test_networks_and_schedule_are_those_of_the_paper(name):
     cfg = load(name)
     backbone = cfg.model.backbone
-    arch = ARCHS[name.split('_')[1].split('-')[1]]
+    arch = ARCHS['vits16' if name in TRUNKS else name.split('_')[1].split('-')[1]]
     assert (backbone.patch_size, backbone.embed_dims, backbone.num_heads) == arch
     assert (backbone.type, cfg.model.type, cfg.model.neck.type) == ('ViTFPN', 'FasterRCNN', 'FPN')
     optimizer = cfg.optim_wrapper.optimizer
@@ -62,7 +63,7 @@ def test_the_dino_twin_differs_in_its_weights_only(arch):
     assert ours.to_dict() == theirs.to_dict()
 
 
-@pytest.mark.parametrize('name', NAMES[:3])
+@pytest.mark.parametrize('name', NAMES[:3] + TRUNKS)
 def test_models_build_and_pad_to_whole_patches(name):
     cfg = load(name)
     cfg.model.backbone.update(depth=1, out_indices=(0, 0, 0, 0), init_cfg=None)

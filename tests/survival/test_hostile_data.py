@@ -21,7 +21,7 @@ from flsl_mm.datasets.mask_files import read_mask
 from flsl_mm.datasets.tar_shards import TarShards, index_shards
 from flsl_mm.datasets.transforms import LoadRGBImage
 from flsl_mm.engine.runners.run_config import check_numbers
-from flsl_mm.evaluation.tasks.box_features import BoxFeatures, _read_features, _write
+from flsl_mm.evaluation.tasks.box_features import BoxFeatures, _read_features, _write_features
 from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, whole_file
 from flsl_mm.visualization.map_figure import fit
@@ -207,10 +207,10 @@ def test_damaged_features_of_the_knn_are_not_believed(tmp_path):
         return _read_features(tmp_path / 'x.safetensors', total=4, shape=(2, 8), classes=2)
 
     assert read() is None
-    _write(tmp_path / 'x.safetensors', cached())
+    _write_features(tmp_path / 'x.safetensors', cached())
     assert torch.equal(read().labels, cached().labels)
     for damage, found in CACHES.items():
-        _write(tmp_path / 'x.safetensors', found)
+        _write_features(tmp_path / 'x.safetensors', found)
         assert read() is None, damage
     save_file(dict(labels=torch.zeros(3)), tmp_path / 'x.safetensors')
     assert read() is None

@@ -71,7 +71,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
-from plain_step import PlainViews, open_image
+from plain_step import PlainViews, open_stored
 from torch.utils.data import DataLoader, default_collate
 
 from flsl_mm.datasets.unlabeled_images import UnlabeledImages
@@ -111,7 +111,7 @@ def rewrite_images(dataset: UnlabeledImages, short_side: int, folder: Path) -> N
     """
     for i in range(len(dataset)):
         try:
-            with open_image(dataset, i) as file:
+            with open_stored(dataset, i) as file:
                 image = file.convert('RGB')
         except OSError as error:
             print(f'image skipped, cannot be read: {dataset.source.path(i)}: {error}')

@@ -111,7 +111,7 @@ class PlainViews(Dataset):
         """An image, or the next one that can be read, as :class:`UnlabeledImages` takes it."""
         for offset in range(min(len(self.images), MAX_BROKEN_IN_A_ROW)):
             try:
-                with open_image(self.images, (index + offset) % len(self.images)) as file:
+                with open_stored(self.images, (index + offset) % len(self.images)) as file:
                     return file.convert('RGB')
             except OSError as error:
                 reason = error
@@ -151,7 +151,7 @@ def random_crop(size: int, scale: tuple[float, float]) -> T.RandomResizedCrop:
     return T.RandomResizedCrop(size, scale, interpolation=T.InterpolationMode.BICUBIC)
 
 
-def open_image(images: UnlabeledImages, index: int) -> Image.Image:
+def open_stored(images: UnlabeledImages, index: int) -> Image.Image:
     """An image, not yet decoded, from its file or tar file."""
     info = images.get_data_info(index)
     content = info.get('img_bytes')

@@ -48,7 +48,8 @@ def _check_classes(runner: Runner, dataset: Dataset) -> None:
     for name, module in unwrap_model(runner.model).named_modules():
         number = getattr(module, 'num_classes', None)
         proposes = name.rpartition('.')[2] == 'rpn_head'
-        if name and isinstance(number, int) and not proposes and number != len(classes):
+        judges = isinstance(number, int) and number and not proposes  # timm's trunks have 0 classes
+        if name and judges and number != len(classes):
             raise ConfigError(
                 f'model.{name}.num_classes is {number}, but the data have {len(classes)} classes '
                 f"(the dataset's metainfo.classes: {', '.join(classes[:5])}"

@@ -8,18 +8,18 @@ from torch import nn
 from ...utils.errors import ConfigError
 from ...utils.modules import unwrap_model
 
-_POSITIONS = ('pos_embed', 'rel_pos_h', 'rel_pos_w')
+_FREE = ('pos_embed', 'rel_pos_h', 'rel_pos_w', 'cls_token', 'reg_token')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     """Learning rates that fall with depth in the backbone, and weight decay on matrices only.
 
-    The learning rate of a parameter is ``lr * decay_rate ** (L + 1 - l)``, with l = 0 for patch and
-    position embedding, l = 1..L for the L blocks and l = L + 1 for everything after them: pyramid,
-    neck and heads (ViTDet, Li et al. 2022; BEiT). Norms, position embeddings and relative positions
-    have no weight decay, nor have biases unless asked for. With ``decay_rate=1.0`` only that
-    remains.
+    The learning rate of a parameter is ``lr * decay_rate ** (L + 1 - l)``, with l = 0 for what is
+    before the blocks (patch and position embedding, prefix tokens), l = 1..L for the L blocks and
+    l = L + 1 for everything after them: pyramid, neck and heads (ViTDet, Li et al. 2022; BEiT).
+    Norms, LayerScale, prefix tokens, position embeddings and relative positions have no weight
+    decay, nor have biases unless asked for. With ``decay_rate=1.0`` only that remains.
 
     One group per learning rate and weight decay, the highest learning rate first: that is the one
     that mmengine logs as ``lr``. Frozen parameters are in none.
@@ -56,9 +56,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                 depth, num_depths = model.backbone.get_layer_depth(name, 'backbone.')
                 distance = num_depths - 1 - depth if self.decay_rate < 1 else 0
                 kind = name.rsplit('.', 1)[-1]
-                if id(parameter) in norms or kind in _POSITIONS:
+                if id(parameter) in norms or kind in _FREE:
                     factor = 0.0
-                elif kind == 'bias':
+                elif kind.endswith('bias'):  # q_bias, v_bias too
                     factor = self.bias_decay_mult
                 else:
                     factor = float(parameter.ndim > 1)

@@ -78,7 +78,8 @@ def follow_variables(cfg: Config, known: Set[str] | None = None) -> None:
             raise ConfigError(_unread(cfg, name, before[name], present, known))
     inherited = {name: value for name, value in inherited.items() if _is_literal(value)}
     for path, value in _differences(before, _evaluate(files, changes, inherited)):
-        if path[0] in known and _get(present, path) == _get(before, path):
+        there = _get(present, path[:-1]) is not _NONE  # not so in a list that was made shorter
+        if path[0] in known and there and _get(present, path) == _get(before, path):
             _set(cfg, path, value)
 
 

@@ -61,8 +61,8 @@ class WorkDirLock:
             content = self._read()[0]
             if content is not None and not self._has_ended(content, say):
                 raise ConfigError(
-                    f'{self.path.parent}: {_name(content)} trains in this folder: wait for it, end '
-                    'it, or give another --work-dir'
+                    f'{self.path.parent}: {_owner(content)} trains in this folder: wait for it, '
+                    'end it, or give another --work-dir'
                 )
             if content is not None:
                 self._remove(content)
@@ -117,7 +117,7 @@ class WorkDirLock:
                 or _start_of(pid) in (None, False)
                 or (_start_of(pid) != owner.get('ticks'))
             )
-        say(f'{self.path} is of {_name(content)}: waiting {SILENCE:.0f} s for a sign of life')
+        say(f'{self.path} is of {_owner(content)}: waiting {SILENCE:.0f} s for a sign of life')
         before, end = self._read(), time.monotonic() + SILENCE
         while time.monotonic() < end:
             time.sleep(min(1.0, SILENCE / 10))
@@ -153,7 +153,7 @@ def _parse(content: bytes) -> dict:
     return {}
 
 
-def _name(content: bytes) -> str:
+def _owner(content: bytes) -> str:
     """The process that a lock names, for people."""
     owner = _parse(content)
     if not owner:

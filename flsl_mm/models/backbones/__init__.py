@@ -4,6 +4,7 @@ from .class_token_vit import ClassTokenViT
 from .flsl_vit import FLSLVisionTransformer
 from .frozen_vit import FrozenViT
 from .vit_fpn import ViTFPN
+from .vit_map import ViTMap
 from .vitdet import ViTDet
 
-__all__ = ['ClassTokenViT', 'FLSLVisionTransformer', 'FrozenViT', 'ViTDet', 'ViTFPN']
+__all__ = ['ClassTokenViT', 'FLSLVisionTransformer', 'FrozenViT', 'ViTDet', 'ViTFPN', 'ViTMap']

@@ -1,31 +1,41 @@
 """Detection ViTs: what the downstream backbones share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from mmengine.model import BaseModule
 from torch import Tensor
 
 from ...utils.errors import ConfigError
 from .flsl_vit import FLSLVisionTransformer
+from .frozen_vit import Block
+from .timm_vit import build_trunk
 
 
 class DetectionViT(FLSLVisionTransformer):
-    """The FLSL trunk as a backbone of detectors and segmentors; base class of both pyramids.
+    """A ViT as a backbone of detectors and segmentors; base class of the pyramids.
 
-    Unlike in pretraining, the position embedding is trained and there is no final LayerNorm.
+    Without ``trunk`` it is FLSL's network; unlike in pretraining, the position embedding is trained
+    and there is no final LayerNorm. With it, it is another project's network in timm, with all of
+    its parts and its prefix tokens, and maps are of tokens after its final norm.
 
     Args:
         embed_dims: Width D.
         depth: Number of blocks.
         num_heads: Attention heads, a divisor of ``embed_dims``.
-        frozen_stages: -1 trains everything, 0 freezes patch and position embedding, n also the
-            first n blocks.
+        frozen_stages: -1 trains everything, 0 freezes what comes before the blocks, n also the
+            first n blocks; all of them with them a trunk's final norm.
         with_cp: Recompute each block in the backward pass: less memory, same results.
-        kwargs: ``img_size``, ``patch_size``, ``drop_path_rate`` and ``init_cfg`` of
-            :class:`FLSLVisionTransformer`.
+        trunk: ``dict(name=..., family=...)``: timm's name of a network of that kind, and the
+            family of its weights, see :func:`~.timm_vit.build_trunk`.
+        img_size: Of :class:`FLSLVisionTransformer`.
+        patch_size: Side of a patch in pixels; weights of another are resized to it.
+        drop_path_rate: Of :class:`FLSLVisionTransformer`.
+        init_cfg: Of :class:`FLSLVisionTransformer`.
+        kwargs: Others of it.
 
     Raises:
-        ConfigError: ``num_heads`` does not divide ``embed_dims``, or ``frozen_stages`` is not in
-            [-1, depth].
+        ConfigError: ``num_heads`` does not divide ``embed_dims``, ``frozen_stages`` is not in
+            [-1, depth], or timm has no such trunk.
     """
 
     def __init__(
@@ -35,22 +45,82 @@ class DetectionViT(FLSLVisionTransformer):
         num_heads: int,
         frozen_stages: int,
         with_cp: bool,
+        trunk: Mapping | None,
+        img_size: int | tuple[int, int],
+        patch_size: int,
+        drop_path_rate: float,
+        init_cfg: dict | Sequence[dict] | None,
         **kwargs,
     ) -> None:
         if embed_dims % num_heads:
             raise ConfigError(f'embed_dims={embed_dims} is not divisible by num_heads={num_heads}')
         if not -1 <= frozen_stages <= depth:
             raise ConfigError(f'frozen_stages={frozen_stages} is outside [-1, depth={depth}]')
-        arch = dict(
-            embed_dims=embed_dims,
-            num_layers=depth,
-            num_heads=num_heads,
-            feedforward_channels=4 * embed_dims,
-        )
-        super().__init__(
-            arch=arch, frozen_stages=frozen_stages, with_cp=with_cp, final_norm=False, **kwargs
-        )
-        self.pos_embed.requires_grad = True
+        sizes = dict(img_size=img_size, patch_size=patch_size, drop_path_rate=drop_path_rate)
+        if trunk is None:
+            arch = dict(
+                embed_dims=embed_dims,
+                num_layers=depth,
+                num_heads=num_heads,
+                feedforward_channels=4 * embed_dims,
+            )
+            stages = dict(frozen_stages=frozen_stages, with_cp=with_cp, init_cfg=init_cfg)
+            super().__init__(arch=arch, final_norm=False, **sizes, **stages, **kwargs)
+            self.pos_embed.requires_grad = True
+            return
+        BaseModule.__init__(self, init_cfg)  # FLSL's network is not made
+        if not {'name', 'family'} <= set(trunk):
+            raise ConfigError(f'trunk=dict(name=..., family=...) needs both, got {dict(trunk)}')
+        arch = dict(embed_dim=embed_dims, depth=depth, num_heads=num_heads)
+        self.trunk = build_trunk(**{**trunk, **arch, **sizes})
+        self.embed_dims, self.patch_size = embed_dims, patch_size
+        self.frozen_stages, self.with_cp = frozen_stages, with_cp
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return self.trunk.depth if hasattr(self, 'trunk') else super().depth
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads."""
+        return self.trunk.num_heads if hasattr(self, 'trunk') else super().num_heads
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before those of the patches."""
+        return self.trunk.num_prefix_tokens if hasattr(self, 'trunk') else 0
+
+    def blocks_for(self, images: Tensor) -> tuple[Tensor, Iterator[Block]]:
+        """What enters the first block (B, P + N, D), and the blocks, for images (B, 3, H, W)."""
+        return (self.trunk if hasattr(self, 'trunk') else super()).blocks_for(images)
+
+    def final(self, tokens: Tensor) -> Tensor:
+        """The final norm, where there is one."""
+        return (self.trunk if hasattr(self, 'trunk') else super()).final(tokens)
+
+    def forward_tokens(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Patch tokens (B, N, D) of each view (B, 3, H, W)."""
+        return (self.trunk if hasattr(self, 'trunk') else super()).forward_tokens(images)
+
+    def maps_after(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """Patch tokens as maps (B, D, rows, columns) after each of ``blocks``, from 0."""
+        x, steps = self.blocks_for(images)
+        grid, maps = self.grid_of(images), {}
+        for i, (step, _) in enumerate(steps):
+            x = self.run_layer(step, x)
+            if i in blocks:
+                patches = self.final(x)[:, self.num_prefix_tokens :]
+                maps[i] = patches.reshape(-1, *grid, self.embed_dims).permute(0, 3, 1, 2)
+        return [maps[i] for i in blocks]
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter among ``depth + 2``: 0 before the blocks, the last after them."""
+        if not hasattr(self, 'trunk'):
+            return super().get_layer_depth(param_name, prefix)
+        own, after = f'{prefix}trunk.', self.depth + 1
+        inside = param_name.startswith(own)
+        return self.trunk.stage_of(param_name.removeprefix(own)) if inside else after, after + 1
 
     def _freeze_stages(self) -> None:
         """Stop gradients of the frozen stages and put them into eval mode.
@@ -58,7 +128,10 @@ class DetectionViT(FLSLVisionTransformer):
         Called at the end of the subclasses' constructors and by :meth:`train`.
         """
         if self.frozen_stages >= 0:
-            super()._freeze_stages()
+            if hasattr(self, 'trunk'):
+                self.trunk.freeze(self.frozen_stages)
+            else:
+                super()._freeze_stages()
 
     def train(self, mode: bool = True) -> 'DetectionViT':
         """Switch between training and evaluation; frozen stages stay in evaluation mode."""

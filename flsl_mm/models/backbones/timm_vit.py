@@ -1,7 +1,9 @@
 """Foreign ViTs exactly as their authors meant them: a backbone on a model of timm's."""
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import isqrt
 from types import ModuleType
 
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...checkpoint.foreign import (
+    FAMILIES,
     IMAGENET,
     SHARP,
     ForeignViT,
@@ -16,9 +19,11 @@ from ...checkpoint.foreign import (
     Statistics,
     timm_arguments,
 )
+from ...checkpoint.matching import check_heads, resize_patch_embedding
 from ...checkpoint.report import LoadReport
-from ...utils.errors import CheckpointError
+from ...utils.errors import CheckpointError, ConfigError, errors_about
 from .frozen_vit import Block, FrozenViT, pad_to_patches
+from .timm_windows import Windows, windowed_block
 
 
 class TimmViT(FrozenViT, nn.Module):
@@ -43,8 +48,8 @@ class TimmViT(FrozenViT, nn.Module):
         statistics: Statistics = IMAGENET,
     ) -> None:
         super().__init__()
-        self._timm = timm_module('models'), timm_module('layers')
-        kinds = self._timm[0].VisionTransformer, self._timm[0].Eva
+        models = timm_module('models')
+        kinds = models.VisionTransformer, models.Eva
         if type(model) not in kinds or getattr(model, 'rope_mixed', False):
             raise CheckpointError(
                 f"a {type(model).__name__} is not of timm's VisionTransformer or (axial) Eva kind"
@@ -57,6 +62,7 @@ class TimmViT(FrozenViT, nn.Module):
         self.depth = len(model.blocks)
         self.num_heads = model.blocks[0].attn.num_heads
         self.num_prefix_tokens = model.num_prefix_tokens
+        self.windows: dict[int, int] = {}  # side in tokens by block, from 0; the rest is global
 
     @property
     def identity(self) -> str:
@@ -90,14 +96,63 @@ class TimmViT(FrozenViT, nn.Module):
             x = torch.cat([prefix.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
         rope = getattr(model, 'rope', None)
         rotation = {} if rope is None else dict(rope=rope.get_embed(shape=grid))
+        cut = {
+            size: Windows(grid, size, self.num_prefix_tokens, x.device, **rotation)
+            for size in set(self.windows.values())
+            if size < max(grid)
+        }
         return model.norm_pre(x), (
-            (partial(block, **rotation), partial(self._queries_and_keys, block, **rotation))
-            for block in model.blocks
+            (
+                partial(windowed_block, block, cut[size])
+                if (size := self.windows.get(i)) in cut
+                else partial(block, **rotation),
+                partial(self._queries_and_keys, block, **rotation),
+            )
+            for i, block in enumerate(model.blocks)
         )
 
     def final(self, tokens: Tensor) -> Tensor:
         """The final norm."""
         return self.model.norm(tokens)
+
+    def stage_of(self, name: str) -> int:
+        """0 for a parameter before the blocks, n in the n-th block, ``depth + 1`` after them."""
+        if block := re.match(r'model\.blocks\.(\d+)\.', name):
+            return int(block[1]) + 1
+        return self.depth + 1 if name.startswith('model.norm.') else 0
+
+    def freeze(self, stages: int) -> None:
+        """Stop gradients of everything before the blocks and of the first ones; of all: the norm's.
+
+        Args:
+            stages: Number of blocks.
+        """
+        for name, parameter in self.named_parameters():
+            if self.stage_of(name) <= stages or stages == self.depth:
+                parameter.requires_grad = False
+        for module in (self.model.patch_embed, *self.model.blocks[:stages]):
+            module.eval()
+
+    def load(self, vit: ForeignViT, report: LoadReport) -> None:
+        """Load a file's network, or stop without touching this one.
+
+        The patch embedding and the table of positions are resized.
+
+        Args:
+            vit: The network.
+            report: Filled in.
+
+        Raises:
+            CheckpointError: It is another network.
+        """
+        family, own = vit.family, (self.positions, self.model.norm.eps)
+        if own != (family.positions, family.eps) and not (vit.rotary and own[1] == family.eps):
+            raise CheckpointError(
+                f'is a network of the family {family.name!r}, whose positions or epsilon the trunk '
+                f'has not: trunk=dict(family={family.name!r}, ...)'
+            )
+        check_heads(self.num_heads, report.num_heads)
+        _load(self.model, vit, report, self.positions)
 
     def _queries_and_keys(
         self, block: nn.Module, x: Tensor, rope: Tensor | None = None
@@ -114,7 +169,7 @@ class TimmViT(FrozenViT, nn.Module):
         q, k = attn.q_norm(q), attn.k_norm(k)
         if rope is not None:
             turn = partial(
-                self._timm[1].apply_rot_embed_cat,
+                timm_module('layers').apply_rot_embed_cat,
                 emb=rope,
                 half=getattr(attn, 'rotate_half', False),
             )
@@ -187,20 +242,20 @@ def build_foreign(vit: ForeignViT, num_heads: int, report: LoadReport, random: b
             arguments['act_layer'] = vit.family.activation
         model = models.VisionTransformer(**arguments)
     if not random:
-        _load(model, vit, report)
-    if vit.periods is not None:
-        if vit.periods.shape != model.rope.periods.shape:
-            raise CheckpointError(
-                f'its {len(vit.periods)} rotary periods do not fit {num_heads} attention heads'
-            )
-        model.rope.periods.copy_(vit.periods)
+        _load(model, vit, report, vit.family.positions)
+    elif vit.periods is not None:
+        _set_periods(model, vit.periods)
     return TimmViT(model, vit.family.positions, vit.family.statistics)
 
 
-def _load(model: nn.Module, vit: ForeignViT, report: LoadReport) -> None:
+def _load(model: nn.Module, vit: ForeignViT, report: LoadReport, rule: Positions) -> None:
     """Load every tensor into its place, or stop without touching the model."""
-    wanted = model.state_dict()
-    lacking = [name for name in wanted if name not in vit.tensors]
+    wanted, tensors = dict(model.named_parameters()), dict(vit.tensors)
+    if not any(_KEYLESS_BIAS.search(name) for name in tensors):
+        for name in filter(_KEYLESS_BIAS.search, wanted):
+            tensors[name] = torch.zeros_like(wanted[name])
+            report.missing[name] = 'zero, as the file has no such bias'
+    lacking = [name for name in wanted if name not in tensors]
     if lacking:
         shown = ', '.join(lacking[:3]) + (', ...' if len(lacking) > 3 else '')
         raise CheckpointError(f'lacks {len(lacking)} backbone parameters: {shown}')
@@ -210,13 +265,82 @@ def _load(model: nn.Module, vit: ForeignViT, report: LoadReport) -> None:
             raise CheckpointError(
                 f'has {keys[0]}, which a {vit.family.name} network has not: another architecture'
             )
-        if tensor.shape != wanted[name].shape:
+        tensors[name] = _fit(name, tensor, model, rule)
+        if tensors[name].shape != wanted[name].shape:
             raise CheckpointError(
                 f'{keys[0]} makes {name} {tuple(tensor.shape)}, '
                 f'expected {tuple(wanted[name].shape)}'
             )
+        if tensors[name].shape != tensor.shape:
+            report.resized[name] = f'{tuple(tensor.shape)} to {tuple(wanted[name].shape)}, bicubic'
         report.used.update(dict.fromkeys(vit.keys[name], name))
-    model.load_state_dict(dict(vit.tensors))
+    if vit.periods is not None:
+        _set_periods(model, vit.periods)
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(tensors[name])
+
+
+_KEYLESS_BIAS = re.compile(r'\.attn\.[qv]_bias$')
+
+
+def _fit(name: str, tensor: Tensor, model: nn.Module, rule: Positions) -> Tensor:
+    """A tensor resized to the patches or the grid of a model, where it is of that kind."""
+    embed = model.patch_embed
+    if name == 'patch_embed.proj.weight' and tensor.ndim == 4:
+        same = tuple(tensor.shape[2:]) == tuple(embed.patch_size)
+        return tensor if same else resize_patch_embedding(tensor, tuple(embed.patch_size))
+    if name == 'pos_embed' and tensor.ndim == 3:
+        side = isqrt(tensor.shape[1])
+        return resample_positions(tensor, (side, side), embed.grid_size, rule)
+    return tensor
+
+
+def _set_periods(model: nn.Module, periods: Tensor) -> None:
+    """Periods of the rotary positions."""
+    if periods.shape != model.rope.periods.shape:
+        raise CheckpointError(
+            f'its {len(periods)} rotary periods do not fit {model.blocks[0].attn.num_heads} '
+            'attention heads'
+        )
+    model.rope.periods.copy_(periods)
+
+
+def build_trunk(
+    name: str, family: str, window_size: int = 0, global_indices: Sequence[int] = (), **arguments
+) -> TimmViT:
+    """A network to fine-tune, with random weights.
+
+    Args:
+        name: timm's, of a network of the same kind: with its prefix tokens, LayerScale, rotary
+            positions, gates.
+        family: Of the weights, by its name in :data:`~flsl_mm.checkpoint.foreign.FAMILIES`.
+        window_size: Side in tokens of windows that blocks attend in; 0 for none.
+        global_indices: Blocks, from 0, that have none.
+        arguments: Of timm's model, such as ``embed_dim`` and ``patch_size``.
+
+    Raises:
+        ConfigError: There is no such family or network, or timm's has no windows.
+    """
+    known = {f.name: f for f in FAMILIES}
+    if family not in known:
+        raise ConfigError(f'trunk: no family {family!r}; known: {", ".join(known)}')
+    options = dict(no_embed_class=True, global_pool='', **arguments)
+    try:
+        model = _create(name, norm_layer=partial(nn.LayerNorm, eps=known[family].eps), **options)
+        vit = TimmViT(model, known[family].positions, known[family].statistics)
+    except CheckpointError as error:
+        raise ConfigError(f'trunk {name}: {error}') from error
+    if hasattr(model, 'rope') and hasattr(model.rope, 'periods'):
+        # Those of a file differ in their last digits, and must come back with a trained detector.
+        model.rope.register_buffer('periods', model.rope.periods, persistent=True)
+    if window_size:
+        models = timm_module('models')
+        kinds = models.vision_transformer.Block, models.eva.EvaBlock
+        if any(type(block) not in kinds for block in model.blocks):
+            raise ConfigError(f'trunk {name}: its blocks have no windows: window_size=0')
+        vit.windows = {i: window_size for i in range(vit.depth) if i not in global_indices}
+    return vit
 
 
 def create_timm(name: str, pretrained: bool) -> TimmViT:
@@ -225,18 +349,19 @@ def create_timm(name: str, pretrained: bool) -> TimmViT:
     Raises:
         CheckpointError: There is no such network, it cannot be downloaded, or is of another kind.
     """
-    models, data = timm_module('models'), timm_module('data')
     title = f'{"timm:" if pretrained else "random:timm/"}{name}'
+    with errors_about(title):
+        model = _create(name, pretrained=pretrained)
+        config = timm_module('data').resolve_model_data_config(model)
+        scaled = Statistics(*(tuple(255 * v for v in config[key]) for key in ('mean', 'std')))
+        return TimmViT(model, statistics=scaled)
+
+
+def _create(name: str, **options) -> nn.Module:
+    """A model of timm's without a classifier, for images of any size."""
+    models = timm_module('models')
     try:
-        model = models.create_model(
-            name, pretrained=pretrained, num_classes=0, dynamic_img_size=True
-        )
+        return models.create_model(name, num_classes=0, dynamic_img_size=True, **options)
     except Exception as error:  # of the registry, the hub, the network, or the model's arguments
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f'{title}: timm cannot make it ({reason})') from error
-    config = data.resolve_model_data_config(model)
-    scaled = Statistics(*(tuple(255 * v for v in config[key]) for key in ('mean', 'std')))
-    try:
-        return TimmViT(model, statistics=scaled)
-    except CheckpointError as error:
-        raise CheckpointError(f'{title}: {error}') from error
+        raise CheckpointError(f'timm cannot make it ({reason})') from error

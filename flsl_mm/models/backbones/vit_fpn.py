@@ -1,6 +1,6 @@
 """ViT with a feature pyramid from four of its blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmcv.cnn import build_norm_layer
 from mmengine.dist import get_backend
@@ -40,11 +40,14 @@ class ViTFPN(DetectionViT):
         frozen_stages: -1 trains everything, 0 freezes patch and position embedding, n also the
             first n blocks; frozen blocks have no stochastic depth.
         with_cp: Recompute each block in the backward pass: less memory, same results.
+        trunk: Another project's network in place of FLSL's, ``dict(name=..., family=...)``: see
+            :class:`DetectionViT`.
         init_cfg: mmengine initialization, e.g. ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
         ConfigError: Unsupported ``patch_size``, ``out_indices`` that are not four blocks,
-            ``num_heads`` that does not divide ``embed_dims``, ``frozen_stages`` beyond the depth.
+            ``num_heads`` that does not divide ``embed_dims``, ``frozen_stages`` beyond the depth, a
+            trunk that timm has not.
 
     Examples:
         >>> maps = ViTFPN(patch_size=16)(torch.rand(1, 3, 224, 224))
@@ -66,6 +69,7 @@ class ViTFPN(DetectionViT):
         norm_cfg: dict = dict(type='SyncBN'),  # noqa: B006 (never modified)
         frozen_stages: int = -1,
         with_cp: bool = False,
+        trunk: Mapping | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         if patch_size not in (8, 16):
@@ -79,12 +83,13 @@ class ViTFPN(DetectionViT):
             num_heads,
             frozen_stages,
             with_cp,
+            trunk,
             img_size=img_size,
             patch_size=patch_size,
-            out_indices=tuple(out_indices),
             drop_path_rate=drop_path_rate,
             init_cfg=init_cfg,
         )
+        self.out_indices = tuple(out_indices)
         if patch_size == 16:
             self.fpn1 = nn.Sequential(
                 _double(embed_dims),
@@ -111,15 +116,8 @@ class ViTFPN(DetectionViT):
         Returns:
             tuple[Tensor, ...]: Maps (B, D, ceil(H / s), ceil(W / s)) for s in 4, 8, 16, 32.
         """
-        grid = self.grid_of(x)
-        tokens = self.embed(x)
-        tapped = {}
-        for i, layer in enumerate(self.layers):
-            tokens = self.run_layer(layer, tokens)
-            if i in self.out_indices:
-                tapped[i] = self._format_output(tokens, grid)
         levels = (self.fpn1, self.fpn2, self.fpn3, self.fpn4)
-        maps = [level(tapped[i]) for level, i in zip(levels, self.out_indices)]
+        maps = [f(tapped) for f, tapped in zip(levels, self.maps_after(x, self.out_indices))]
         return crop_to_strides(maps, self.strides, x.shape[-2:])
 
 

@@ -1,6 +1,6 @@
 """ViT with windowed attention and a simple feature pyramid."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmengine.registry import MODELS
 from mmpretrain.models.utils import LayerNorm2d, resize_pos_embed, to_2tuple
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ...utils.errors import ConfigError
 from ...utils.token_grid import grid_of_size
 from .detection_vit import DetectionViT, check_blocks, crop_to_strides
+from .frozen_vit import Block
 from .relative_attention import RelativeAttention
 
 
@@ -50,7 +51,7 @@ class ViTDet(DetectionViT):
         embed_dims: Width D, divisible by 4.
         depth: Number of blocks.
         num_heads: Attention heads, a divisor of ``embed_dims``.
-        window_size: Side of an attention window in tokens.
+        window_size: Side of an attention window in tokens; None is 14, and with a trunk 0: none.
         global_indices: Blocks, from 0, that attend globally.
         out_channels: Channels of the five maps.
         drop_path_rate: Stochastic depth of the last block; earlier blocks have linearly less.
@@ -59,6 +60,10 @@ class ViTDet(DetectionViT):
         frozen_stages: -1 trains everything, 0 freezes patch and position embedding, n also the
             first n blocks; frozen blocks have no stochastic depth.
         with_cp: Recompute each block in the backward pass: less memory, same results.
+        trunk: Another project's network in place of FLSL's, ``dict(name=..., family=...)``: see
+            :class:`DetectionViT`. It has no relative positions, so ``img_size`` is not used; it
+            attends globally, as it was trained, unless ``window_size`` is given: then all prefix
+            tokens are in every window.
         init_cfg: mmengine initialization, e.g. ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
@@ -80,18 +85,21 @@ class ViTDet(DetectionViT):
         embed_dims: int = 768,
         depth: int = 12,
         num_heads: int = 12,
-        window_size: int = 14,
+        window_size: int | None = None,
         global_indices: Sequence[int] = (2, 5, 8, 11),
         out_channels: int = 256,
         drop_path_rate: float = 0.1,
         pretrain_img_size: int = 224,
         frozen_stages: int = -1,
         with_cp: bool = False,
+        trunk: Mapping | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         if patch_size != 16:
             raise ConfigError(f'ViTDet supports patch_size 16, got {patch_size}')
-        if window_size < 1:
+        if window_size is None:
+            window_size = 14 if trunk is None else 0
+        if window_size < 0 or (trunk is None and not window_size):
             raise ConfigError(f'window_size must be positive, got {window_size}')
         check_blocks('global_indices', global_indices, depth)
         super().__init__(
@@ -100,23 +108,31 @@ class ViTDet(DetectionViT):
             num_heads,
             frozen_stages,
             with_cp,
+            trunk and dict(trunk, window_size=window_size, global_indices=global_indices),
             img_size=pretrain_img_size,
             patch_size=patch_size,
             drop_path_rate=drop_path_rate,
             init_cfg=init_cfg,
         )
-        grid = grid_of_size(*to_2tuple(img_size), patch_size)
+        if trunk is None:
+            self._cut_into_windows(to_2tuple(img_size), window_size, global_indices)
+        self._build_pyramid(embed_dims, out_channels)
+        self._freeze_stages()
+
+    def _cut_into_windows(
+        self, size: tuple[int, int], window_size: int, global_indices: Sequence[int]
+    ) -> None:
+        """Give each block of FLSL's network its attention with relative positions."""
+        grid = grid_of_size(*size, self.patch_size)
         for i, layer in enumerate(self.layers):
             window = 0 if i in global_indices else window_size
             layer.attn = RelativeAttention(
-                embed_dims,
-                num_heads,
+                self.embed_dims,
+                self.num_heads,
                 table_size=(window, window) if window else grid,
                 window_size=window,
                 drop_path_rate=layer.attn.out_drop.drop_prob,
             )
-        self._build_pyramid(embed_dims, out_channels)
-        self._freeze_stages()
 
     def _build_pyramid(self, dims: int, out: int) -> None:
         """Levels of strides 4, 8, 16 and 32, each from the last block's map."""
@@ -152,6 +168,13 @@ class ViTDet(DetectionViT):
             self.pos_embed, self.patch_resolution, tuple(map(int, grid)), num_extra_tokens=0
         )
 
+    def blocks_for(self, images: Tensor) -> tuple[Tensor, Iterator[Block]]:
+        """As in the parent class; FLSL's blocks take a grid (B, rows, columns, D) here."""
+        x, blocks = super().blocks_for(images)
+        if not hasattr(self, 'trunk'):
+            x = x.unflatten(1, self.grid_of(images))
+        return x, blocks
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Encode images.
 
@@ -162,10 +185,7 @@ class ViTDet(DetectionViT):
             tuple[Tensor, ...]: Maps (B, out_channels, ceil(H / s), ceil(W / s)) for s in 4, 8, 16,
             32, 64.
         """
-        tokens = self.embed(x).unflatten(1, self.grid_of(x))  # (B, rows, columns, D)
-        for layer in self.layers:
-            tokens = self.run_layer(layer, tokens)
-        last = tokens.permute(0, 3, 1, 2)
+        [last] = self.maps_after(x, [self.depth - 1])
         maps = [level(last) for level in (self.simfp_2, self.simfp_3, self.simfp_4, self.simfp_5)]
         maps.append(maps[-1][..., ::2, ::2])  # max-pooling with kernel 1 and stride 2
         return crop_to_strides(maps, self.strides, x.shape[-2:])

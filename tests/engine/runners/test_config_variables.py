@@ -105,3 +105,12 @@ def test_the_data_root_is_one_setting(project_root, task, name):
     if task == 'coco':
         evaluators = cfg.val_evaluator, cfg.test_evaluator
         assert {evaluator.ann_file for evaluator in evaluators} == {None}  # that of the data set
+
+
+def test_a_list_that_was_made_shorter_stays_so(configs):
+    text = "crop = dict(type='Crop')\ntrain_dataloader = dict(dataset=dict(pipeline=[crop]))"
+    cfg = Config.fromfile(configs(text))
+    cfg.crop.size = 4
+    cfg.train_dataloader.dataset.pipeline = []
+    follow_variables(cfg)
+    assert cfg.train_dataloader.dataset.pipeline == []

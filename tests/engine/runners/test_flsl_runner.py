@@ -11,7 +11,8 @@ from flsl_mm.models.layers.compile import CompiledFunction
 
 
 def save(path, age: int) -> None:
-    torch.save(dict(weight=torch.zeros(3)), path)
+    run = dict(meta=dict(epoch=1, iter=2), message_hub={})
+    torch.save(dict(run, state_dict=dict(weight=torch.zeros(3))), path)
     os.utime(path, (1000 - age, 1000 - age))
 
 
@@ -66,7 +67,7 @@ def test_damaged_files_and_pointers_are_passed_over(tmp_path, capsys):
     for pointer in ('', str(tmp_path / 'epoch_3.pth')):
         (tmp_path / 'last_checkpoint').write_text(pointer)
         assert latest_checkpoint(tmp_path) == str(tmp_path / 'iter_20.pth')
-    assert 'epoch_3.pth is no whole checkpoint: passed over' in capsys.readouterr().out
+    assert 'epoch_3.pth: is no whole checkpoint (' in capsys.readouterr().out
 
 
 def test_config_text_with_python_keywords_is_python():
