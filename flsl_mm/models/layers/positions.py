@@ -66,14 +66,14 @@ def read_windows(
     with torch.autocast(table.device.type, enabled=False):
         # One axis after the other, as matrix products: many times faster than a gather of points.
         x, y = (
-            _linear_weights(windows[:, i], windows[:, i + 2], target[1 - i], grid[1 - i])
+            _axis_weights(windows[:, i], windows[:, i + 2], target[1 - i], grid[1 - i])
             for i in (0, 1)
         )
         rows = torch.tensordot(y, table[0].unflatten(0, grid), 1)  # (B, h, columns, D)
         return (x.unsqueeze(1) @ rows).flatten(1, 2)
 
 
-def _linear_weights(start: Tensor, end: Tensor, count: int, size: int) -> Tensor:
+def _axis_weights(start: Tensor, end: Tensor, count: int, size: int) -> Tensor:
     """Linear weights of ``size`` entries at ``count`` places between two (B,): (B, count, size)."""
     steps = (torch.arange(count, device=start.device) + 0.5) / count
     places = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), steps.to(start.dtype)) * size - 0.5
