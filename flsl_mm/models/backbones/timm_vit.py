@@ -1,8 +1,9 @@
 """Foreign ViTs exactly as their authors meant them: a backbone on a model of timm's."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,7 @@ class TimmViT(FrozenViT, nn.Module):
         model: The model, with ``dynamic_img_size``.
         positions: How its position table is resampled.
         statistics: Of the pixels that it expects.
+        arguments: Of the model, but for its layers, where it was made from them.
 
     Raises:
         CheckpointError: The model is of another kind.
@@ -41,8 +43,10 @@ class TimmViT(FrozenViT, nn.Module):
         model: nn.Module,
         positions: Positions = SHARP,
         statistics: Statistics = IMAGENET,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.arguments = arguments
         self._timm = timm_module('models'), timm_module('layers')
         kinds = self._timm[0].VisionTransformer, self._timm[0].Eva
         if type(model) not in kinds or getattr(model, 'rope_mixed', False):
@@ -57,6 +61,7 @@ class TimmViT(FrozenViT, nn.Module):
         self.depth = len(model.blocks)
         self.num_heads = model.blocks[0].attn.num_heads
         self.num_prefix_tokens = model.num_prefix_tokens
+        self.has_class_token = model.cls_token is not None
 
     @property
     def identity(self) -> str:
@@ -87,7 +92,7 @@ class TimmViT(FrozenViT, nn.Module):
             prefix = torch.cat(tokens, dim=1)
             if rows and table is not None:
                 prefix = prefix + table[:, :rows]
-            x = torch.cat([prefix.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([prefix.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         rope = getattr(model, 'rope', None)
         rotation = {} if rope is None else dict(rope=rope.get_embed(shape=grid))
         return model.norm_pre(x), (
@@ -176,6 +181,7 @@ def build_foreign(vit: ForeignViT, num_heads: int, report: LoadReport, random: b
     """
     models, layers = timm_module('models'), timm_module('layers')
     arguments = timm_arguments(vit, num_heads)
+    plain = {name: value for name, value in arguments.items() if name != 'gated'}
     arguments['norm_layer'] = partial(nn.LayerNorm, eps=vit.family.eps)
     if vit.rotary:
         model = models.Eva(**arguments)
@@ -194,7 +200,7 @@ def build_foreign(vit: ForeignViT, num_heads: int, report: LoadReport, random: b
                 f'its {len(vit.periods)} rotary periods do not fit {num_heads} attention heads'
             )
         model.rope.periods.copy_(vit.periods)
-    return TimmViT(model, vit.family.positions, vit.family.statistics)
+    return TimmViT(model, vit.family.positions, vit.family.statistics, plain)
 
 
 def _load(model: nn.Module, vit: ForeignViT, report: LoadReport) -> None:
