@@ -28,7 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='DIR_OR_CONFIG',
         help='folder in the layout of COCO 2017, or with images and annotations (or masks; or '
         'img_dir and ann_dir), perhaps each with training and validation (or train and val); or a '
-        'config with val and perhaps train, such as configs/frozen/ade20k.py',
+        'config with val and perhaps train, such as configs/frozen/ade20k.py; for '
+        'CollapseMonitors alone any folder of images',
     )
     parser.add_argument(
         '--reduce-zero-label',
@@ -80,6 +81,7 @@ def build_tasks(args: argparse.Namespace) -> list[FrozenTask]:
         DataError: The data cannot be used, or a number is out of range.
     """
     options = dict(reduce_zero_label=True) if args.reduce_zero_label else {}
+    options['plain'] = set(args.tasks) == {'CollapseMonitors'}  # which needs no labels
     train, val = read_labeled_images(args.data, **options)
     for images in (train, val):
         if images is not None and args.max_images is not None:

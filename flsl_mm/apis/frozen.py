@@ -109,12 +109,12 @@ def build_from_settings(task: Mapping[str, Any]) -> FrozenTask:
     return FROZEN_TASKS.build(task)
 
 
-def read_labeled_images(data: str, **mask_options: Any) -> tuple[dict | None, dict]:
+def read_labeled_images(data: str, **options: Any) -> tuple[dict | None, dict]:
     """The labelled images that a user names, for :class:`DenseSuite`.
 
     Args:
         data: Folder for :func:`find_labeled_images`, or config with ``val`` and perhaps ``train``.
-        mask_options: See there; a config says them itself.
+        options: See there; a config says them itself.
 
     Returns:
         tuple: Configs of the images to retrieve from, if there are any, and of those to evaluate.
@@ -124,7 +124,7 @@ def read_labeled_images(data: str, **mask_options: Any) -> tuple[dict | None, di
         ConfigError: It is in no known layout, or the file is no such config.
     """
     if not os.path.isfile(data):
-        return find_labeled_images(data, **mask_options)
+        return find_labeled_images(data, **options)
     if not data.endswith('.py'):
         raise ConfigError(f'{data} is neither a folder nor a config (.py)')
     cfg = Config.fromfile(data).to_dict()

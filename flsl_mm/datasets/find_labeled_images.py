@@ -11,7 +11,9 @@ _SPLITS = (('training', 'validation'), ('train', 'val'))
 _COCO_FILE = 'annotations/instances_{}2017.json'
 
 
-def find_labeled_images(root: str, **mask_options: Any) -> tuple[dict | None, dict]:
+def find_labeled_images(
+    root: str, plain: bool = False, **mask_options: Any
+) -> tuple[dict | None, dict]:
     """Find training and validation images below a folder.
 
     Known are COCO's layout (``annotations/instances_val2017.json`` and ``val2017`` or
@@ -21,6 +23,7 @@ def find_labeled_images(root: str, **mask_options: Any) -> tuple[dict | None, di
 
     Args:
         root: The folder.
+        plain: In no known layout, take all images below it, without labels.
         mask_options: Other arguments of :class:`MaskFolder`.
 
     Returns:
@@ -48,6 +51,8 @@ def find_labeled_images(root: str, **mask_options: Any) -> tuple[dict | None, di
                 )
                 return train, val
         return None, _masks(images, masks, mask_options)
+    if plain:
+        return None, dict(type='PlainImages', images=root)
     raise DataError(
         f'{root} is in no known layout: neither {_COCO_FILE.format("val")} nor images and masks in '
         + ' or '.join(f'{images}, {masks}' for images, masks in _MASK_LAYOUTS)

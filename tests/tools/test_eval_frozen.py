@@ -62,6 +62,15 @@ def test_data_may_be_coco_style(run, tmp_path):
     assert results[NETWORK]['dense']['discovery/details']['images'] == 2
 
 
+def test_collapse_monitors_alone_need_no_labels(run, image_folder, capsys):
+    code, results = run(NETWORK, '--data', image_folder, '--tasks', 'CollapseMonitors')
+    assert code == 0
+    numbers = results[NETWORK]['dense']
+    assert 1 <= numbers['collapse/RankMe'] <= 192 and 0 <= numbers['collapse/ASS_contrast']
+    assert run(NETWORK, '--data', image_folder)[0] == 2
+    assert 'is in no known layout' in capsys.readouterr().err
+
+
 def test_data_may_be_a_config_and_tasks_some(run, scenes, tmp_path):
     masks = dict(
         type='MaskFolder',
