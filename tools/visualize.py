@@ -33,6 +33,7 @@ from flsl_mm.utils.files import check_writable, write_json
 
 KINDS = {
     'attention': "self-attention of query points inside the last block (paper's Figure 4)",
+    'prefix': "attention of the class token or of a register inside the last block (DINO's)",
     'ass': "aggregated similarity score by layer (paper's Figures 4 and 6)",
     'tsne': 't-SNE of the tokens of all images by layer, colored by image, mask or cluster',
     'modes': "the tokens that a query's mode is made of: its soft cluster mask",
@@ -54,6 +55,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             add_queries(command)
         if kind == 'modes':
             add_mode_arguments(command)
+        if kind == 'prefix':
+            command.add_argument(
+                '--token',
+                type=int,
+                default=0,
+                metavar='N',
+                help='0 is the class token, registers follow (%(default)s)',
+            )
         if kind == 'tsne':
             add_tsne_arguments(command)
     args = parser.parse_args(arguments)
@@ -95,7 +104,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
 
 def add_layers(parser: argparse.ArgumentParser, kind: str) -> None:
     """Which blocks to show."""
-    last = kind in ('attention', 'pca')
+    last = kind in ('attention', 'prefix', 'pca')
     parser.add_argument(
         '--layers',
         nargs='+',
@@ -270,6 +279,9 @@ def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawi
         maps = token_maps.mode_maps(
             vits, images, points, args.scale, args.iterate, track_iter_progress
         )
+    elif args.kind == 'prefix':
+        colors = figures.ATTENTION_COLORS
+        maps = token_maps.prefix_maps(vits, images, args.layers, args.token, track_iter_progress)
     elif args.kind == 'ass':
         colors = figures.ASS_COLORS
         maps = token_maps.ass_maps(vits, images, args.layers, track_iter_progress)

@@ -123,6 +123,10 @@ FAMILIES = (
 )
 
 
+# This project's ClassTokenViT, which its fixed position table tells from the others.
+CLASS_TOKEN = Family('FLSL with a class token', lambda layout, tensors: False, _DINO)
+
+
 class ForeignViT(NamedTuple):
     """A network of a file, ready for a model of timm's.
 

@@ -1,6 +1,6 @@
 """Models; importing this registers them."""
 
-from .backbones import FLSLVisionTransformer, FrozenViT, ViTDet, ViTFPN
+from .backbones import ClassTokenViT, FLSLVisionTransformer, FrozenViT, ViTDet, ViTFPN
 from .build_vit import build_vit
 from .data_preprocessors import MultiViewPreprocessor
 from .heads import DINOHead, FLSLHead
@@ -9,6 +9,7 @@ from .necks import MeanShiftNeck
 from .selfsup import DINO, FLSL
 
 __all__ = [
+    'ClassTokenViT',
     'DINO',
     'DINOHead',
     'FLSL',

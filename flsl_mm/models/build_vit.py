@@ -10,7 +10,7 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
-from ..checkpoint.foreign import convert_foreign, is_plain
+from ..checkpoint.foreign import CLASS_TOKEN, convert_foreign, is_plain
 from ..checkpoint.layouts import Checkpoint, Entry
 from ..checkpoint.loading import (
     Source,
@@ -122,6 +122,13 @@ def _is_ours(found: Checkpoint, entries: dict[str, Entry]) -> bool:
         return True
     if table.ndim != 3 or isqrt(table.shape[1]) ** 2 != table.shape[1] or table.shape[2] % 4:
         return True  # refused with a reason
+    return _is_our_table(table)
+
+
+def _is_our_table(table: Tensor) -> bool:
+    """Whether positions (1, N, D) are FLSL's fixed ones, without rows for prefix tokens."""
+    if table.ndim != 3 or isqrt(table.shape[1]) ** 2 != table.shape[1] or table.shape[2] % 4:
+        return False
     fixed = sincos_position_embedding((isqrt(table.shape[1]),) * 2, table.shape[2])
     return torch.allclose(table.float(), fixed, atol=1e-2)  # stored in half precision, perhaps
 
@@ -135,6 +142,8 @@ def _build_foreign(
 ) -> TimmViT:
     """The network of a file in timm."""
     foreign = convert_foreign(found, entries, report)
+    if 'pos_embed' in entries and _is_our_table(entries['pos_embed'].tensor):
+        foreign = foreign._replace(family=CLASS_TOKEN)
     kernel = foreign.tensors.get('patch_embed.proj.weight')
     if kernel is None or kernel.ndim != 4:
         raise CheckpointError('lacks a backbone parameter: patch_embed.proj.weight')

@@ -5,7 +5,15 @@ from .embedding_figure import draw_embeddings
 from .figures import ass_figure, attention_figure, modes_figure, pca_figure, tsne_figure
 from .map_figure import Colors, draw_maps
 from .token_embedding import TokenEmbedding, embed_tokens
-from .token_maps import TokenMaps, ass_maps, attention_maps, mode_maps, pca_maps, pick_points
+from .token_maps import (
+    TokenMaps,
+    ass_maps,
+    attention_maps,
+    mode_maps,
+    pca_maps,
+    pick_points,
+    prefix_maps,
+)
 from .training_log import read_training_log
 
 __all__ = [
@@ -25,6 +33,7 @@ __all__ = [
     'pca_figure',
     'pca_maps',
     'pick_points',
+    'prefix_maps',
     'read_training_log',
     'tsne_figure',
 ]

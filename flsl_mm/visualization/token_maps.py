@@ -10,6 +10,7 @@ from torch import Tensor
 from ..evaluation.functional.similarity import aggregated_similarity
 from ..models import FrozenViT
 from ..models.mean_shift import effective_number, mean_shift_weights
+from ..utils.errors import ConfigError
 from .layer_tokens import layer_tokens, probe_attention, resolve_layers
 from .projections import as_colors, principal_components
 from .query_points import Point, choose_points, token_at
@@ -130,6 +131,43 @@ def attention_maps(
     def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         queries = _query_tokens(vit, images[i], points[i])
         return _as_map(probe_attention(vit, images[i], queries, layers), _grid(vit, images[i]))
+
+    return _collect(vits, images, layers, compute, progress)
+
+
+def prefix_maps(
+    vits: Vits,
+    images: Images,
+    layers: Sequence[int] | None = LAST,
+    token: int = 0,
+    progress: Progress = iter,
+) -> dict[str, TokenMaps]:
+    """Attention of a prefix token inside blocks, the mean over the heads: DINO's picture.
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each.
+        layers: As in :func:`resolve_layers`.
+        token: Which one: 0 is the class token, registers follow.
+        progress: Shows how far it is.
+
+    Returns:
+        dict[str, TokenMaps]: Attention on the patches; a map sums to less than 1, as the prefix
+        tokens have their share.
+
+    Raises:
+        ConfigError: A network has no such token.
+    """
+    for name, vit in vits.items():
+        if not 0 <= token < vit.num_prefix_tokens:
+            raise ConfigError(
+                f'{name} has {vit.num_prefix_tokens} prefix tokens, counted from 0: '
+                f'no token {token}'
+            )
+
+    def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
+        query = token - vit.num_prefix_tokens
+        return _as_map(probe_attention(vit, images[i], [query], layers), _grid(vit, images[i]))
 
     return _collect(vits, images, layers, compute, progress)
 

@@ -38,6 +38,7 @@ MOCOV3 = {
 }
 BASELINES = {
     'dino_vits16_300e': DINO,
+    'dino-token-mean_vits16_300e': DINO,
     'dino_vit-tiny_demo': DINO,
     'mae_vits16_300e': MAE,
     'mocov3_vits16_300e': MOCOV3,

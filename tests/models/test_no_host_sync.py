@@ -25,6 +25,7 @@ OPTIONS = {
     'flsl_vit-tiny_demo': {'model.neck.positional_positives': True},
     'flsl_vits16_100e': {'model.head.teacher_norm': 'centering'},
     'dino_vits16_300e': {},
+    'dino-token-mean_vits16_300e': {},
 }
 
 

@@ -90,6 +90,19 @@ def test_every_kind_writes_a_picture_and_its_arrays(run, photos):
                 assert record['points'] == found['points'].tolist()
 
 
+def test_the_class_token_s_attention_is_drawn(run, tmp_path):
+    from flsl_mm.models import ClassTokenViT
+
+    arch = dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=64)
+    vit = ClassTokenViT(arch, img_size=48, patch_size=8)
+    torch.save(dict(state_dict=vit.state_dict()), tmp_path / 'class.pth')
+    code, picture, arrays = run('prefix', '--checkpoints', f'DINO={tmp_path / "class.pth"}')
+    assert code == 0 and picture.exists()
+    with np.load(arrays) as found:
+        assert found['DINO/0'].shape == (1, 1, 11, 6)
+        assert 0.9 < found['DINO/0'].sum() < 1  # the class token attends to itself, too
+
+
 def test_tsne_is_colored_by_masks(run, photos):
     code, picture, arrays = run(
         'tsne', '--color-by=mask', f'--masks={photos / "masks"}', '--layers=-1'
@@ -155,6 +168,7 @@ def refused(capsys) -> str:
     [
         ('attention', ['--points', '55,70'], 'tall.png: query point 55,70 is outside the image'),
         ('attention', ['--layers', '4'], 'no block 4: the network has 3, counted from 1'),
+        ('prefix', [], 'ours has 0 prefix tokens, counted from 0: no token 0'),
         ('tsne', ['--color-by=mask', '--masks=absent'], 'there is no folder of masks absent'),
         ('ass', ['--checkpoints', 'absent.pth'], 'absent.pth'),
         ('ass', ['--checkpoints', 'a=random:deit-tiny/16', 'a=random:deit-tiny/8'], 'called a'),
@@ -209,7 +223,7 @@ def test_wrong_arguments_are_refused(run, capsys, kind, argument, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('kind', ['', 'attention', 'ass', 'tsne', 'modes', 'pca'])
+@pytest.mark.parametrize('kind', ['', 'attention', 'prefix', 'ass', 'tsne', 'modes', 'pca'])
 def test_help_is_there_for_every_kind(visualize, capsys, kind):
     with pytest.raises(SystemExit) as end:
         visualize([*([kind] if kind else []), '--help'])

@@ -1,9 +1,9 @@
-# DINO on FLSL's network, views and teacher (Caron et al., 2021): only the objective differs. A view
-# is the mean of its tokens, as the network has no class token.
+# DINO on FLSL's views and teacher (Caron et al., 2021), with the class token of its paper.
 _base_ = ['./flsl_vit-s16.py']
 
 model = dict(
     type='DINO',
+    backbone=dict(type='ClassTokenViT'),
     neck=None,
     head=dict(
         _delete_=True,

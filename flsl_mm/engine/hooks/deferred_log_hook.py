@@ -16,6 +16,9 @@ class DeferredLogHook(RuntimeInfoHook):
     mmengine's own asks a GPU for every value of every iteration, and each time waits until the GPU
     has caught up. This one keeps the tensors until the logger is due, and fetches all of them at
     once. The log is the same. Stands in for ``runtime_info`` in ``default_hooks``.
+
+    mmengine also keeps up to a million values of everything that it logs, and copies all of them in
+    every iteration. What is kept here is the longest window that the log averages over.
     """
 
     def __init__(self) -> None:
@@ -41,3 +44,18 @@ class DeferredLogHook(RuntimeInfoHook):
         if tensors:
             for name, value in zip(names, torch.stack([t.double() for t in tensors]).tolist()):
                 runner.message_hub.update_scalar(name, value)
+        if (longest := longest_window(runner)) is not None:
+            for name, history in runner.message_hub.log_scalars.items():
+                if name.startswith('train/'):
+                    history.max_length = longest
+
+
+def longest_window(runner: Runner) -> int | None:
+    """Iterations that the log looks back over at most; None where it looks back over all."""
+    windows = [runner.log_processor.window_size]
+    for setting in runner.log_processor.custom_cfg:
+        if setting.get('method_name') != 'current':
+            windows.append(setting.get('window_size', 'global'))
+    if 'global' in windows:
+        return None
+    return max(len(runner.train_dataloader) if w == 'epoch' else w for w in windows)

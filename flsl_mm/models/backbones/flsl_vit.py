@@ -214,7 +214,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             if i == len(self.layers) - 1 and self.final_norm:
                 x = self.ln1(x)
             if i in self.out_indices:
-                outs.append(self._format_output(x, grid))
+                outs.append(self._format_output(x[:, self.num_prefix_tokens :], grid))
         return tuple(outs)
 
     def run_layer(self, layer: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             return checkpoint(layer, tokens, use_reentrant=False)
         return layer(tokens)
 
-    def forward_tokens(self, images: Sequence[Tensor]) -> list[Tensor]:
+    def forward_tokens(self, images: Sequence[Tensor], with_prefix: bool = False) -> list[Tensor]:
         """Encode views of several sizes in one pass.
 
         The tokens of all views are packed into one (T, D) matrix for every per-token layer; only
@@ -232,9 +232,11 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
 
         Args:
             images: Views, each (B, 3, H, W); B, H and W may differ between views.
+            with_prefix: Whether the prefix tokens, where the network has any, come first.
 
         Returns:
-            list[Tensor]: Tokens (B, N, D) of each view after the final LayerNorm.
+            list[Tensor]: Tokens (B, N, D), or (B, P + N, D), of each view after the final
+            LayerNorm.
         """
         embedded = [self.embed(view) for view in images]
         groups = _group_by_length(embedded)
@@ -248,7 +250,9 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         if self.final_norm:
             x = self.ln1(x)
         pieces = x.split([tokens.shape[0] * tokens.shape[1] for tokens in embedded])
-        return [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
+        views = [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
+        skip = 0 if with_prefix else self.num_prefix_tokens
+        return [tokens[:, skip:] for tokens in views] if skip else views
 
 
 def _queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

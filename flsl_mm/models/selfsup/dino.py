@@ -14,9 +14,10 @@ class DINO(StudentTeacher):
     """Self-distillation of whole views (Caron et al., 2021, Eq. 1-3 and Algorithm 1).
 
     For a comparison with FLSL everything but the objective is FLSL's: network, views, teacher,
-    schedules. So two things differ from the published DINO:
+    schedules. The embedding of a view is its class token where the backbone has one
+    (:class:`ClassTokenViT`, as published), else the mean of its tokens. One thing differs from the
+    published DINO:
 
-    - The network has no class token: the embedding of a view is the mean of its tokens.
     - No view is both the teacher's and the student's (student views are crops of the teacher's),
       so the loss is over all pairs of a teacher and a student view.
 
@@ -50,9 +51,12 @@ class DINO(StudentTeacher):
         Raises:
             ConfigError: Views are missing.
         """
-        students, teachers = self.encode(inputs)
-        student = torch.stack([tokens.mean(dim=1) for tokens in students])  # (S, B, D)
-        teacher = torch.stack([tokens.mean(dim=1) for tokens in teachers])  # (T, B, D)
+        has_class = self.backbone.num_prefix_tokens > 0
+        students, teachers = self.encode(inputs, with_prefix=has_class)
+        student, teacher = (  # (S, B, D) and (T, B, D)
+            torch.stack([tokens[:, 0] if has_class else tokens.mean(dim=1) for tokens in views])
+            for views in (students, teachers)
+        )
         with torch.no_grad():
             teacher_logits = self.teacher.head(teacher)
         return self.head.loss(self.head(student), teacher_logits)

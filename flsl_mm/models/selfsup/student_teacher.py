@@ -107,12 +107,13 @@ class StudentTeacher(BaseSelfSupervisor):
         student = [p for part in self.teacher for p in getattr(self, part).parameters()]
         torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - momentum)
 
-    def encode(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def encode(self, inputs: Sequence[Tensor], **kwargs) -> tuple[list[Tensor], list[Tensor]]:
         """Tokens of every view, each by its own network.
 
         Args:
             inputs: T teacher views, at least T student views, then any number of local student
                 views, each (B, 3, H, W), normalized.
+            kwargs: Of the backbones' ``forward_tokens``.
 
         Returns:
             tuple: Tokens (B, N, D) of each student view, and of each teacher view, the latter
@@ -129,5 +130,5 @@ class StudentTeacher(BaseSelfSupervisor):
                 'agree'
             )
         with torch.no_grad():  # first, while no activations of the student take up memory
-            teachers = self.teacher.backbone.forward_tokens(inputs[:count])
-        return self.backbone.forward_tokens(inputs[count:]), teachers
+            teachers = self.teacher.backbone.forward_tokens(inputs[:count], **kwargs)
+        return self.backbone.forward_tokens(inputs[count:], **kwargs), teachers

@@ -48,3 +48,37 @@ def test_losses_are_fetched_when_they_are_logged_and_not_before(make_runner, tin
     runner.register_hook(Spy())
     runner.train()
     assert Spy.fetched == [0, 2, 3, 3, 5, 6]  # two epochs of three iterations
+
+
+WINDOWS = {  # settings of the log -> how many values are kept of 30 iterations, 3 an epoch
+    'the window': (dict(window_size=4), 4),
+    'an epoch': (dict(window_size=2, custom_cfg=[dict(data_src='loss', window_size='epoch')]), 3),
+    'a longer one': (dict(window_size=2, custom_cfg=[dict(data_src='loss', window_size=7)]), 7),
+    'all': (dict(window_size=2, custom_cfg=[dict(data_src='loss', window_size='global')]), 30),
+}
+
+
+@pytest.mark.parametrize('log_processor, kept', WINDOWS.values(), ids=WINDOWS)
+def test_no_more_is_kept_than_the_log_looks_back_over(
+    make_runner, tiny_config, log_processor, kept
+):
+    for setting in log_processor.get('custom_cfg', ()):
+        setting.update(method_name='mean', log_name='loss_mean')
+    runner = make_runner(
+        tiny_config,
+        log_processor=log_processor,
+        **{
+            'default_hooks.logger.interval': 1,
+            'default_hooks.checkpoint.interval': -1,
+            'train_dataloader.batch_size': 4,
+            'train_cfg.max_epochs': 10,
+        },
+    )
+    runner.train()
+    lengths = {
+        name: len(history.data[0])
+        for name, history in runner.message_hub.log_scalars.items()
+        if name.startswith('train/')
+    }
+    assert {'train/loss', 'train/time', 'train/lr'} <= lengths.keys()
+    assert set(lengths.values()) == {kept}, lengths

@@ -17,11 +17,11 @@ def model(build_dino):
 
 
 def plain_loss(model, inputs: list[torch.Tensor]) -> torch.Tensor:
-    """DINO's Algorithm 1, view by view and image by image; embeddings are means of tokens."""
+    """DINO's Algorithm 1, view by view and image by image."""
 
     def logits(backbone, head, view: torch.Tensor) -> torch.Tensor:
-        featmap = backbone(view)[-1]  # (B, D, H, W)
-        return head(featmap.flatten(2).mean(dim=-1))
+        tokens, prefix = backbone.forward_features(view)
+        return head(prefix[:, 0] if prefix.shape[1] else tokens.mean(dim=1))
 
     count, head = model.num_teacher_views, model.head
     terms = []
@@ -35,9 +35,11 @@ def plain_loss(model, inputs: list[torch.Tensor]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('num_teacher_views', [1, 2])
-def test_the_loss_is_the_formula_and_so_is_its_gradient(build_dino, num_teacher_views):
+@pytest.mark.parametrize('network', ['FLSLVisionTransformer', 'ClassTokenViT'])
+def test_the_loss_is_the_formula_and_so_is_its_gradient(build_dino, network, num_teacher_views):
     torch.manual_seed(0)
-    model = build_dino(num_teacher_views=num_teacher_views).double()
+    backbone = dict(type=network)
+    model = build_dino(backbone=backbone, num_teacher_views=num_teacher_views).double()
     model.init_weights()
     with torch.no_grad():
         model.head.center.normal_(std=0.1)
