@@ -54,10 +54,10 @@ def test_timm_opens_the_folder_in_one_line_and_gives_the_same_tokens(source, tmp
     assert {p.name for p in tmp_path.iterdir()} == {'folder', 'source.pth'}
 
 
-@pytest.mark.parametrize('size', [None, (24, 40)])
-def test_onnxruntime_gives_the_same_tokens_of_any_number_of_images(source, size, tmp_path):
+def test_onnxruntime_gives_the_same_tokens_of_any_number_of_images(source, tmp_path):
     runtime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
+    size = None if 'cls_token' in torch.load(source) else (24, 40)
     facts = export_network(source, tmp_path / 'vit.onnx', 'onnx', num_heads=3, size=size)
     assert facts['difference'] < 1e-4
     session = runtime.InferenceSession(tmp_path / 'vit.onnx', providers=['CPUExecutionProvider'])

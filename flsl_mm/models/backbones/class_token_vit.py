@@ -21,6 +21,7 @@ class ClassTokenViT(FLSLVisionTransformer):
     """
 
     num_prefix_tokens = 1
+    has_class_token = True
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
