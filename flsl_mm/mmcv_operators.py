@@ -48,9 +48,10 @@ def nms(boxes, scores, iou_threshold: float, offset: int = 0):
     import torch
     import torchvision
 
+    boxes, scores = _at_least_float32(boxes), _at_least_float32(scores)  # autocast's are not
     if offset:
         boxes = boxes + torch.tensor([0, 0, offset, offset], dtype=boxes.dtype, device=boxes.device)
-    return torchvision.ops.nms(boxes, scores, iou_threshold)
+    return torchvision.ops.nms(boxes, scores.to(boxes.dtype), iou_threshold)
 
 
 def softnms(

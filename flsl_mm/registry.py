@@ -9,7 +9,7 @@ from mmengine.registry import Registry
 from .utils.errors import ConfigError
 
 
-def _build(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> Any:
+def _build_task(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> Any:
     """Build without switching to the default scope, whose registries hold no frozen tasks.
 
     mmengine's own way would first look there, and warn.
@@ -33,5 +33,5 @@ def _build(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> Any:
 # Frozen-feature evaluations: a task is built from its config and called with a frozen
 # `FrozenViT`; it returns a dict of numbers. Hooks and tools name them by config.
 FROZEN_TASKS = Registry(
-    'frozen task', scope='flsl_mm', locations=['flsl_mm.evaluation.tasks'], build_func=_build
+    'frozen task', scope='flsl_mm', locations=['flsl_mm.evaluation.tasks'], build_func=_build_task
 )

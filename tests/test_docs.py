@@ -47,7 +47,6 @@ DEFAULTS = [
     'configs/ade20k/sem-fpn_flsl-vits16_40k_ade20k-512x512.py',
     'configs/ade20k/knn_flsl-vits16_1e_ade20k-512x512.py',
 ]
-TASKS = dict(knn='BoxKNN', davis='DavisPropagation', frozen='DenseSuite')
 CONFIG_KEY = re.compile(
     r'(model|(train|val|test)_(dataloader|evaluator)|default_hooks|optim_wrapper|param_scheduler|'
     r'train_cfg|visualizer|randomness)(\.\w+)+(=\S+)?'
@@ -220,14 +219,13 @@ def has_key(cfg: Config, dotted: str) -> bool:
 
 def is_setting(args: argparse.Namespace, tool: str, key: str) -> bool:
     """Whether a key of ``--cfg-options`` is one for this command."""
-    if tool == 'tools/compare.py':
+    if tool in ('tools/compare.py', 'tools/eval_frozen.py'):
         task, key = key.split('.', 1)
-        if task != 'coco':
-            return key in parameters_of(FROZEN_TASKS.get(TASKS[task]))
-        return has_key(read_config(DEFAULTS[1]), key)
-    name = Path(tool).stem.removeprefix('eval_')
-    if name in TASKS:
-        return key in parameters_of(FROZEN_TASKS.get(TASKS[name]))
+        if task == 'coco':
+            return has_key(read_config(DEFAULTS[1]), key)
+        config = args.config if args.config.startswith('configs/') else 'configs/frozen/all.py'
+        cls = FROZEN_TASKS.get(read_config(config)[task].type)
+        return key.split('.')[0] in parameters_of(cls)
     config = getattr(args, 'config', None)
     known = [config] if config and (ROOT / config).is_file() else DEFAULTS
     return any(has_key(read_config(path), key) for path in known)

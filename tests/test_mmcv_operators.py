@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,13 @@ GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
 golden = pytest.mark.skipif(
     not (GOLDEN / 'mmcv_ops.npz').is_file(), reason='no golden values beside the checkout'
 )
+in_place = pytest.mark.skipif(
+    importlib.util.find_spec('mmdet') is None or not list(Path(mmcv.__file__).parent.glob('_ext*')),
+    reason='not the environment of make setup',
+)
 CALLS = ['nms0', 'nms1', 'nms2', 'nms3', 'nms4', 'batched0', 'batched1']
 ROIS = ['roi0', 'roi1', 'roi2', 'roi3']
+DETECTOR = 'configs/demo/mask-rcnn_vit-tiny_fpn_scenes.py'
 
 
 @pytest.fixture(scope='module')
@@ -109,18 +115,79 @@ def test_regions_and_gradients_are_those_of_the_compiled_operator(name, dtype, t
         torch.testing.assert_close(found.double(), wanted, atol=tolerance, rtol=tolerance)
 
 
-def test_bfloat16_maps_pool_as_float32_ones_but_for_rounding():
-    image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
-    rois = torch.tensor([[0.0, 2, 2, 12, 12]])
-    coarse = image.clone().requires_grad_()
-    pooled = mmcv_ops.RoIAlign(4)(coarse, rois.bfloat16())
-    pooled.sum().backward()
-    exact = image.float().requires_grad_()
-    wanted = mmcv_ops.RoIAlign(4)(exact, rois)
-    wanted.sum().backward()
+# On a CPU, autocast hands both operators bfloat16: mmdet converts the regions to the type of the
+# maps, and boxes and scores come from layers in bfloat16. The compiled ones refuse that type.
+@pytest.fixture
+def autocast():
+    with torch.autocast('cpu', torch.bfloat16):
+        yield
+
+
+def test_regions_under_bfloat16_autocast_are_those_of_float32_but_for_rounding(autocast):
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 3, 16, 16, generator=random).bfloat16()
+    rois = torch.tensor([[0.0, 2, 2, 12, 12], [0, -3.25, 1, 40, 9], [0, 5, 5, 5, 5]])
+    coarse, exact = image.clone().requires_grad_(), image.float().requires_grad_()
+    pooled = mmcv_ops.RoIAlign(4, spatial_scale=0.5)(coarse, rois.bfloat16())
+    wanted = mmcv_ops.RoIAlign(4, spatial_scale=0.5)(exact, rois)
+    weight = torch.randn(pooled.shape, generator=random).bfloat16()
+    pooled.backward(weight)
+    wanted.backward(weight.float())
     assert pooled.dtype == coarse.grad.dtype == torch.bfloat16
     assert torch.equal(pooled, wanted.bfloat16())
     assert torch.equal(coarse.grad, exact.grad.bfloat16())
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('scores_too', [True, False])
+def test_boxes_under_bfloat16_autocast_are_kept_as_in_float32(autocast, offset, scores_too):
+    random = torch.Generator().manual_seed(0)
+    corners = torch.rand(60, 2, generator=random) * 200
+    boxes = torch.cat([corners, corners + 9 + torch.rand(60, 2, generator=random) * 99], 1)
+    boxes, scores = boxes.bfloat16(), torch.randperm(60, generator=random) / 64
+    found, kept = mmcv_ops.nms(boxes, scores.bfloat16() if scores_too else scores, 0.4, offset)
+    wanted = mmcv_ops.nms(boxes.float(), scores, 0.4, offset)[1]
+    assert torch.equal(kept, wanted)
+    assert torch.equal(found[:, :4], boxes[kept].to(found.dtype))
+
+
+def test_a_detector_learns_and_predicts_under_bfloat16_autocast(project_root, autocast):
+    detector, images, samples = small_detector(project_root)
+    losses = detector.loss(images, samples)
+    total = sum(sum(v) if isinstance(v, list) else v for k, v in losses.items() if 'loss' in k)
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.grad is not None)
+    with torch.no_grad():
+        [prediction] = detector.eval().predict(images, samples)
+    assert len(prediction.pred_instances.bboxes)
+    assert torch.isfinite(prediction.pred_instances.scores).all()
+
+
+def small_detector(project_root):
+    """The demo's Mask R-CNN, an image and one object in it."""
+    pytest.importorskip('mmdet')
+    from mmdet.registry import MODELS
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmengine.structures import InstanceData
+
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(project_root / DETECTOR)
+    cfg.model.backbone.init_cfg = None
+    torch.manual_seed(0)
+    shapes = dict.fromkeys(['img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'], (96, 128))
+    sample = DetDataSample(metainfo=dict(shapes, scale_factor=(1.0, 1.0)))
+    mask = np.zeros((1, 96, 128), np.uint8)
+    mask[:, 20:60, 30:70] = 1
+    boxes, labels = torch.tensor([[30.0, 20, 70, 60]]), torch.tensor([1])
+    sample.gt_instances = InstanceData(
+        bboxes=boxes, labels=labels, masks=BitmapMasks(mask, 96, 128)
+    )
+    sample.ignored_instances = InstanceData(bboxes=boxes[:0], labels=labels[:0])
+    return MODELS.build(cfg.model), torch.rand(1, 3, 96, 128), [sample]
 
 
 def test_maximum_pooling_is_refused_in_one_line(stand_in):
@@ -136,13 +203,31 @@ def test_any_other_operator_is_named_when_it_is_called(stand_in):
         stand_in.deform_conv_forward(torch.zeros(1))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec('mmdet') is None or not list(Path(mmcv.__file__).parent.glob('_ext*')),
-    reason='not the environment of make setup',
-)
+@in_place
 def test_mmdet_is_imported_before_flsl_mm():
     code = 'import mmdet.models, mmcv._ext, sys; assert "flsl_mm" not in sys.modules'
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
+
+
+# As a user of mmdet does in the environment of `make setup`; the config imports flsl_mm.
+INFERENCE = """
+from mmdet.apis import DetInferencer
+import numpy, sys
+assert 'flsl_mm' not in sys.modules
+inferencer = DetInferencer({config!r}, device='cpu')
+[found] = inferencer(numpy.zeros((96, 128, 3), numpy.uint8), no_save_vis=True)['predictions']
+assert 'flsl_mm' in sys.modules and len(found['bboxes']) == len(found['scores']) > 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@in_place
+def test_the_inferencer_of_mmdet_runs_our_config_before_flsl_mm_is_imported(project_root, tmp_path):
+    code = INFERENCE.format(config=str(project_root / DETECTOR))
+    environment = {**os.environ, 'PYTHONPATH': str(project_root)}
+    command = [sys.executable, '-W', 'ignore', '-c', code]
+    subprocess.run(command, check=True, env=environment, cwd=tmp_path)
 
 
 def test_a_compiled_extension_is_left_in_place(tmp_path):

@@ -1,23 +1,21 @@
-r"""Compare pretrained networks on several tasks in one table: frozen, or fine-tuned on COCO.
+r"""Compare pretrained networks in one table: on frozen tasks of a config, or fine-tuned on COCO.
 
-    knn     box-aligned k-NN on ImageNet (--imagenet)
-    davis   label propagation on DAVIS-2017 (--davis)
-    frozen  retrieval, clusters, objects and signs of collapse on labelled images (--dense)
-    coco    Mask R-CNN, fine-tuned and tested by train.py and test.py (--coco-config)
+The frozen tasks are those of eval_frozen.py: knn, davis and dense of configs/frozen/all.py. The
+task coco is Mask R-CNN, fine-tuned and tested by train.py and test.py (--coco-config).
 
 What is finished is not computed again, so the same command can be repeated at any time. Changed
 checkpoints and settings are noticed, changed images are not: give another --work-dir then.
 
 Example:
-    python tools/compare.py --tasks knn davis frozen coco --checkpoints \
-        work_dirs/flsl_vits16_300e/epoch_300.pth work_dirs/dino_vits16_300e/epoch_300.pth \
-        random:deit-small/16 --cfg-options knn.train_per_class=100 coco.train_cfg.max_epochs=1
+    python tools/compare.py configs/frozen/all.py FLSL=work_dirs/flsl_vits16_300e/epoch_300.pth \
+        work_dirs/dino_vits16_300e/epoch_300.pth random:deit-small/16 \
+        --tasks knn davis dense coco \
+        --cfg-options knn.train_per_class=100 coco.train_cfg.max_epochs=1
 """
 
 __tool__ = True
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,6 +27,7 @@ from typing import Any
 from flsl_mm.apis.command_line import (
     OptionsAction,
     add_network_arguments,
+    named_sources,
     positive,
     run_command,
     start_tool,
@@ -36,13 +35,10 @@ from flsl_mm.apis.command_line import (
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'
-TASKS = ('knn', 'davis', 'frozen', 'coco')
-# Of each task, what the table shows; everything is in the JSON file.
-COLUMNS = dict(
-    knn=r'top1_k\d+|chance',
-    davis=r'[JF&]+-Mean',
-    frozen=r'(retrieval|clustering)/mIoU|discovery/CorLoc|collapse/RankMe',
-    coco=r'(bbox|segm)_mAP',
+# What the table shows, where a task has any of it; everything is in the JSON file.
+COLUMNS = re.compile(
+    r'top1_k\d+|chance|[JF&]+-Mean|(retrieval|clustering)/mIoU|discovery/CorLoc|collapse/RankMe|'
+    r'(bbox|segm)_mAP'
 )
 
 
@@ -51,19 +47,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_network_arguments(parser, '--checkpoints')
     parser.add_argument(
-        '--tasks', nargs='+', choices=TASKS, default=TASKS[:3], help='(knn davis frozen)'
+        'config', metavar='CONFIG', help='frozen tasks, such as configs/frozen/all.py'
     )
-    for name, default in (('imagenet', 'imagenet'), ('davis', 'DAVIS')):
-        parser.add_argument(
-            f'--{name}', metavar='DIR', default=f'data/{default}', help='data (%(default)s)'
-        )
+    add_network_arguments(parser)
     parser.add_argument(
-        '--dense',
-        metavar='DIR_OR_CONFIG',
-        default='data/coco',
-        help='data, as for eval_frozen.py --data; of ADE20K configs/frozen/ade20k.py (%(default)s)',
+        '--tasks',
+        nargs='+',
+        metavar='NAME',
+        help="some of the config's, and coco (all of the config's)",
     )
     parser.add_argument(
         '--coco-config',
@@ -102,28 +94,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = build_parser()
-    args = parser.parse_args(arguments)
-    unknown = {name.split('.')[0] for name in args.cfg_options} - set(TASKS)
-    if unknown:
-        parser.error(f'--cfg-options start with a task ({", ".join(TASKS)}), not {unknown.pop()!r}')
-    return args
-
-
 if __name__ == '__main__':
-    start_tool(parse_args)
+    start_tool(lambda: build_parser().parse_args())
 
-from flsl_mm.apis.frozen import (
-    build_from_settings,
-    build_networks,
-    read_labeled_images,
-    run_tasks,
-)
+from flsl_mm.apis.frozen import build_networks, build_task, read_tasks, run_tasks
 from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
 from flsl_mm.evaluation import comparison_table
-from flsl_mm.utils.files import check_writable, write_json
+from flsl_mm.utils.errors import ConfigError, DataError
+from flsl_mm.utils.files import check_writable, read_json, write_json
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -134,39 +112,39 @@ def compare(args: argparse.Namespace) -> None:
         DataError: Data or settings cannot be used, or fine-tuning failed.
     """
     args.out = args.out or str(args.work_dir / 'compare.json')
-    args.checkpoints = list(dict.fromkeys(args.checkpoints))
-    settings = {name: task_settings(name, args) for name in args.tasks}
+    sources = named_sources(args.checkpoints)
+    settings = task_settings(args)
     networks, tasks = {}, {}  # shared, in this process: to index ImageNet takes minutes
 
-    def evaluate(name: str, checkpoint: str) -> dict[str, Any]:
-        found = run_tasks([tasks[name]], {checkpoint: networks[checkpoint]}, args.device)
-        [numbers] = found[checkpoint].values()
-        return numbers
+    def evaluate(name: str, network: str) -> dict[str, Any]:
+        found = run_tasks({name: tasks[name]}, {network: networks[network]}, args.device)
+        return found[network][name]
 
-    def steps_of(name: str, checkpoint: str) -> list[Step]:
+    def steps_of(name: str, network: str) -> list[Step]:
+        source = sources[network]
         if name == 'coco':
-            return detector_steps(checkpoint, settings[name]['task'], args)
-        folder, work = folder_of('frozen', checkpoint, args), partial(evaluate, name, checkpoint)
-        files, title = (checkpoint,), f'{name} of {checkpoint}'
+            return detector_steps(source, settings[name]['task'], args)
+        folder, work = folder_of('frozen', source, args), partial(evaluate, name, network)
+        files, title = (source,), f'{name} of {network}'
         return [Step(name, title, folder, work=work, settings=settings[name], files=files)]
 
-    steps = {c: {name: steps_of(name, c) for name in args.tasks} for c in args.checkpoints}
+    steps = {network: {name: steps_of(name, network) for name in settings} for network in sources}
     flat = [step for by_task in steps.values() for parts in by_task.values() for step in parts]
     if any(step.work and not step.is_done() for step in flat):
-        networks.update(build_networks(args))  # before the data
-        frozen = [name for name in args.tasks if name != 'coco']
-        tasks.update({name: build_from_settings(settings[name]['task']) for name in frozen})
+        networks.update(build_networks(args, with_head=True))  # before the data
+        frozen = {name: found['task'] for name, found in settings.items() if name != 'coco'}
+        tasks.update({name: build_task(task) for name, task in frozen.items()})
     check_writable(args.out)
     try:
         StepRunner().run(flat)
     finally:
         results = {
-            checkpoint: {
+            network: {
                 name: numbers_of(parts[-1])
                 for name, parts in by_task.items()
                 if parts[-1].is_done()
             }
-            for checkpoint, by_task in steps.items()
+            for network, by_task in steps.items()
         }
         if any(results.values()):
             write_json(args.out, dict(settings=settings, results=results))
@@ -174,27 +152,23 @@ def compare(args: argparse.Namespace) -> None:
     print(f'written to {args.out}')
 
 
-def task_settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says about a task.
+def task_settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What config and command line say about each task.
 
     Raises:
-        DataError: What it names for the data cannot be used.
-        FileNotFoundError: It is not there.
+        ConfigError: An option fits no task, or a task does not exist.
+        FileNotFoundError: There is no such config.
     """
-    task = dict(
-        knn=dict(type='BoxKNN', data_root=args.imagenet),
-        davis=dict(type='DavisPropagation', data_root=args.davis),
-        frozen=dict(type='DenseSuite'),
-        coco={},
-    )[name]
-    if name == 'frozen':
-        task['train'], task['val'] = read_labeled_images(args.dense)
-    for key, value in args.cfg_options.items():
-        if key.startswith(f'{name}.'):
-            task[key.partition('.')[2]] = value
-    if name == 'coco':  # whose config has the architecture and the seed
-        return dict(task=task, config=str(args.coco_config), key=args.key)
-    return dict(task=task, key=args.key, num_heads=args.num_heads, seed=args.seed)
+    coco = {k[5:]: value for k, value in args.cfg_options.items() if k.startswith('coco.')}
+    options = {k: value for k, value in args.cfg_options.items() if not k.startswith('coco.')}
+    network = dict(key=args.key, num_heads=args.num_heads, seed=args.seed)
+    tasks = read_tasks(args.config, options)
+    found = {name: dict(task=task, **network) for name, task in tasks.items()}
+    # The detector's config has the architecture and the seed.
+    found['coco'] = dict(task=coco, config=str(args.coco_config), key=args.key)
+    if strange := set(args.tasks or ()) - set(found):
+        raise ConfigError(f'--tasks are some of {", ".join(found)}, not {min(strange)}')
+    return {name: found[name] for name in args.tasks or tasks}
 
 
 def folder_of(kind: str, checkpoint: str, args: argparse.Namespace) -> Path:
@@ -241,9 +215,12 @@ def numbers_of(step: Step) -> dict[str, float | None]:
     """
     if step.work:
         return step.read()['result']
-    metrics = json.loads(step.leaves.read_text())['metrics']
+    metrics = read_json(step.leaves).get('metrics')
+    kinds = (int, float, type(None))
+    if not isinstance(metrics, dict) or not all(isinstance(v, kinds) for v in metrics.values()):
+        raise DataError(f'{step.leaves}: damaged, has no metrics; remove it to test again')
     return {
-        name.removeprefix('coco/'): None if value == -1 else 100 * value
+        name.removeprefix('coco/'): None if value in (-1, None) else 100 * value
         for name, value in metrics.items()
     }
 
@@ -252,7 +229,7 @@ def shown(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, A
     """The numbers that the table has, of what has been computed."""
     return {
         checkpoint: {
-            task: {n: v for n, v in numbers.items() if re.fullmatch(COLUMNS[task], n)}
+            task: {n: v for n, v in numbers.items() if COLUMNS.fullmatch(n)} or numbers
             for task, numbers in found.items()
         }
         for checkpoint, found in results.items()
@@ -261,8 +238,9 @@ def shown(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, A
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = parse_args(arguments)
-    return run_command('compare.py', lambda: compare(args))
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    return run_command(parser.prog, lambda: compare(args))
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from flsl_mm.apis.command_line import positive, run_command, start_tool
+from flsl_mm.apis.command_line import positive, run_command, start_tool, tool_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_LANES = 4  # a process takes about a gigabyte
@@ -25,9 +25,7 @@ MAX_LANES = 4  # a process takes about a gigabyte
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/demo'), help='(%(default)s)'
     )

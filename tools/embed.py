@@ -69,7 +69,8 @@ if __name__ == '__main__':
 from mmengine.dist import is_main_process
 
 from flsl_mm.apis.features import embed_images
-from flsl_mm.apis.frozen import build_network, start_processes, usable_device
+from flsl_mm.apis.frozen import start_processes, usable_device
+from flsl_mm.models import build_vit
 
 
 def run(args: argparse.Namespace) -> None:
@@ -81,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
     """
     args.device = usable_device(args.device)
     start_processes(args)
-    vit = build_network(args.checkpoint, args)
+    vit = build_vit(args.checkpoint, args.key, args.num_heads, args.trust, args.seed).to(
+        args.device
+    )
     found = embed_images(
         vit, args.images, args.out, args.short_side, args.what, args.batch_size, args.num_workers
     )

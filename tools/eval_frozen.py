@@ -1,11 +1,11 @@
-r"""Dense evaluation of frozen checkpoints: retrieval, clusters, objects and signs of collapse.
+r"""Evaluate frozen checkpoints on the tasks of a config: k-NN, DAVIS, dense tasks; no training.
 
-Labels come from folders of images and masks (mmseg's layouts) or from COCO-style instances; no
-training. One table for all checkpoints.
+One table for all checkpoints, and one JSON file with every number.
 
 Example:
-    python tools/eval_frozen.py work_dirs/flsl_vits16_300e/epoch_300.pth dino_vits16.pth \
-        random:deit-small/16 --data data/coco --max-images 500
+    python tools/eval_frozen.py configs/frozen/all.py \
+        FLSL=work_dirs/flsl_vits16_300e/epoch_300.pth dino_vits16.pth random:deit-small/16 \
+        --cfg-options knn.train_per_class=100 davis.data_root=data/DAVIS
 """
 
 __tool__ = True
@@ -14,92 +14,52 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flsl_mm.apis.command_line import frozen_parser, start_tool
-
-TASKS = ('SegmentationRetrieval', 'TokenClustering', 'ObjectDiscovery', 'CollapseMonitors')
+from flsl_mm.apis.command_line import (
+    OptionsAction,
+    add_launcher_arguments,
+    add_network_arguments,
+    run_command,
+    start_tool,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = frozen_parser(__doc__, out='work_dirs/eval_frozen.json')
-    parser.add_argument(
-        '--data',
-        required=True,
-        metavar='DIR_OR_CONFIG',
-        help='folder in the layout of COCO 2017, or with images and annotations (or masks; or '
-        'img_dir and ann_dir), perhaps each with training and validation (or train and val); or a '
-        'config with val and perhaps train, such as configs/frozen/ade20k.py; for '
-        'CollapseMonitors alone any folder of images',
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--reduce-zero-label',
-        action='store_true',
-        help='0 in a mask is unlabelled and the classes start at 1 (ADE20K); for folders',
+        'config',
+        metavar='CONFIG',
+        help='file with the tasks and where their data are, such as configs/frozen/all.py',
     )
+    add_network_arguments(parser)
     parser.add_argument(
-        '--tasks',
+        '--cfg-options',
         nargs='+',
-        choices=TASKS,
-        default=TASKS,
-        metavar='NAME',
-        help=f'some of {", ".join(TASKS)} (all)',
+        action=OptionsAction,
+        default={},
+        metavar='TASK.KEY=VALUE',
+        help='override settings, such as knn.data_root=DIR davis.short_side=240',
     )
     parser.add_argument(
-        '--short-side',
-        type=int,
-        default=448,
-        metavar='PIXELS',
-        help='short side that images are resized to (%(default)s)',
+        '--out', metavar='FILE', help='JSON file (work_dirs/<name of the config>.json)'
     )
-    parser.add_argument(
-        '--max-images',
-        type=int,
-        metavar='N',
-        help='evaluate only N images, evenly spaced, and retrieve from as many',
-    )
-    parser.add_argument(
-        '--num-workers', type=int, default=2, metavar='N', help='processes reading images (2)'
-    )
+    add_launcher_arguments(parser)
     return parser
 
 
 if __name__ == '__main__':
     start_tool(lambda: build_parser().parse_args())
 
-from flsl_mm.apis.frozen import (
-    build_from_settings,
-    read_labeled_images,
-    run_frozen_command,
-)
-from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
-
-
-def build_tasks(args: argparse.Namespace) -> list[FrozenTask]:
-    """The suite on the data of the command line.
-
-    Raises:
-        DataError: The data cannot be used, or a number is out of range.
-    """
-    options = dict(reduce_zero_label=True) if args.reduce_zero_label else {}
-    options['plain'] = set(args.tasks) == {'CollapseMonitors'}  # which needs no labels
-    train, val = read_labeled_images(args.data, **options)
-    for images in (train, val):
-        if images is not None and args.max_images is not None:
-            images['max_images'] = args.max_images
-    suite = dict(
-        type='DenseSuite',
-        val=val,
-        train=train,
-        tasks=[dict(type=name) for name in args.tasks],
-        short_side=args.short_side,
-        num_workers=args.num_workers,
-    )
-    return [build_from_settings(suite)]
+from flsl_mm.apis.frozen import evaluate_frozen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return run_frozen_command(build_parser(), build_tasks, arguments)
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    return run_command(parser.prog, lambda: evaluate_frozen(args))
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from flsl_mm.apis.command_line import run_command
+from flsl_mm.apis.command_line import run_command, tool_parser
 from flsl_mm.datasets.uavdt_files import read_frame_list
 from flsl_mm.evaluation import evaluate_uavdt
 from flsl_mm.utils.files import check_writable, write_json
@@ -19,14 +19,12 @@ from flsl_mm.utils.files import check_writable, write_json
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('eval_uavdt.py', lambda: evaluate(args))
+    return run_command('eval_uavdt.py', lambda: evaluate_files(args))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'gt_dir', metavar='GT_DIR', help='folder with M0203_gt_whole.txt, M0203_gt_ignore.txt, ...'
     )
@@ -56,7 +54,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def evaluate(args: argparse.Namespace) -> None:
+def evaluate_files(args: argparse.Namespace) -> None:
     """Print and write AP.
 
     Raises:

@@ -18,8 +18,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from flsl_mm.apis.command_line import (
-    OptionsAction,
     add_device_argument,
+    add_options_argument,
     add_trust_argument,
     positive,
     read_config_file,
@@ -55,13 +55,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='images at a time, where neighbors are of one size (%(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='override entries of the config, as in training',
-    )
+    add_options_argument(parser, 'override entries of the config, as in training')
     add_trust_argument(parser)
     add_device_argument(parser)
     args = parser.parse_args(arguments)
@@ -146,7 +140,7 @@ def run(args: argparse.Namespace) -> None:
     """
     args.device = usable_device(args.device)
     pictures, out = Pictures(args.images), Path(args.out)
-    cfg = read_config_file(args.config, args.cfg_options or {})
+    cfg = read_config_file(args.config, args.cfg_options)
     inferencer = build_inferencer(cfg, args.checkpoint, args.device, args.trust)
     classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
     if len(classes) > 256 and cfg.default_scope == 'mmseg':

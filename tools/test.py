@@ -18,6 +18,7 @@ from flsl_mm.apis.command_line import (
     read_config,
     run_command,
     start_tool,
+    tool_parser,
 )
 from flsl_mm.evaluation import metrics_table
 from flsl_mm.utils.errors import ConfigError
@@ -26,9 +27,7 @@ from flsl_mm.utils.files import check_writable, write_json
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint of training; it must fit the model exactly')
     add_run_arguments(parser)
@@ -49,7 +48,7 @@ from flsl_mm.checkpoint import load_model
 from flsl_mm.checkpoint.files import check_file
 
 
-def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+def add_test_settings(cfg: Config, args: argparse.Namespace) -> Config:
     """The config with the settings that only testing has.
 
     Raises:
@@ -78,7 +77,7 @@ def save_pictures(cfg: Config, folder: str) -> None:
         cfg.visualizer['save_dir'] = folder
 
 
-def evaluate(args: argparse.Namespace) -> None:
+def run_test(args: argparse.Namespace) -> None:
     """Build, load and test; print and write the metrics.
 
     Raises:
@@ -86,7 +85,7 @@ def evaluate(args: argparse.Namespace) -> None:
         DataError: The config cannot be tested.
         FileNotFoundError: There is no config.
     """
-    cfg = merge_args(read_config(args), args)
+    cfg = add_test_settings(read_config(args), args)
     if cfg.get('test_dataloader') is None:
         raise ConfigError(f'{args.config} has no test_dataloader, so there is nothing to test')
     check_file(args.checkpoint)  # before what takes time
@@ -107,7 +106,7 @@ def evaluate(args: argparse.Namespace) -> None:
 def main() -> int:
     """Evaluate; returns the exit code."""
     args = parse_args()
-    return run_command('test.py', lambda: evaluate(args))
+    return run_command('test.py', lambda: run_test(args))
 
 
 if __name__ == '__main__':

@@ -18,15 +18,14 @@ from flsl_mm.apis.command_line import (
     read_config,
     run_command,
     start_tool,
+    tool_parser,
 )
 from flsl_mm.utils.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file')
     add_run_arguments(parser)
     parser.add_argument(
@@ -49,7 +48,7 @@ if __name__ == '__main__':
 from mmengine.config import Config
 
 
-def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+def add_training_settings(cfg: Config, args: argparse.Namespace) -> Config:
     """The config with the settings that only training has.
 
     Raises:
@@ -90,7 +89,7 @@ def main() -> int:
     args = parse_args()
 
     def command() -> None:
-        build_runner(merge_args(read_config(args), args)).train()
+        build_runner(add_training_settings(read_config(args), args)).train()
         end_processes(args)
 
     return run_command('train.py', command)

@@ -25,8 +25,8 @@ from flsl_mm.apis.command_line import (
     add_network_arguments,
     positive,
     run_command,
-    split_name,
     start_tool,
+    tool_parser,
 )
 from flsl_mm.utils.errors import DataError, errors_about
 from flsl_mm.utils.files import check_writable, write_json
@@ -43,8 +43,7 @@ KINDS = {
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = tool_parser(__doc__)
     commands = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
     for kind, text in KINDS.items():
         command = commands.add_parser(kind, help=text, description=f'{text[0].upper()}{text[1:]}.')
@@ -176,7 +175,7 @@ if __name__ == '__main__':
 from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
 
-from flsl_mm.apis.frozen import build_network, usable_device
+from flsl_mm.apis.frozen import build_networks, usable_device
 from flsl_mm.datasets.mask_files import read_mask
 from flsl_mm.models import FrozenViT
 from flsl_mm.utils.images import evenly_spaced
@@ -184,7 +183,7 @@ from flsl_mm.visualization import figures, token_maps
 from flsl_mm.visualization.images import (
     find_image_files,
     long_image_note,
-    read_image,
+    read_pixels,
     resize_short_side,
 )
 from flsl_mm.visualization.map_figure import draw_maps
@@ -224,7 +223,7 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
         print(f'showing {args.max_images} of {len(paths)} images, evenly spaced (--max-images)')
     photos = []
     for path in evenly_spaced(paths, args.max_images):
-        image = read_image(path)
+        image = read_pixels(path)
         resized = resize_short_side(image, args.short_side)
         if note := long_image_note(path, resized, args.short_side):
             print(note)
@@ -234,16 +233,7 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
 
 def load_networks(args: argparse.Namespace) -> dict[str, FrozenViT]:
     """Build the networks, by the name to show."""
-    vits: dict[str, FrozenViT] = {}
-    for text in args.checkpoints:
-        name, source = split_name(text)
-        name = name or usual_name(source)
-        if name in vits:
-            raise DataError(
-                f'two networks are called {name}: name them, as in --checkpoints A=FILE B=FILE'
-            )
-        vits[name] = build_network(source, args)
-    return vits
+    return {n: vit.to(args.device) for n, vit in build_networks(args, usual_name).items()}
 
 
 def usual_name(source: str) -> str:
@@ -332,7 +322,7 @@ def load_mask(photo: Photo, folder: str) -> np.ndarray:
     return resize_mask(mask, photo.pixels.shape[:2])
 
 
-def draw_tsne(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
+def draw_tokens(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
     """The scatter plots."""
     masks = None
     if args.color_by == 'mask':
@@ -384,7 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.device = usable_device(args.device)
         photos, vits = load_photos(args), load_networks(args)
         check_writable(args.out)
-        draw_kind = draw_tsne if args.kind == 'tsne' else draw
+        draw_kind = draw_tokens if args.kind == 'tsne' else draw
         save(draw_kind(args, photos, vits), photos, args)
 
     return run_command('visualize.py', command)

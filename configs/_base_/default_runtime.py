@@ -17,7 +17,7 @@ log_processor = dict(
     window_size=10,
     # Averaged over the window; everything else is logged as it is at that iteration.
     mean_pattern=r'.*(loss|time|images_per_second|prototypes_used|entropy_p_bar|max_p_t|'
-    r'attended_tokens|cos_token_mode).*',
+    r'attended_tokens|cos_token_mode|place_share|matching_accuracy).*',
 )
 
 # JSON in work_dir/<time>/vis_data, and TensorBoard. For Weights & Biases in its place:

@@ -1,5 +1,5 @@
 # Semi-supervised DAVIS-2017 with frozen features: the settings of every published figure.
-task = dict(
+davis = dict(
     type='DavisPropagation',
     data_root='data/DAVIS',
     split='val',
@@ -8,4 +8,5 @@ task = dict(
     radius=12,
     topk=5,
     temperature=0.1,
+    out_dir='work_dirs/davis',
 )

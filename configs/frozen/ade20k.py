@@ -1,6 +1,7 @@
-# ADE20K for tools/eval_frozen.py --data; docs/ade20k.md says where the images come from.
-_root = 'data/ade/ADEChallengeData2016'
-_masks = dict(type='MaskFolder', reduce_zero_label=True, num_classes=150)
+# ADE20K (docs/ade20k.md).
+_base_ = './coco.py'
 
-train = dict(_masks, images=f'{_root}/images/training', masks=f'{_root}/annotations/training')
-val = dict(_masks, images=f'{_root}/images/validation', masks=f'{_root}/annotations/validation')
+dense = dict(
+    data_root='data/ade/ADEChallengeData2016',
+    images=dict(reduce_zero_label=True, num_classes=150),
+)

@@ -1,6 +1,2 @@
-# COCO 2017 for tools/eval_frozen.py --data; docs/coco.md says where the images come from.
-_root = 'data/coco'
-_ann_file = f'{_root}/annotations/instances_%s.json'
-
-train = dict(type='InstanceImages', ann_file=_ann_file % 'train2017', images=f'{_root}/train2017')
-val = dict(type='InstanceImages', ann_file=_ann_file % 'val2017', images=f'{_root}/val2017')
+# COCO 2017 (docs/coco.md), or with dense.data_root own images in a layout that is known.
+dense = dict(type='DenseSuite', data_root='data/coco', short_side=448, num_workers=2)

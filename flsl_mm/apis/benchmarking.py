@@ -1,10 +1,12 @@
 """Time and memory of training steps that are compared with each other."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import multiprocessing
@@ -12,6 +14,45 @@ from torch import multiprocessing
 from ..utils.errors import DataError
 
 Build = Callable[[str], Callable[[], None]]
+
+# How the first variant does beside another one: the ratio of these numbers of the two.
+RATIOS = dict(speedup='images_per_second', memory_ratio='peak_memory_gib', cpu_time_ratio='cpu_ms')
+
+
+def compare_variants(
+    build: Build, variants: Sequence[str], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure variants of a step in turns, print them, and compare the first with the others.
+
+    Args:
+        build: As for :func:`measure_in_turns`.
+        variants: Their names.
+        args: What :func:`~flsl_mm.apis.command_line.add_step_arguments` has read.
+
+    Returns:
+        dict: The numbers of the first variant, those of each other one by its name, and each of
+        :data:`RATIOS` by the name of the other.
+    """
+    found = measure_in_turns(build, variants, args.steps, args.warmup, args.device, args.batch_size)
+    for name, values in found.items():
+        print(f'{name:6}', '  '.join(f'{key} {value:.3f}' for key, value in values.items()))
+    first = found.pop(variants[0])
+    ratios = {
+        ratio: {name: first[key] / values[key] for name, values in found.items()}
+        for ratio, key in RATIOS.items()
+        if key in first
+    }
+    return {**first, **found, **ratios}
+
+
+def conditions(args: argparse.Namespace) -> dict[str, Any]:
+    """What was measured on: device by name, threads, type of numbers."""
+    on_gpu = args.device.startswith('cuda')
+    return dict(
+        device=torch.cuda.get_device_name(args.device) if on_gpu else args.device,
+        threads=torch.get_num_threads(),
+        dtype=args.dtype,
+    )
 
 
 def measure_in_turns(
@@ -87,6 +128,18 @@ def _serve(connection: Connection, build: Build, variant: str, device: str) -> N
         return  # another variant failed
     peak = torch.cuda.max_memory_allocated(device) if not before else resident_bytes('VmHWM')
     connection.send(dict(peak_memory_gib=(peak - before) / 2**30))
+
+
+def in_a_fork(work: Callable, *args) -> Any:
+    """What ``work`` returns in a forked process, as a data loader forks its workers."""
+    context = multiprocessing.get_context('fork')
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: sender.send(work(*args)))
+    process.start()
+    sender.close()  # so that receiving ends when the process does
+    result = receiver.recv()
+    process.join()
+    return result
 
 
 def synchronize(device: str) -> None:

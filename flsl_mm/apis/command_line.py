@@ -111,6 +111,13 @@ def read_value(text: str) -> Any:
     return DictAction._parse_int_float_bool(text)
 
 
+def tool_parser(doc: str) -> argparse.ArgumentParser:
+    """The parser of a tool; its help begins with the tool's docstring, as it is written."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
 # Their message says what a user can do.
 USER_ERRORS = (UserError, OSError)
 
@@ -120,15 +127,48 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir', help='folder for logs and results (work_dirs/<name of the config>)'
     )
+    add_options_argument(parser)
+    add_trust_argument(parser)
+    add_launcher_arguments(parser)
+
+
+def add_options_argument(
+    parser: argparse.ArgumentParser,
+    text: str = 'override entries of the config, such as train_dataloader.batch_size=8',
+) -> None:
+    """Add ``--cfg-options``, a dict of overrides; ``text`` is its help."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=OptionsAction,
+        default={},
         metavar='KEY=VALUE',
-        help='override entries of the config, such as train_dataloader.batch_size=8',
+        help=text,
     )
-    add_trust_argument(parser)
-    add_launcher_arguments(parser)
+
+
+def add_step_arguments(
+    parser: argparse.ArgumentParser, batch_size: int, steps: int, warmup: int | None = None
+) -> None:
+    """Add how many steps are taken, and where and how; with ``warmup`` those before measuring."""
+    parser.add_argument(
+        '--batch-size', type=positive, default=batch_size, metavar='N', help='(%(default)s)'
+    )
+    parser.add_argument(
+        '--steps', type=positive, default=steps, metavar='N', help='steps to take (%(default)s)'
+    )
+    if warmup is not None:
+        parser.add_argument(
+            '--warmup',
+            type=not_negative,
+            default=warmup,
+            metavar='N',
+            help='steps before them, not measured (%(default)s)',
+        )
+    add_device_argument(parser)
+    parser.add_argument(
+        '--dtype', choices=['float32', 'bfloat16'], default='float32', help='(%(default)s)'
+    )
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +203,6 @@ def add_network_arguments(
     parser: argparse.ArgumentParser,
     name: str = 'checkpoints',
     several: bool = True,
-    optional: bool = False,
 ) -> None:
     """Add the arguments that say which networks to use, and where.
 
@@ -171,11 +210,10 @@ def add_network_arguments(
         parser: Gets ``name``, ``--key``, ``--num-heads``, ``--trust``, ``--seed`` and ``--device``.
         name: Of the checkpoints' argument, positional or with dashes (then it is required).
         several: Whether more than one checkpoint may be given.
-        optional: Whether none may be given, where several may.
     """
     options = dict(required=True) if name.startswith('-') else {}
     if several:
-        options['nargs'] = '*' if optional else '+'
+        options['nargs'] = '+'
     parser.add_argument(name, metavar='CHECKPOINT', help=CHECKPOINT_HELP, **options)
     parser.add_argument(
         '--key',
@@ -204,50 +242,6 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def frozen_parser(doc: str, out: str, optional: bool = False) -> argparse.ArgumentParser:
-    """The parser of a tool that runs frozen tasks on checkpoints.
-
-    Args:
-        doc: The tool's docstring, with an example.
-        out: Default of ``--out``, the JSON file.
-        optional: Whether the tool can do something without a checkpoint.
-
-    Returns:
-        argparse.ArgumentParser: With :func:`add_network_arguments`, ``--out`` and ``--launcher``.
-    """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_network_arguments(parser, optional=optional)
-    parser.add_argument(
-        '--out', metavar='FILE', default=out, help='JSON file for the numbers (%(default)s)'
-    )
-    add_launcher_arguments(parser)
-    return parser
-
-
-def add_task_arguments(parser: argparse.ArgumentParser, task_type: str) -> None:
-    """Add the arguments of a tool for one type of task that takes its settings from a config.
-
-    Args:
-        parser: Gets ``--config`` and ``--cfg-options``.
-        task_type: The type, for the help.
-    """
-    parser.add_argument(
-        '--config',
-        metavar='FILE',
-        help=f'config whose `task` has the settings of {task_type} (its defaults)',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override settings of the task, such as temperature=0.1',
-    )
-
-
 def read_config(args: argparse.Namespace) -> Config:
     """The config file with the settings of :func:`add_run_arguments`.
 
@@ -256,7 +250,7 @@ def read_config(args: argparse.Namespace) -> Config:
         ConfigError: An override does not fit the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config_file(args.config, args.cfg_options or {})
+    cfg = read_config_file(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
@@ -265,8 +259,18 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Config:
+def read_config_file(
+    path: str | os.PathLike,
+    options: Mapping[str, Any],
+    entries: Callable[[Config], Iterable[str]] | None = None,
+) -> Config:
     """A config file with overrides, such as ``{'train_dataloader.batch_size': 8}``.
+
+    Args:
+        path: The file.
+        options: The overrides.
+        entries: Top-level entries of it that are read; those of a run by default. The others are
+            variables that these are built from.
 
     Raises:
         FileNotFoundError: It is missing, or a file that it inherits from.
@@ -274,27 +278,25 @@ def read_config_file(path: str | os.PathLike, options: Mapping[str, Any]) -> Con
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
+    from ..engine.runners.config_variables import follow_variables, run_entries
+
     cfg = Config.fromfile(path)
-    _check_known(options, cfg, path)
+    known = set(entries(cfg) if entries else run_entries())
+    _check_known(options, {*cfg, *known}, path)
     try:
         cfg.merge_from_dict(dict(options))
     except (TypeError, KeyError, IndexError) as error:
         raise ConfigError(f'--cfg-options do not fit {path}: {error}') from error
-    from ..engine.runners.config_variables import follow_variables
-
-    follow_variables(cfg)
+    follow_variables(cfg, known)
     return cfg
 
 
-def _check_known(options: Iterable[str], cfg: Config, path: str | os.PathLike) -> None:
+def _check_known(options: Iterable[str], known: set[str], path: str | os.PathLike) -> None:
     """Refuse overrides that nothing would read, such as misspelt ones.
 
     Raises:
         ConfigError: The config has no such entry, nor may it have one.
     """
-    from ..engine.runners.config_variables import run_entries
-
-    known = {*cfg, *run_entries()}
     for key in options:
         name = key.partition('.')[0]
         if name not in known:
@@ -343,13 +345,15 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
         int: The exit code of the process: 0, 130 after Ctrl-C, or 2 after an error, as for wrong
         arguments.
     """
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')  # names need not be UTF-8
     try:
         command()
     except KeyboardInterrupt:
         print(f'{name}: interrupted', file=sys.stderr)
         return 130
     except Exception as error:
-        mistake = _config_mistake(error)
+        mistake = _mistake(error)
         if not mistake and not isinstance(error, USER_ERRORS):
             raise
         # A data worker's error comes with its traceback, whose last line names the type too.
@@ -360,9 +364,15 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
     return 0
 
 
-def _config_mistake(error: Exception) -> str | None:
-    """What is wrong with a config, where mmengine or a class that it builds says so; else None."""
+def _mistake(error: Exception) -> str | None:
+    """What a user can mend of what torch, mmengine or a class that it builds says; else None."""
     text = str(error.args[0]).strip().rpartition('\n')[2] if error.args else ''
+    if isinstance(error, RuntimeError) and text.startswith('DataLoader worker (pid'):
+        reason = re.sub(r'^DataLoader worker \(pid(\(s\))? ([\d, ]+)\)', r'process \2', text)
+        return (
+            f'a data worker ended ({reason.strip(" .")}), as where the system runs out of memory: '
+            'fewer num_workers, smaller batches or images'
+        )
     if isinstance(error, TypeError) and re.search(
         r'__init__\(\) (got an unexpected keyword|missing \d+ required)', text
     ):
@@ -408,3 +418,22 @@ def split_name(text: str) -> tuple[str | None, str]:
     if not equals or set(name) & {'/', ':'} or osp.exists(text):
         return None, text
     return name, source
+
+
+def named_sources(texts: Iterable[str], usual_name: Callable[[str], str] = str) -> dict[str, str]:
+    """Sources by name of arguments ``NAME=SOURCE`` or ``SOURCE``.
+
+    Args:
+        texts: The arguments.
+        usual_name: Gives the name of a source that has none.
+
+    Raises:
+        ConfigError: Two sources have the same name.
+    """
+    sources: dict[str, str] = {}
+    for text in texts:
+        name, source = split_name(text)
+        name = name or usual_name(source)
+        if sources.setdefault(name, source) != source:
+            raise ConfigError(f'two networks are called {name}: name them, as in A=FILE B=FILE')
+    return sources

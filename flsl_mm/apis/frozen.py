@@ -1,4 +1,4 @@
-"""Runs of frozen tasks on checkpoints: arguments, networks, tasks, one table, one JSON file."""
+"""Runs of frozen tasks on checkpoints: networks, tasks, one table, one JSON file."""
 
 import argparse
 import inspect
@@ -6,22 +6,22 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed, is_main_process
 
-from ..datasets.find_labeled_images import find_labeled_images
 from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FrozenViT, build_vit
 from ..registry import FROZEN_TASKS
 from ..utils.errors import ConfigError
 from ..utils.files import check_writable, write_json
 from ..utils.tables import comparison_table
-from .command_line import end_processes, run_command
+from .command_line import end_processes, named_sources, read_config_file
 
-NUMBERS = int, float, int | None, float | None, Sequence[int], Sequence[float]
+NUMBERS = int, float, int | None, float | None, int | Sequence[int]
 
 
 def check_task_numbers(task: Mapping[str, Any]) -> None:
@@ -59,87 +59,72 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-def build_network(checkpoint: str, args: argparse.Namespace) -> FrozenViT:
-    """The frozen network of a checkpoint, on the device of the command line.
+def build_networks(
+    args: argparse.Namespace, usual_name: Callable[[str], str] = str, **options: Any
+) -> dict[str, FrozenViT]:
+    """The networks of the command line by name, on the CPU.
 
     Args:
-        checkpoint: One of those of the command line.
         args: With what :func:`add_network_arguments` added.
+        usual_name: What a checkpoint without a name is called.
+        options: More arguments of :func:`build_vit`.
 
     Raises:
-        CheckpointError: It cannot be used.
+        CheckpointError: One of them cannot be used.
+        ConfigError: Two have the same name.
     """
-    vit = build_vit(checkpoint, args.key, args.num_heads, args.trust, args.seed)
-    return vit.to(usable_device(args.device))
+    sources = named_sources(args.checkpoints, usual_name)
+    return {
+        name: build_vit(source, args.key, args.num_heads, args.trust, args.seed, **options)
+        for name, source in sources.items()
+    }
 
 
-def build_task(args: argparse.Namespace, task_type: str, **settings: Any) -> FrozenTask:
-    """The task of a config, ``--cfg-options`` and settings, the later winning over the earlier.
+def read_tasks(path: str | os.PathLike, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of the tasks of a config, by name.
+
+    A task is a top-level entry such as ``knn = dict(type='BoxKNN', ...)``. Other entries are
+    variables; one that is a dict with a type has a name that starts with ``_``.
 
     Args:
-        args: With what :func:`add_task_arguments` added.
-        task_type: Its type, where the config does not say another.
-        settings: What other arguments say.
+        path: The config file.
+        options: Overrides, such as ``{'knn.train_per_class': 20}``.
 
     Raises:
-        ConfigError: The config has no ``task``, or a setting does not exist or is out of range.
-        FileNotFoundError: There is no such config, or no data.
+        FileNotFoundError: There is no such config.
+        ConfigError: It has no task, or an override does not fit it.
     """
-    task = dict(type=task_type)
-    if args.config:
-        config = Config.fromfile(args.config)
-        if 'task' not in config:
-            raise ConfigError(f'{args.config} has no `task = dict(type={task_type!r}, ...)`')
-        task.update(config.task)
-    task.update(settings, **args.cfg_options)
-    return build_from_settings(task)
+    cfg = read_config_file(path, options, _task_names)
+    names = _task_names(cfg)
+    if not names:
+        raise ConfigError(f"{path} has no frozen task, such as knn = dict(type='BoxKNN')")
+    return {name: entry for name, entry in cfg.to_dict().items() if name in names}
 
 
-def build_from_settings(task: Mapping[str, Any]) -> FrozenTask:
+def _task_names(cfg: Config) -> set[str]:
+    return {
+        name
+        for name, entry in cfg.items()
+        if isinstance(entry, dict) and 'type' in entry and not name.startswith('_')
+    }
+
+
+def build_task(settings: Mapping[str, Any]) -> FrozenTask:
     """A task from settings that a user has given.
 
     Args:
-        task: Config of one of :data:`~flsl_mm.registry.FROZEN_TASKS`.
+        settings: Config of one of :data:`~flsl_mm.registry.FROZEN_TASKS`.
 
     Raises:
         ConfigError: A setting does not exist or is out of range.
         FileNotFoundError: There are no data.
     """
-    check_task_numbers(task)
-    return FROZEN_TASKS.build(task)
+    check_task_numbers(settings)
+    return FROZEN_TASKS.build(settings)
 
 
-def read_labeled_images(data: str, **options: Any) -> tuple[dict | None, dict]:
-    """The labelled images that a user names, for :class:`DenseSuite`.
-
-    Args:
-        data: Folder for :func:`find_labeled_images`, or config with ``val`` and perhaps ``train``.
-        options: See there; a config says them itself.
-
-    Returns:
-        tuple: Configs of the images to retrieve from, if there are any, and of those to evaluate.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ConfigError: It is in no known layout, or the file is no such config.
-    """
-    if not os.path.isfile(data):
-        return find_labeled_images(data, **options)
-    if not data.endswith('.py'):
-        raise ConfigError(f'{data} is neither a folder nor a config (.py)')
-    cfg = Config.fromfile(data).to_dict()
-    if 'val' not in cfg:
-        raise ConfigError(f'{data} has no val')
-    return cfg.get('train'), cfg['val']
-
-
-def run_frozen_command(
-    parser: argparse.ArgumentParser,
-    build_tasks: Callable[[argparse.Namespace], Sequence[FrozenTask]],
-    arguments: Sequence[str] | None = None,
-    report: Callable[[dict[str, dict[str, Any]]], str] = comparison_table,
-) -> int:
-    """Evaluate checkpoints on tasks; print one table and write the numbers.
+def evaluate_frozen(args: argparse.Namespace) -> None:
+    """Evaluate checkpoints on the tasks of a config; print one table and write the numbers.
 
     Everything that can be wrong with arguments, data and checkpoints is found before anything is
     computed. The JSON file, ``{"settings": ..., "results": {checkpoint: {task: numbers}}}``, is
@@ -147,39 +132,30 @@ def run_frozen_command(
     computed is not lost.
 
     Args:
-        parser: From :func:`frozen_parser`, and the tool's own arguments.
-        build_tasks: Builds the tasks from the parsed arguments.
-        arguments: Command line; that of the process by default.
-        report: Turns the results into the text to print.
-
-    Returns:
-        int: The exit code of the process.
+        args: Those of ``tools/eval_frozen.py``; those of the tasks are added as ``tasks``.
     """
-    args = parser.parse_args(arguments)
+    args.device = usable_device(args.device)
+    args.out = args.out or f'work_dirs/{Path(args.config).stem}.json'
+    args.tasks = read_tasks(args.config, args.cfg_options)
+    start_processes(args)
+    networks = build_networks(args, with_head=True)  # before the data: to index ImageNet takes long
+    tasks = {name: build_task(settings) for name, settings in args.tasks.items()}
+    if is_main_process():
+        check_writable(args.out)
+    results: dict[str, dict[str, Any]] = {}
 
-    def command() -> None:
-        args.device = usable_device(args.device)
-        start_processes(args)
-        networks = build_networks(args)  # before the data: to index ImageNet takes minutes
-        tasks = build_tasks(args)
-        if is_main_process():
-            check_writable(args.out)
-        results: dict[str, dict[str, Any]] = {}
+    def keep(found: dict[str, dict[str, Any]]) -> None:
+        results.update({name: numbers for name, numbers in found.items() if numbers})
+        write_results(results, args)
 
-        def keep(found: dict[str, dict[str, Any]]) -> None:
-            results.update({name: numbers for name, numbers in found.items() if numbers})
-            write_results(results, args)
-
-        try:
-            run_tasks(tasks, networks, args.device, keep)
-        finally:
-            if results and is_main_process():
-                print(report(results))
-        if is_main_process():
-            print(f'written to {args.out}')
-        end_processes(args)
-
-    return run_command(parser.prog, command)
+    try:
+        run_tasks(tasks, networks, args.device, keep)
+    finally:
+        if results and is_main_process():
+            print(comparison_table(results))
+    if is_main_process():
+        print(f'written to {args.out}')
+    end_processes(args)
 
 
 def start_processes(args: argparse.Namespace) -> None:
@@ -196,22 +172,8 @@ def start_processes(args: argparse.Namespace) -> None:
         init_dist(args.launcher, backend='gloo')
 
 
-def build_networks(args: argparse.Namespace) -> dict[str, FrozenViT]:
-    """The networks of all checkpoints by name, on the CPU, with their projection heads.
-
-    Raises:
-        CheckpointError: One of them cannot be used.
-    """
-    return {
-        checkpoint: build_vit(
-            checkpoint, args.key, args.num_heads, args.trust, args.seed, with_head=True
-        )
-        for checkpoint in args.checkpoints
-    }
-
-
 def run_tasks(
-    tasks: Sequence[FrozenTask],
+    tasks: Mapping[str, FrozenTask],
     networks: Mapping[str, FrozenViT],
     device: torch.device | str | None,
     finished: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
@@ -219,25 +181,25 @@ def run_tasks(
     """Evaluate every network on every task.
 
     Args:
-        tasks: The tasks.
+        tasks: The tasks by name.
         networks: Frozen networks by name, each moved to the device for its evaluation only.
         device: Where to evaluate.
         finished: Called after every task with the results so far.
 
     Returns:
-        dict: ``{network: {task.name: numbers}}``.
+        dict: ``{network: {task: numbers}}``.
     """
     device = usable_device(device)
     results: dict[str, dict[str, Any]] = {name: {} for name in networks}
     for name, vit in networks.items():
         home = next(vit.parameters()).device
         vit.to(device)
-        for task in tasks:
+        for title, task in tasks.items():
             start = time.perf_counter()
-            results[name][task.name] = task(vit)
+            results[name][title] = task(vit)
             if is_main_process():
                 seconds = time.perf_counter() - start
-                print(f'{name}: {task.name} took {seconds:.0f} s', file=sys.stderr, flush=True)
+                print(f'{name}: {title} took {seconds:.0f} s', file=sys.stderr, flush=True)
             finished(results)
         vit.to(home)
     return results

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""Profiling: where the time of a training step goes."""
 
 import time
 from collections.abc import Callable, Iterator

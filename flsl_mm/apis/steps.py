@@ -18,7 +18,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..utils.errors import DataError
-from ..utils.files import file_stamp, write_json
+from ..utils.files import file_stamp, read_json, write_json
 from .command_line import read_config_file, read_value
 
 PAUSE = 0.2  # seconds between looks at the running processes
@@ -92,11 +92,14 @@ class Step:
         return self.folder / f'{self.name}_output.log'
 
     def read(self) -> dict[str, Any]:
-        """The content of its mark; empty where there is none."""
+        """The content of its mark; empty where there is none, or a damaged one."""
         try:
-            return json.loads(self.mark.read_text())
-        except (OSError, ValueError):
+            found = read_json(self.mark)
+        except (OSError, DataError):
             return {}
+        kinds = dict(files=dict, seconds=(int, float), result=(dict, type(None)))
+        sound = all(isinstance(found[name], kinds.get(name, object)) for name in found)
+        return found if sound else {}
 
     def is_done(self) -> bool:
         """Whether it is done, apart from what it needs.
@@ -112,7 +115,8 @@ class Step:
                     'remove that folder'
                 )
             return False
-        return self.has_left() and (self.resumes or 'seconds' in found)
+        finished = {'seconds', 'result'} <= set(found) if self.work else 'seconds' in found
+        return self.has_left() and (self.resumes or finished)
 
     def _difference(self, found: Mapping[str, Any]) -> str | None:
         """What makes a mark that of another run; of older versions it does not tell all."""
@@ -129,9 +133,14 @@ class Step:
         return json.loads(json.dumps(dict(self.settings) or dict(command=self.text)))
 
     def has_left(self) -> bool:
-        """Whether the file that it is for is there, a checkpoint whole."""
+        """Whether the file that it is for is there, a checkpoint or JSON whole."""
         if self.leaves is None:
             return True
+        if self.leaves.suffix == '.json':
+            try:
+                return bool(read_json(self.leaves))
+            except (OSError, DataError):
+                return False
         return (zipfile.is_zipfile if self.leaves.suffix == '.pth' else os.path.isfile)(self.leaves)
 
     def begin(self) -> None:

@@ -79,7 +79,7 @@ def extract_backbone(
     entries, report = take_network(found, choose_network(found, key), key)
     tensors = match(entries, Target.own(entries), report)
     report_rest(found, report)
-    settings = _settings(tensors['patch_embed.projection.weight'], report)
+    settings = _network_settings(tensors['patch_embed.projection.weight'], report)
     if report.network == 'backbone':  # converted before, perhaps
         settings['network'] = recorded_network(found.other) or 'backbone'
     return tensors, settings, report
@@ -110,7 +110,11 @@ def extract_model(found: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any],
         whole.ignored.update(report.ignored)
         whole.num_heads = report.num_heads
     report_rest(found, whole)
-    return tensors, _settings(tensors['backbone.patch_embed.projection.weight'], whole), whole
+    return (
+        tensors,
+        _network_settings(tensors['backbone.patch_embed.projection.weight'], whole),
+        whole,
+    )
 
 
 def match_head(entries: dict[str, Entry], report: LoadReport) -> dict[str, Tensor]:
@@ -139,7 +143,7 @@ def match_head(entries: dict[str, Entry], report: LoadReport) -> dict[str, Tenso
     return head
 
 
-def _settings(kernel: Tensor, report: LoadReport) -> dict[str, Any]:
+def _network_settings(kernel: Tensor, report: LoadReport) -> dict[str, Any]:
     """What the next reader should know: written beside the weights."""
     settings = dict(
         network=report.network, source_layout=report.layout, patch_size=kernel.shape[-1]
@@ -213,7 +217,7 @@ def _origin(other: Mapping[str, Any]) -> dict[str, Any]:
         config=config if config is not None else settings or None,
         epoch=meta.get('epoch', other.get('epoch')),
         iter=meta.get('iter'),
-        data_root=_find(config_value(config, 'train_dataloader'), 'data_root')
+        data_root=_find_entry(config_value(config, 'train_dataloader'), 'data_root')
         or settings.get('data_path'),
         experiment=meta.get('experiment_name'),
         mmengine_version=meta.get('mmengine_version'),
@@ -221,12 +225,12 @@ def _origin(other: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _find(value: Any, name: str) -> Any:
+def _find_entry(value: Any, name: str) -> Any:
     """The first entry called ``name`` in nested dicts and lists."""
     if isinstance(value, dict):
         if value.get(name) is not None:
             return value[name]
         value = list(value.values())
     if isinstance(value, list):
-        return next((v for v in (_find(part, name) for part in value) if v is not None), None)
+        return next((v for v in (_find_entry(part, name) for part in value) if v is not None), None)
     return None

@@ -5,8 +5,9 @@ import os
 import pickle
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..utils.errors import CheckpointError
-from ..utils.files import whole_file
+from ..utils.errors import CheckpointError, DataError
+from ..utils.files import check_growth, first_line, whole_file
 
 # mmengine stores its log history beside the weights. Nothing here needs it, so these names become
 # an inert object instead of being let in: `getattr`, which mmengine allows, reaches everything.
@@ -45,7 +46,9 @@ def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> dict[str, A
     """Read a ``.pth`` or ``.safetensors`` file to the CPU.
 
     Pickles are read with ``weights_only=True`` and a short allow-list (``argparse.Namespace``;
-    log histories are skipped), so nothing in the file is executed.
+    log histories are skipped), so nothing in the file is executed. TorchScript archives, which are
+    code, are refused before torch sees them. So is what would take far more memory than the file
+    has bytes (:func:`check_growth`): compressed to nothing, or tensors that repeat what is stored.
 
     Args:
         path: The file.
@@ -64,27 +67,43 @@ def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> dict[str, A
             checkpoint = _read_safetensors(path)
         else:
             checkpoint = _read_pickle(path, trust)
-    except CheckpointError as error:
+        taken = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(checkpoint))
+        check_growth(taken, path.stat().st_size)
+    except (CheckpointError, DataError) as error:
         raise CheckpointError(f'{path}: {error}') from None
     except Exception as error:  # torch, zipfile and pickle raise about anything on broken files
-        reason = str(error).split('\n')[0].strip()[:200] or type(error).__name__
-        raise CheckpointError(f'{path}: truncated, damaged or foreign file ({reason})') from error
+        raise CheckpointError(
+            f'{path}: truncated, damaged or foreign file ({first_line(error)})'
+        ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path}: holds a {type(checkpoint).__name__}, not a dict of tensors')
     return checkpoint
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    """The tensors of what a file holds, as often as they are in a dict or a list of it."""
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))  # a crafted file may hold it in itself, or a million times
+            waiting.extend(value.values() if isinstance(value, Mapping) else value)
 
 
 def check_file(path: str | os.PathLike) -> None:
     """Check that there is a file, without reading it.
 
     Raises:
-        CheckpointError: It is missing, a folder or empty.
+        CheckpointError: It is missing, a folder, no regular file or empty.
     """
     path = Path(path)
     if path.is_dir():
         raise CheckpointError(f'{path}: is a folder, not a checkpoint file')
     if not path.is_file():
-        raise CheckpointError(f'{path}: no such file')
+        what = 'is no regular file' if path.exists() else 'no such file'
+        raise CheckpointError(f'{path}: {what}')
     if path.stat().st_size == 0:
         raise CheckpointError(f'{path}: the file is empty')
 
@@ -113,6 +132,8 @@ def _read_pickle(path: Path, trust: bool) -> Any:
         )
     if not head.startswith((b'PK', b'\x80')):
         raise CheckpointError('is neither a torch checkpoint nor a .safetensors file')
+    if head.startswith(b'PK'):
+        _check_archive(path)
     if trust:
         return torch.load(path, map_location='cpu', weights_only=False)
     try:
@@ -127,6 +148,46 @@ def _read_pickle(path: Path, trust: bool) -> Any:
             f'needs more than weights ({what}), which could execute code; '
             'if you trust its author, pass --trust (trust=True in Python)'
         ) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse the zip of a torch file for its names and sizes, before torch reads it.
+
+    Raises:
+        CheckpointError: It is a TorchScript archive, which is code: torch < 2.6 runs it, even where
+            it shall read weights only.
+        DataError: It unpacks to far more than it has.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    # Of a crafted file torch may find other names than Python does.
+    names = {entry.filename.partition('/')[2] for entry in entries}
+    names.update(torch._C.PyTorchFileReader(os.fspath(path)).get_all_records())
+    if any(name.lower() == 'constants.pkl' or name.lower().startswith('code/') for name in names):
+        raise CheckpointError(
+            'is a TorchScript archive, which is code and never read; save the state_dict() of the '
+            'model with torch.save instead'
+        )
+    check_growth(sum(entry.file_size for entry in entries), path.stat().st_size)
+
+
+def check_checksums(path: str | os.PathLike) -> None:
+    """Check a checkpoint of mmengine against the checksums in it, which torch does not look at.
+
+    Raises:
+        CheckpointError: It is not what was written.
+    """
+    check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_growth(
+                sum(entry.file_size for entry in archive.infolist()), os.path.getsize(path)
+            )
+            wrong = archive.testzip()
+    except Exception as error:  # zipfile and zlib raise about anything on broken files
+        raise CheckpointError(f'{path}: is no whole checkpoint ({first_line(error)})') from error
+    if wrong is not None:
+        raise CheckpointError(f'{path}: is damaged, the checksum of {wrong} is wrong')
 
 
 def _allow_list() -> AbstractContextManager:
@@ -214,5 +275,4 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         with whole_file(path) as draft:
             write(draft)
     except Exception as error:  # of the system, torch or safetensors
-        reason = str(error).split('\n')[0]
-        raise CheckpointError(f'{path}: cannot be written ({reason})') from error
+        raise CheckpointError(f'{path}: cannot be written ({first_line(error)})') from error

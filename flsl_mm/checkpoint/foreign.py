@@ -70,7 +70,7 @@ class Family:
     activation: str = 'gelu'
 
 
-def _layout(*names: str) -> Callable[[str, Mapping[str, Entry]], bool]:
+def _is_layout(*names: str) -> Callable[[str, Mapping[str, Entry]], bool]:
     return lambda layout, tensors: layout in names
 
 
@@ -100,8 +100,8 @@ FAMILIES = (
         lambda layout, t: layout == 'DINOv2 of transformers' and 'reg_token' in t,
         SHARP,
     ),
-    Family('DINOv2 of transformers', _layout('DINOv2 of transformers'), _PLAIN),
-    Family('ViT of transformers', _layout('transformers'), _PLAIN, eps=1e-12, statistics=HALF),
+    Family('DINOv2 of transformers', _is_layout('DINOv2 of transformers'), _PLAIN),
+    Family('ViT of transformers', _is_layout('transformers'), _PLAIN, eps=1e-12, statistics=HALF),
     Family(
         'CLIP of timm',
         lambda layout, t: layout == 'timm' and 'norm_pre.weight' in t,
@@ -116,9 +116,9 @@ FAMILIES = (
         SHARP,
         statistics=HALF,
     ),
-    Family('ViT of timm', _layout('timm'), SHARP),
+    Family('ViT of timm', _is_layout('timm'), SHARP),
     Family('DINO of another width', _is_bare_dino, _DINO, eps=1e-5),
-    Family('DINO', _layout('DINO', 'iBOT', 'FLSL', 'released FLSL'), _DINO),
+    Family('DINO', _is_layout('DINO', 'iBOT', 'FLSL', 'released FLSL'), _DINO),
     Family('ViT', lambda layout, tensors: True, _PLAIN),  # MAE, MoCo v3, mmpretrain
 )
 
@@ -218,9 +218,9 @@ def convert_foreign(
     return ForeignViT(
         family,
         rotary,
-        {_place(n, rotary): e.tensor for n, e in named.items()},
+        {_without_scale(n, rotary): e.tensor for n, e in named.items()},
         None if periods is None else periods.tensor.float(),
-        {_place(n, rotary): e.keys for n, e in named.items()},
+        {_without_scale(n, rotary): e.keys for n, e in named.items()},
     )
 
 
@@ -307,7 +307,7 @@ def _fold_prefix_rows(named: dict[str, Entry]) -> None:
         named['reg_token'] = Entry(joined[:, 1:], all_keys[1:] or all_keys)
 
 
-def _place(name: str, rotary: bool) -> str:
+def _without_scale(name: str, rotary: bool) -> str:
     return re.sub(r'\.ls([12])\.gamma$', r'.gamma_\1', name) if rotary else name
 
 

@@ -196,7 +196,9 @@ def match(entries: Mapping[str, Entry], target: Target, report: LoadReport) -> d
         elif _OPTIONAL.match(name):
             report.missing[name] = 'keeps its initial value'
     if uncovered := _uncovered(entries, target):
-        raise CheckpointError(f'lacks {len(uncovered)} backbone parameters: {_names(uncovered)}')
+        raise CheckpointError(
+            f'lacks {len(uncovered)} backbone parameters: {_first_names(uncovered)}'
+        )
     for name, entry in entries.items():
         if name not in matched:
             report.ignored.update(dict.fromkeys(entry.keys, _why_not_needed(name, entry)))
@@ -226,7 +228,7 @@ def _uncovered(entries: Mapping[str, Entry], target: Target) -> list[str]:
     return [n for n in target.parameters if n not in entries and not _OPTIONAL.match(n)]
 
 
-def _names(parameters: list[str]) -> str:
+def _first_names(parameters: list[str]) -> str:
     return ', '.join(parameters[:3]) + (', ...' if len(parameters) > 3 else '')
 
 
@@ -234,7 +236,7 @@ def _check_architecture(entries: Mapping[str, Entry], target: Target, recorded: 
     wanted, width = target.num_heads, target.parameters['pos_embed'].shape[-1]
     depths = num_layers(entries), num_layers(target.parameters)
     if depths[0] != depths[1]:
-        uncovered = _names(_uncovered(entries, target))
+        uncovered = _first_names(_uncovered(entries, target))
         lacks = f'; lacks {uncovered}' if uncovered else ''
         raise CheckpointError(f'has {depths[0]} blocks, the backbone has {depths[1]}{lacks}')
     kernel = entries.get('patch_embed.projection.weight')

@@ -1,4 +1,4 @@
-"""What became of every key of a checkpoint."""
+"""Load reports: what became of every key of a checkpoint."""
 
 import re
 from collections.abc import Mapping

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ..utils.errors import DataError
+from ..utils.files import read_regular
+from .image_content import image_size
 from .mask_files import read_mask
 
 FRAMES, MASKS, LISTS = 'JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017'
@@ -83,7 +85,7 @@ def _pair(frame_folder: Path, mask_folder: Path) -> tuple[tuple[Path, ...], tupl
     if len(frames) < 3:
         raise DataError(f'{frame_folder}: {len(frames)} frames; the first and last are not scored')
     order = sorted(frames, key=int if all(map(str.isdecimal, frames)) else None)
-    _check_sizes([folder[stem] for stem in order for folder in (masks, frames)])
+    _check_one_size([folder[stem] for stem in order for folder in (masks, frames)])
     return tuple(frames[stem] for stem in order), tuple(masks[stem] for stem in order)
 
 
@@ -94,13 +96,12 @@ def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     return {path.stem: path for path in found if path.suffix.lower() == suffix}
 
 
-def _check_sizes(paths: Sequence[Path]) -> None:
+def _check_one_size(paths: Sequence[Path]) -> None:
     """Images have one size, by what their headers say."""
     expected = None
     for path in paths:
         try:
-            with Image.open(path) as image:
-                size = image.size
+            size = image_size(path)
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f'{path}: not a readable image ({error})') from None
         if expected not in (None, size):
@@ -116,7 +117,11 @@ def read_frame(path: Path) -> np.ndarray:
     Raises:
         DataError: It is not readable.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        content = np.frombuffer(read_regular(path), np.uint8)
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (OSError, cv2.error):  # which is also raised where the file is empty
+        image = None
     if image is None:
         raise DataError(f'{path}: not a readable image')
     return image[..., ::-1]

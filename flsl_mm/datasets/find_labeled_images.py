@@ -1,7 +1,6 @@
-"""Configs of the labelled images below a folder of a known layout."""
+"""Labeled images below a folder of a known layout, as configs of their data sets."""
 
 import os
-from typing import Any
 
 from ..utils.errors import DataError
 
@@ -11,9 +10,7 @@ _SPLITS = (('training', 'validation'), ('train', 'val'))
 _COCO_FILE = 'annotations/instances_{}2017.json'
 
 
-def find_labeled_images(
-    root: str, plain: bool = False, **mask_options: Any
-) -> tuple[dict | None, dict]:
+def find_labeled_images(root: str) -> tuple[dict | None, dict]:
     """Find training and validation images below a folder.
 
     Known are COCO's layout (``annotations/instances_val2017.json`` and ``val2017`` or
@@ -23,8 +20,6 @@ def find_labeled_images(
 
     Args:
         root: The folder.
-        plain: In no known layout, take all images below it, without labels.
-        mask_options: Other arguments of :class:`MaskFolder`.
 
     Returns:
         tuple: Configs of the training images, None where there is no split, and of those to
@@ -46,21 +41,19 @@ def find_labeled_images(
         for splits in _SPLITS:
             if all(os.path.isdir(os.path.join(images, split)) for split in splits):
                 train, val = (
-                    _masks(os.path.join(images, split), os.path.join(masks, split), mask_options)
+                    _masks(os.path.join(images, split), os.path.join(masks, split))
                     for split in splits
                 )
                 return train, val
-        return None, _masks(images, masks, mask_options)
-    if plain:
-        return None, dict(type='PlainImages', images=root)
+        return None, _masks(images, masks)
     raise DataError(
         f'{root} is in no known layout: neither {_COCO_FILE.format("val")} nor images and masks in '
         + ' or '.join(f'{images}, {masks}' for images, masks in _MASK_LAYOUTS)
     )
 
 
-def _masks(images: str, masks: str, options: dict) -> dict:
-    return dict(type='MaskFolder', images=images, masks=masks, **options)
+def _masks(images: str, masks: str) -> dict:
+    return dict(type='MaskFolder', images=images, masks=masks)
 
 
 def _coco(root: str, split: str) -> dict:

@@ -133,11 +133,12 @@ class ImageNetBoxes(BaseDataset):
 
     def fingerprint(self) -> str:
         """A hash of the files, their sizes and times of change, the classes and the pipeline."""
-        digest = hashlib.sha256('\n'.join([self.steps, *self.classes]).encode())
+        digest = hashlib.sha256(os.fsencode('\n'.join([self.steps, *self.classes])))
         for index in range(len(self)):
             info = self.get_data_info(index)
             for path in (info['img_path'], info['ann_path']):
-                digest.update(f'{path} {file_stamp(path)}\n'.encode())  # None where it is missing
+                # None where it is missing
+                digest.update(os.fsencode(f'{path} {file_stamp(path)}\n'))
         return digest.hexdigest()
 
 

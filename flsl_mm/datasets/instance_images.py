@@ -30,7 +30,7 @@ class InstanceImages(LabeledImages):
     """
 
     def __init__(self, ann_file: str, images: str, max_images: int | None = None) -> None:
-        content = _read(ann_file)
+        content = _read_lists(ann_file)
         self.ann_file = ann_file
         self.classes = {
             category['id']: label
@@ -93,7 +93,7 @@ class InstanceImages(LabeledImages):
         return [(mask, label) for *_, mask, label in drawn]
 
 
-def _read(ann_file: str) -> dict[str, list[Mapping[str, Any]]]:
+def _read_lists(ann_file: str) -> dict[str, list[Mapping[str, Any]]]:
     """The lists of a COCO-style file.
 
     Raises:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..utils.errors import DataError
 from ..utils.images import evenly_spaced
+from .image_content import open_image, read_content
 from .orientation import oriented
 from .transforms.load_rgb_image import to_rgb
 
@@ -84,7 +85,7 @@ def read_image(
         DataError: The file is missing, no readable image, or of another size.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(read_content(path)) as image:
             stored = image.size
             found = oriented(image, size)
             if found is not None:

@@ -1,11 +1,13 @@
 """Files of masks: classes or object ids of pixels."""
 
+import io
 from os import PathLike
 
 import numpy as np
 from PIL import Image
 
 from ..utils.errors import DataError
+from ..utils.files import read_regular
 
 
 def read_mask(path: str | PathLike) -> np.ndarray:
@@ -18,7 +20,7 @@ def read_mask(path: str | PathLike) -> np.ndarray:
         DataError: It is not readable, or of another kind.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(read_regular(path))) as image:
             mode, mask = image.mode, np.array(image)
     except Exception as error:  # decoders raise nearly every exception type on damaged files
         raise DataError(f'mask {path} cannot be read: {type(error).__name__}: {error}') from error

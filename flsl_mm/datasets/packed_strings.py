@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ..utils.errors import DataError
+
 
 class PackedStrings(Sequence):
     """An immutable sequence of strings without a Python object for each.
@@ -31,7 +33,15 @@ class PackedStrings(Sequence):
 
     @classmethod
     def from_arrays(cls, data: np.ndarray, ends: np.ndarray) -> 'PackedStrings':
-        """The sequence that had these attributes."""
+        """The sequence that had these attributes.
+
+        Raises:
+            DataError: No sequence had.
+        """
+        fits = data.dtype == np.uint8 and data.ndim == 1 and ends.dtype == np.int64
+        bounds = np.concatenate([[0], ends]) if fits and ends.ndim == 1 else np.array([1])
+        if bounds[0] or bounds[-1] != len(data) or (np.diff(bounds) < 0).any():
+            raise DataError('damaged: its names cannot be told apart')
         packed = cls()
         packed.data, packed.ends = data, ends
         return packed

@@ -2,7 +2,6 @@
 
 import os
 import tarfile
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..utils.errors import DataError
-from ..utils.files import whole_file
+from ..utils.files import first_line, read_arrays, whole_file
 from .packed_strings import PackedStrings
 
 INDEX_NAME = 'shards.npz'
@@ -37,12 +36,13 @@ class TarShards:
         self.folder = folder
         path = os.path.join(folder, INDEX_NAME)
         try:
-            with np.load(path, allow_pickle=False) as index:
-                self.shards = PackedStrings.from_arrays(index['shard_data'], index['shard_ends'])
-                self.names = PackedStrings.from_arrays(index['name_data'], index['name_ends'])
-                self.shard, self.start, self.size = index['shard'], index['start'], index['size']
-                sizes = index['shard_size']
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            index = read_arrays(path)
+            self.shards = PackedStrings.from_arrays(index['shard_data'], index['shard_ends'])
+            self.names = PackedStrings.from_arrays(index['name_data'], index['name_ends'])
+            self.shard, self.start, self.size = index['shard'], index['start'], index['size']
+            sizes = index['shard_size']
+            self._check_index(sizes)
+        except (DataError, KeyError) as error:
             raise DataError(
                 f'{path} is no index of tar files ({error}); make it anew with '
                 + MAKE_INDEX.format(folder)
@@ -50,6 +50,27 @@ class TarShards:
         for name, size in zip(self.shards, sizes.tolist()):
             self._check_shard(os.path.join(folder, name), size)
         self._open: OrderedDict[int, int] = OrderedDict()  # shard -> file descriptor
+
+    def _check_index(self, sizes: np.ndarray) -> None:
+        """Refuse an index whose entries do not fit each other, or that leads out of its folder.
+
+        Raises:
+            DataError: Says so.
+        """
+        columns = self.shard, self.start, self.size
+        shapes = [array.shape for array in (*columns, self.names.ends)]
+        if (
+            shapes != [(len(self.names.ends),)] * 4
+            or sizes.shape != (len(self.shards),)
+            or any(array.dtype.kind != 'i' for array in (*columns, sizes))
+        ):
+            raise DataError('damaged: its columns differ')
+        inside = (self.shard >= 0) & (self.shard < len(sizes))
+        if not inside.all() or any(os.path.basename(name) != name for name in self.shards):
+            raise DataError('damaged: it names other files')
+        room = sizes[self.shard] - self.size  # this way round no sum overflows
+        if ((self.start < 0) | (self.size < 0) | (self.start > room)).any():
+            raise DataError('damaged: images lie outside of their tar files')
 
     @staticmethod
     def _check_shard(path: str, size: int) -> None:
@@ -164,12 +185,18 @@ def find_members(path: Path, extensions: tuple[str, ...] | None) -> Iterator[tar
         with tarfile.open(path, 'r:') as tar:
             for member in tar:
                 tar.members = []  # the library keeps them all
-                if member.isreg() and (extensions is None or _is_image(member.name, extensions)):
+                if (
+                    member.isreg()
+                    and member.name
+                    and (extensions is None or _is_image(member.name, extensions))
+                ):
                     yield member
-    except tarfile.TarError as error:
-        raise DataError(f'{path} is no whole uncompressed tar file: {error}') from error
+    except (tarfile.TarError, ValueError, ArithmeticError, EOFError) as error:  # of a bad header
+        raise DataError(f'{path} is no whole uncompressed tar file: {first_line(error)}') from error
 
 
-def _is_image(name: str, extensions: tuple[str, ...]) -> bool:
+def _is_image(name: str, extensions: tuple[str, ...] | None) -> bool:
+    if extensions is None:
+        return bool(name)  # there are tar files whose members have none
     base = os.path.basename(name)
-    return base[0] != '.' and base.lower().endswith(extensions)
+    return not base.startswith('.') and base.lower().endswith(extensions)

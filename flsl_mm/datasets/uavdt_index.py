@@ -2,7 +2,6 @@
 
 import json
 import re
-import zipfile
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 from mmengine.logging import MMLogger
-from PIL import Image
 
 from ..utils.errors import DataError
-from ..utils.files import whole_file
+from ..utils.files import read_arrays, whole_file
+from .image_content import image_size
 from .uavdt_files import FRAME, find_text, read_ground_truth
 
 # Where the archives' content ends up, below the data root, by how they are unpacked.
@@ -57,10 +56,10 @@ def find_folders(data_root: str | PathLike, sequences: Iterable[str]) -> tuple[P
     Raises:
         FileNotFoundError: There is no such folder, or it lacks sequences; the message names them.
     """
-    images = _find(
+    images = _find_part(
         data_root, IMAGE_FOLDERS, 'M[0-9][0-9][0-9][0-9]/', 'images (M0101/img000001.jpg)'
     )
-    gt = _find(data_root, GT_FOLDERS, 'M*_gt_whole.txt*', 'ground truth (M0101_gt_whole.txt)')
+    gt = _find_part(data_root, GT_FOLDERS, 'M*_gt_whole.txt*', 'ground truth (M0101_gt_whole.txt)')
     missing = [name for name in sequences if not (images / name).is_dir()]
     if missing:
         raise FileNotFoundError(f'no images of {", ".join(missing)} in {images}')
@@ -70,7 +69,7 @@ def find_folders(data_root: str | PathLike, sequences: Iterable[str]) -> tuple[P
     return images, gt
 
 
-def _find(data_root: str | PathLike, folders: Iterable[str], pattern: str, what: str) -> Path:
+def _find_part(data_root: str | PathLike, folders: Iterable[str], pattern: str, what: str) -> Path:
     for folder in folders:
         path = Path(data_root, folder)
         if path.is_dir() and next(path.glob(pattern), None):
@@ -141,9 +140,8 @@ def _frame_folder(folder: Path) -> Path:
 
 def _image_size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
+        return image_size(path)
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f'{path}: not a readable image ({error})') from None
 
 
@@ -155,12 +153,22 @@ def _state(path: Path) -> list:
 def _read_cache(path: Path, state: str) -> SequenceIndex | None:
     """The cached index; None if there is none, or it is out of date or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays['state']) == state:
-                return SequenceIndex(*(arrays[name] for name in SequenceIndex._fields))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays = read_arrays(path)
+        if str(arrays['state']) == state:
+            index = SequenceIndex(*(arrays[name] for name in SequenceIndex._fields))
+            return index if _is_sound(index) else None
+    except (DataError, KeyError):
         pass
     return None
+
+
+def _is_sound(index: SequenceIndex) -> bool:
+    """Whether its arrays have the shapes and kinds that they should."""
+    count = len(index.names) if index.names.ndim else 0
+    shapes = [array.shape for array in index]
+    expected = [(count,), (count,), (count, 2), (*shapes[3][:1], 9), (*shapes[4][:1], 9)]
+    numbers = all(array.dtype.kind in 'iuf' for array in index[1:])
+    return count > 0 and shapes == expected and numbers and index.names.dtype.kind == 'U'
 
 
 def _write_cache(path: Path, state: str, index: SequenceIndex) -> None:

@@ -1,4 +1,4 @@
-"""Why an image takes no part in an evaluation."""
+"""Unusable samples: why an image takes no part in an evaluation."""
 
 from enum import IntEnum
 

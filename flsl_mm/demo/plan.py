@@ -64,9 +64,9 @@ class Plan:
             return f'random:{self.checkpoint("flsl", seed)}'
         return str(self.checkpoint(method, seed))
 
-    def numbers(self, task: str, seed: int) -> Path:
-        """The JSON file of an evaluation."""
-        return self.work_dir / 'frozen' / f'{task}_seed{seed}.json'
+    def numbers(self, seed: int) -> Path:
+        """The JSON file of the frozen tasks."""
+        return self.work_dir / 'frozen' / f'seed{seed}.json'
 
     def detector(self, method: str) -> Path:
         """Work dir of a fine-tuned detector."""
@@ -77,7 +77,7 @@ class Plan:
         seeds = range(self.sizes.seeds)
         pretraining = [self._pretrain(method, seed) for seed in seeds for method in METHODS]
         detectors = [self._finetune(method) for method in TITLES]
-        evaluation = [step for seed in seeds for step in self._evaluate(seed)]
+        evaluation = [self._evaluate(seed) for seed in seeds]
         return [self._draw(), *pretraining, *detectors, *evaluation]
 
     def _step(
@@ -146,52 +146,20 @@ class Plan:
         seconds = 10 + 0.08 * epochs * sizes.finetune_images
         return self._step(f'finetune_{method}', title, command, seconds, after)
 
-    def _evaluate(self, seed: int) -> list[Step]:
-        networks = [self.network(method, seed) for method in TITLES]
-        after = tuple(f'pretrain_{method}_seed{seed}' for method in METHODS)
-        commands = dict(
-            knn=(
-                'box-aligned k-NN',
-                'tools/eval_knn.py',
-                '--config=configs/demo/bbox-knn_scenes.py',
-                f'--data-root={self.scenes / "imagenet"}',
-                '--cache-dir=',
-            ),
-            davis=(
-                'follow objects through videos',
-                'tools/eval_davis.py',
-                '--config=configs/demo/davis_scenes.py',
-                f'--data-root={self.scenes / "DAVIS"}',
-                f'--masks-dir={self.work_dir / "frozen/masks"}',
-            ),
-            dense=(
-                'cluster and retrieve tokens',
-                'tools/eval_frozen.py',
-                f'--data={self.scenes / "ade/ADEChallengeData2016"}',
-                '--reduce-zero-label',
-                '--short-side=96',
-                '--tasks',
-                'SegmentationRetrieval',
-                'TokenClustering',
-                '--max-images=120',
-                '--num-workers=0',
-            ),
+    def _evaluate(self, seed: int) -> Step:
+        command = (
+            'tools/eval_frozen.py',
+            'configs/demo/frozen_scenes.py',
+            *(self.network(method, seed) for method in TITLES),
+            f'--seed={seed}',
+            '--device=cpu',
+            f'--out={self.numbers(seed)}',
+            '--cfg-options',
+            f'knn.data_root={self.scenes / "imagenet"}',
+            f'davis.data_root={self.scenes / "DAVIS"}',
+            f'davis.out_dir={self.work_dir / "frozen/masks"}',
+            f'dense.data_root={self.scenes / "ade/ADEChallengeData2016"}',
         )
-        return [
-            self._step(
-                f'{task}_seed{seed}',
-                f'{title}, seed {seed}',
-                (
-                    tool,
-                    *networks,
-                    *options,
-                    f'--seed={seed}',
-                    '--device=cpu',
-                    f'--out={self.numbers(task, seed)}',
-                ),
-                20,
-                after,
-                self.numbers(task, seed),
-            )
-            for task, (title, tool, *options) in commands.items()
-        ]
+        after = tuple(f'pretrain_{method}_seed{seed}' for method in METHODS)
+        title = f'evaluate frozen features, seed {seed}'
+        return self._step(f'frozen_seed{seed}', title, command, 50, after, self.numbers(seed))

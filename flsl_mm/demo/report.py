@@ -127,7 +127,7 @@ def _write_frozen(
         'frequent class. Retrieval mIoU: every token takes the class of its most similar '
         'training tokens.'
     )
-    report.commands(_texts(steps, 'knn_seed0', 'davis_seed0', 'dense_seed0'))
+    report.commands(_texts(steps, 'frozen_seed0'))
 
 
 def _write_maps(report: HtmlReport, plan: Plan) -> None:

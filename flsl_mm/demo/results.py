@@ -15,23 +15,21 @@ class Measure(NamedTuple):
 
     Attributes:
         title: For tables.
-        task: Of which file, see :meth:`Plan.numbers`.
-        group: Name of the task in the file.
+        task: Name of the task in the files.
         key: Name of the number.
     """
 
     title: str
     task: str
-    group: str
     key: str
 
 
 MEASURES = (
-    Measure('k-NN top-1', 'knn', 'knn', 'top1_k20'),
-    Measure('DAVIS J&F', 'davis', 'davis', 'J&F-Mean'),
-    Measure('k-means mIoU', 'dense', 'dense', 'clustering/mIoU'),
-    Measure('over-clustered mIoU', 'dense', 'dense', 'clustering/over_mIoU'),
-    Measure('retrieval mIoU', 'dense', 'dense', 'retrieval/mIoU'),
+    Measure('k-NN top-1', 'knn', 'top1_k20'),
+    Measure('DAVIS J&F', 'davis', 'J&F-Mean'),
+    Measure('k-means mIoU', 'dense', 'clustering/mIoU'),
+    Measure('over-clustered mIoU', 'dense', 'clustering/over_mIoU'),
+    Measure('retrieval mIoU', 'dense', 'retrieval/mIoU'),
 )
 DETECTION = {'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP'}
 
@@ -42,9 +40,9 @@ def read_comparisons(plan: Plan) -> list[Comparison]:
     for measure in MEASURES:
         values = {title: [] for title in TITLES.values()}
         for seed in range(plan.sizes.seeds):
-            results = json.loads(plan.numbers(measure.task, seed).read_text())['results']
+            results = json.loads(plan.numbers(seed).read_text())['results']
             for method, title in TITLES.items():
-                numbers = results[plan.network(method, seed)][measure.group]
+                numbers = results[plan.network(method, seed)][measure.task]
                 values[title].append(float(numbers[measure.key]))
         comparisons.append(Comparison(measure.title, values))
     return comparisons
@@ -55,7 +53,7 @@ def read_chance(plan: Plan) -> float:
     found = [
         numbers['knn']['chance']
         for seed in range(plan.sizes.seeds)
-        for numbers in json.loads(plan.numbers('knn', seed).read_text())['results'].values()
+        for numbers in json.loads(plan.numbers(seed).read_text())['results'].values()
     ]
     return sum(found) / len(found)
 

@@ -1,5 +1,6 @@
 """The projection head that a checkpoint holds."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -60,7 +61,10 @@ def build_head(source: Source, key: str | None = None, trust: bool = False) -> P
 
 
 def _recorded_scale(found: Checkpoint) -> float | None:
-    """``self_scale`` of the neck in the config text of mmengine's checkpoints."""
+    """``self_scale`` of the neck: what it found, or in the config text of mmengine's files."""
+    if 'neck.auto_scale' in found.entries:
+        total, count, _ = found.entries['neck.auto_scale'].tensor.tolist()
+        return math.exp(total / count) if count else None
     meta = found.other.get('meta')
     model = config_value(meta.get('cfg'), 'model') if isinstance(meta, Mapping) else None
     neck = model.get('neck') if isinstance(model, dict) else None

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine.fileio import get, list_dir_or_file
+from mmengine.fileio import list_dir_or_file
 from mmseg.datasets import ADE20KDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from ..datasets.image_content import read_content
 from ..datasets.orientation import describe_sizes
 from ..datasets.transforms.load_fitting_image import load_fitting_images
 from ..utils.errors import DataError
@@ -105,7 +106,7 @@ def read_ade20k_mask(path: str) -> np.ndarray:
         DataError: It is no such mask.
     """
     try:
-        mask = mmcv.imfrombytes(get(path), flag='unchanged', backend='pillow')
+        mask = mmcv.imfrombytes(read_content(path), flag='unchanged', backend='pillow')
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -1,13 +1,23 @@
-"""Files that are written whole or not at all, and what tells whether one has changed."""
+"""Files that are written whole or not at all, and that are read without believing them."""
 
+import errno
 import json
 import math
 import os
+import secrets
 import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .errors import DataError
+
+MAX_GROWTH = 4  # how many times its size a file may take in memory,
+FREE_BYTES = 64 << 20  # beyond so much, which any file may
 
 
 @contextmanager
@@ -28,18 +38,22 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft_of(path)
+    draft = None
     try:
+        draft, mode = _new_draft(path)
         yield draft
         with draft.open('rb+') as file:
             os.fsync(file.fileno())
+            if os.fstat(file.fileno()).st_mode != mode:  # a library's own file took its place
+                os.fchmod(file.fileno(), stat.S_IMODE(mode))
         os.replace(draft, path)
     except OSError as error:
         if error.errno and error.filename is None:  # as where the disk is full
             error.filename = str(path)
         raise
     finally:
-        draft.unlink(missing_ok=True)
+        if draft is not None:
+            draft.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike) -> None:
@@ -53,16 +67,101 @@ def check_writable(path: str | os.PathLike) -> None:
         if path.is_dir():
             raise IsADirectoryError(None, 'it is a folder')
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _draft_of(path)
-        draft.touch()
-        draft.unlink()
+        _new_draft(path)[0].unlink()
     except OSError as error:
         raise OSError(f'{path} cannot be written: {error.strerror}') from error
 
 
-def _draft_of(path: Path) -> Path:
-    """A hidden file of this process beside ``path``."""
-    return path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+def _new_draft(path: Path) -> tuple[Path, int]:
+    """A new hidden file beside ``path``, and its mode; no file or link that is there is opened."""
+    draft = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return draft, os.fstat(descriptor).st_mode
+    finally:
+        os.close(descriptor)
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """Open a file to read; a pipe or a device, which would wait or never end, is refused.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, 'is no regular file', os.fspath(path))
+    return open(descriptor, 'rb')
+
+
+def read_regular(path: str | os.PathLike) -> bytes:
+    """The content of a file, as :func:`open_regular` opens it."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def check_growth(taken: int, size: int) -> None:
+    """Refuse what would take far more memory than the file that it comes from.
+
+    Args:
+        taken: Bytes in memory.
+        size: Bytes of the file.
+
+    Raises:
+        DataError: It is more than four times as much, beyond 64 MiB.
+    """
+    if taken > MAX_GROWTH * size + FREE_BYTES:
+        raise DataError(
+            f'would take {taken / 2**20:,.0f} MiB of memory, and the file has '
+            f'{size / 2**20:,.1f} MiB: not read'
+        )
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a ``.npz`` file.
+
+    Raises:
+        DataError: There is no such file, or it is damaged, foreign or a bomb.
+    """
+    try:
+        with open_regular(path) as file:
+            with zipfile.ZipFile(file) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            check_growth(unpacked, os.fstat(file.fileno()).st_size)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # numpy, zipfile and zlib raise about anything on broken files
+        raise DataError(f'{path}: {first_line(error)}') from error
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """The dict in a JSON file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: It is damaged, or holds no dict.
+    """
+    try:
+        content = json.loads(read_regular(path))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f'{path}: damaged, no JSON ({first_line(error)})') from error
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: damaged, holds a {type(content).__name__}, not a dict')
+    return content
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in at most 200 letters of one line; its type where it says nothing."""
+    return str(error).strip().split('\n')[0].strip()[:200] or type(error).__name__
+
+
+def printable(text: str) -> str:
+    r"""A text, such as a name that is not UTF-8, with ``\udcff`` for what cannot be printed."""
+    return text.encode('utf-8', 'backslashreplace').decode()
 
 
 def file_stamp(path: str | os.PathLike | None) -> str | None:

@@ -1,4 +1,4 @@
-"""How far long work has come."""
+"""Progress lines: how far long work has come."""
 
 import time
 from collections.abc import Iterable, Iterator

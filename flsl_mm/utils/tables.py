@@ -104,7 +104,7 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
     columns: list[str] = []
     rows: dict[str, dict[str, str]] = {}
     for name, value in metrics.items():
-        column, row = _place(name)
+        column, row = _metric_cell(name)
         if column not in columns:
             columns.append(column)
         rows.setdefault(row, {})[column] = f'{value:.3f}'
@@ -113,7 +113,7 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
     return text_table(lines)
 
 
-def _place(name: str) -> tuple[str, str]:
+def _metric_cell(name: str) -> tuple[str, str]:
     """Column and row of a metric."""
     short = name.rsplit('/', 1)[-1]
     for kind in ('bbox', 'segm'):

@@ -13,7 +13,7 @@ from .training_log import logged_curve
 
 DEFAULT_KEYS = (
     'loss', 'loss_intra', 'loss_inter', 'loss_volume', 'prototypes_used', 'entropy_p_bar',
-    'attended_tokens', 'cos_token_mode', 'max_p_t', 'lr',
+    'attended_tokens', 'cos_token_mode', 'max_p_t', 'place_share', 'matching_accuracy', 'lr',
 )  # fmt: skip
 COLUMNS = 3
 CELL = (3.3, 2.3)  # inches

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..utils.files import printable
 from .map_figure import PLAIN_TEXT, fit, shorten, text_width
 from .token_embedding import TokenEmbedding
 
@@ -36,7 +37,7 @@ def draw_embeddings(
         Figure: Of the object-oriented interface.
     """
     colors = _colors(np.concatenate([e.labels for e in embeddings.values()]))
-    names = [_name(label, label_names) for label in colors]
+    names = [_label_name(label, label_names) for label in colors]
     rows = [[(name, i) for i in range(len(e.layers))] for name, e in embeddings.items()]
     side_by_side = all(len(row) == 1 for row in rows)
     if side_by_side:
@@ -85,8 +86,8 @@ def _colors(labels: np.ndarray) -> dict[int, tuple]:
     return dict(zip(shown, palette))
 
 
-def _name(label: int, names: Mapping[int, str]) -> str:
-    return shorten(names.get(label, f'label {label}'), MAX_NAME)
+def _label_name(label: int, names: Mapping[int, str]) -> str:
+    return shorten(printable(names.get(label, f'label {label}')), MAX_NAME)
 
 
 def _dot(color: tuple, label: str) -> Line2D:

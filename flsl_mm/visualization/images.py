@@ -51,7 +51,7 @@ def expand_patterns(sources: Sequence[str]) -> list[str]:
     return found
 
 
-def read_image(path: str) -> np.ndarray:
+def read_pixels(path: str) -> np.ndarray:
     """Read any image file as upright RGB, uint8 (H, W, 3).
 
     Raises:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from ..utils.files import printable
 from .query_points import Point
 from .token_maps import TokenMaps
 
@@ -30,6 +31,7 @@ def fit(name: str, width: float, size: float) -> str:
         width: In inches; three letters always stay.
         size: Of the font, in points.
     """
+    name = printable(name)
     letters = len(name)
     while letters > 3 and text_width(shorten(name, letters), size) > width:
         letters -= 1
@@ -103,7 +105,7 @@ def draw_maps(
         Figure: Of the object-oriented interface; ``savefig`` writes it.
     """
     names = names or [f'image {i + 1}' for i in range(len(images))]
-    rows = _layout(maps, points or [[None]] * len(images))
+    rows = _make_rows(maps, points or [[None]] * len(images))
     heads = ['image', *_heads(maps, rows)]
     heights = [_height(images[row.image]) for row in rows]
     figure, axes = _grid(heights, len(heads), 0.25 * bool(rows[0].title), colors)
@@ -219,7 +221,9 @@ def _frame(axis: Axes, size: tuple[int, int]) -> None:
     )
 
 
-def _layout(maps: Mapping[str, TokenMaps], points: Sequence[Sequence[Point | None]]) -> list[_Row]:
+def _make_rows(
+    maps: Mapping[str, TokenMaps], points: Sequence[Sequence[Point | None]]
+) -> list[_Row]:
     """Rows of the grid, see :func:`draw_maps`."""
     rows = []
     for i, queries in enumerate(points):

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..utils.errors import DataError
+from ..utils.token_grid import grid_of_size, token_center, token_index
 
 # x, y in fractions of the image: (0, 0) is the upper left corner.
 Point = tuple[float, float]
@@ -51,10 +52,9 @@ def token_at(point: Point, size: tuple[int, int], patch_size: int) -> int:
         int: Row-major index in the grid that covers the image padded to whole patches.
     """
     height, width = size
-    columns = -(-width // patch_size)
     column = min(int(point[0] * width), width - 1) // patch_size
     row = min(int(point[1] * height), height - 1) // patch_size
-    return row * columns + column
+    return token_index(row, column, grid_of_size(height, width, patch_size))
 
 
 def choose_points(
@@ -92,14 +92,6 @@ def choose_points(
         nearest = (features @ features[chosen].T).amax(dim=1)
         nearest[chosen] = torch.inf
         chosen.append(int(nearest.masked_fill(~inside, torch.inf).argmin()))
-    return [_center(index, grid[1], size, patch_size) for index in chosen[:number]]
-
-
-def _center(index: int, columns: int, size: tuple[int, int], patch_size: int) -> Point:
-    """Center of a token's patch in fractions of the image."""
-    row, column = divmod(index, columns)
-    height, width = size
-    return (
-        min((column + 0.5) * patch_size / width, 1.0),
-        min((row + 0.5) * patch_size / height, 1.0),
-    )
+    covered = [n * patch_size for n in grid]
+    centers = [token_center(index, grid, covered) for index in chosen[:number]]
+    return [(min(x / width, 1.0), min(y / height, 1.0)) for x, y in centers]

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..models import FrozenViT
 from ..utils.errors import ConfigError
+from ..utils.token_grid import grid_of_size
 from .layer_tokens import resolve_layers
 from .projections import kmeans, tsne
 from .token_maps import Images, Progress, Vits, encode_all
@@ -104,12 +105,12 @@ def patch_labels(mask: np.ndarray, patch_size: int) -> np.ndarray:
     Returns:
         np.ndarray: (N,), row-major; patches that reach over the edge count what is inside.
     """
+    rows, columns = grid_of_size(*mask.shape, patch_size)
     padding = [(0, -n % patch_size) for n in mask.shape]
     labels = np.unique(mask)
     counts = []
     for label in labels:
         padded = np.pad(mask == label, padding)
-        rows, columns = (n // patch_size for n in padded.shape)
         counts.append(padded.reshape(rows, patch_size, columns, patch_size).sum(axis=(1, 3)))
     return labels[np.argmax(counts, axis=0)].ravel()
 

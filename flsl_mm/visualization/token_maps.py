@@ -11,6 +11,7 @@ from ..evaluation.functional.similarity import aggregated_similarity
 from ..models import FrozenViT
 from ..models.mean_shift import effective_number, mean_shift_weights
 from ..utils.errors import ConfigError
+from ..utils.token_grid import grid_of_size
 from .layer_tokens import layer_tokens, probe_attention, resolve_layers
 from .projections import as_colors, principal_components
 from .query_points import Point, choose_points, token_at
@@ -82,7 +83,7 @@ def pick_points(vit: FrozenViT, images: Images, number: int = 2) -> list[list[Po
     for image in images:
         [tokens] = layer_tokens(vit, image, [vit.depth])
         size = image.shape[:2]
-        points.append(choose_points(tokens, _grid(vit, image), size, vit.patch_size, number))
+        points.append(choose_points(tokens, _grid_of(vit, image), size, vit.patch_size, number))
     return points
 
 
@@ -103,7 +104,7 @@ def ass_maps(
 
     def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         tokens = torch.stack(layer_tokens(vit, images[i], layers))  # (L, N, D)
-        return _as_map(aggregated_similarity(tokens).unsqueeze(1), _grid(vit, images[i]))
+        return _as_map(aggregated_similarity(tokens).unsqueeze(1), _grid_of(vit, images[i]))
 
     return _collect(vits, images, layers, compute, progress)
 
@@ -130,7 +131,7 @@ def attention_maps(
 
     def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         queries = _query_tokens(vit, images[i], points[i])
-        return _as_map(probe_attention(vit, images[i], queries, layers), _grid(vit, images[i]))
+        return _as_map(probe_attention(vit, images[i], queries, layers), _grid_of(vit, images[i]))
 
     return _collect(vits, images, layers, compute, progress)
 
@@ -167,7 +168,7 @@ def prefix_maps(
 
     def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         query = token - vit.num_prefix_tokens
-        return _as_map(probe_attention(vit, images[i], [query], layers), _grid(vit, images[i]))
+        return _as_map(probe_attention(vit, images[i], [query], layers), _grid_of(vit, images[i]))
 
     return _collect(vits, images, layers, compute, progress)
 
@@ -198,7 +199,7 @@ def mode_maps(
         [tokens] = layer_tokens(vit, images[i], layers)
         queries = torch.tensor(_query_tokens(vit, images[i], points[i]), device=tokens.device)
         masks = mode_regions(tokens, queries, scale, iterate)
-        return _as_map(masks.unsqueeze(0), _grid(vit, images[i]))
+        return _as_map(masks.unsqueeze(0), _grid_of(vit, images[i]))
 
     found = _collect(vits, images, LAST, compute, progress)
     return {
@@ -234,7 +235,7 @@ def pca_maps(
     tokens = encode_all(vits, images, layers, progress)
     found = {}
     for label, vit in vits.items():
-        shapes = [(1, *_grid(vit, image), 3) for image in images]
+        shapes = [(1, *_grid_of(vit, image), 3) for image in images]
         by_layer = []
         for features in zip(*tokens[label]):
             colors = as_colors(principal_components(features))
@@ -277,10 +278,9 @@ def _query_tokens(vit: FrozenViT, image: np.ndarray, points: Sequence[Point]) ->
     return [token_at(point, image.shape[:2], vit.patch_size) for point in points]
 
 
-def _grid(vit: FrozenViT, image: np.ndarray) -> tuple[int, int]:
+def _grid_of(vit: FrozenViT, image: np.ndarray) -> tuple[int, int]:
     """Rows and columns of the tokens of an image (H, W, 3)."""
-    height, width = image.shape[:2]
-    return -(-height // vit.patch_size), -(-width // vit.patch_size)
+    return grid_of_size(*image.shape[:2], vit.patch_size)
 
 
 def _as_map(values: Tensor, grid: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pretraining configs of the baselines, shrunk by overrides alone, train and are read back."""
+"""Pretraining configs without a test of their own, shrunk, train and are read back."""
 
 import copy
 import os
@@ -36,7 +36,8 @@ MOCOV3 = {
     'model.neck.hid_channels': 32,
     'model.head.predictor.hid_channels': 32,
 }
-BASELINES = {
+CONFIGS = {
+    'flsl_vit-small-photos': DINO,
     'dino_vits16_300e': DINO,
     'dino-token-mean_vits16_300e': DINO,
     'dino_vit-tiny_demo': DINO,
@@ -64,7 +65,7 @@ def shrink(image_folder, tmp_path):
                 'default_hooks.checkpoint.interval': 1,
                 'default_hooks.logger.interval': 1,
                 'visualizer.vis_backends': [dict(type='LocalVisBackend')],
-                **BASELINES[name],
+                **CONFIGS[name],
             }
         )
         cfg.work_dir = str(tmp_path / name)
@@ -103,8 +104,8 @@ def assert_same_tokens(vit: FrozenViT, trained: torch.nn.Module) -> None:
     assert torch.allclose(found, expected[:, -found.shape[1] :], atol=1e-5)
 
 
-@pytest.mark.parametrize('name', BASELINES)
-def test_a_baseline_trains_resumes_and_is_read_back(make_runner, shrink, name, tmp_path):
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_trains_resumes_and_is_read_back(make_runner, shrink, name, tmp_path):
     cfg = shrink(name)
     runner = make_runner(cfg)
     runner.train()

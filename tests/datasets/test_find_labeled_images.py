@@ -14,13 +14,12 @@ def make(root, *folders: str) -> str:
 @pytest.mark.parametrize('splits', [('training', 'validation'), ('train', 'val')])
 def test_pairs_of_folders_with_splits(tmp_path, names, splits):
     root = make(tmp_path, *(f'{name}/{split}' for name in names for split in splits))
-    train, val = find_labeled_images(root, reduce_zero_label=True)
+    train, val = find_labeled_images(root)
     for config, split in ((train, splits[0]), (val, splits[1])):
         assert config == dict(
             type='MaskFolder',
             images=f'{root}/{names[0]}/{split}',
             masks=f'{root}/{names[1]}/{split}',
-            reduce_zero_label=True,
         )
 
 

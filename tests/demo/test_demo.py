@@ -67,7 +67,7 @@ def test_every_number_is_in_the_table_as_the_tools_wrote_it(done):
         for values in comparison.values.values():
             assert f'>{values[0]:.1f}<' in page
             assert f'{values[0]:.1f}' in text
-    content = json.loads(plan.numbers('knn', 0).read_text())
+    content = json.loads(plan.numbers(0).read_text())
     measured = content['results'][plan.network('flsl', 0)]['knn']['top1_k20']
     assert comparisons[0].values['FLSL'] == [measured]
 

@@ -71,7 +71,7 @@ def test_the_log_has_what_a_user_needs(make_runner, tiny_config):
     expected = (
         'loss loss_intra loss_inter loss_volume lr weight_decay momentum teacher_temp '
         'images_per_second data_time time memory prototypes_used entropy_p_bar max_p_t '
-        'attended_tokens cos_token_mode epoch iter'
+        'attended_tokens cos_token_mode place_share matching_accuracy epoch iter'
     )
     assert set(expected.split()) <= set(rows[-1])
     assert rows[-1]['loss'] == pytest.approx(
@@ -214,11 +214,23 @@ def test_training_from_tar_files_equals_training_from_the_folder(
     assert torch.equal(files[3]['student'], resumed[0]['student'])
 
 
-@pytest.mark.parametrize('accumulated', [1, 2])
-@pytest.mark.parametrize('by_epoch', [True, False])
-def test_resuming_is_exact(make_runner, tiny_config, by_epoch, accumulated):
+PLACES = {
+    'model.backbone.position_window': (0.25, 1.0),
+    'model.neck': dict(_delete_=True, type='MeanShiftNeck', self_scale='auto', place_width=2.0),
+    'default_hooks.schedule.attended': dict(
+        target='neck.attended_tokens', type='step', start=4.0, end=3.0, epochs=2
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    'by_epoch, accumulated, options',
+    [(True, 1, {}), (True, 2, {}), (False, 1, {}), (False, 2, {}), (False, 1, PLACES)],
+)
+def test_resuming_is_exact(make_runner, tiny_config, by_epoch, accumulated, options):
     """Three epochs of three iterations, stopped after an epoch or in the middle of the second."""
     saving = {
+        **options,
         'default_hooks.checkpoint.interval': 1,
         'default_hooks.checkpoint.by_epoch': by_epoch,
         'default_hooks.checkpoint.max_keep_ckpts': -1,

@@ -43,6 +43,15 @@ def test_the_scale_of_training_is_read_from_the_config(saved):
         assert build_head(path).self_scale is None
 
 
+def test_a_scale_that_found_itself_is_read_from_the_weights(saved):
+    cfg = "model = dict(neck=dict(self_scale='auto', type='MeanShiftNeck'))"
+    model, path = saved(cfg=cfg, neck=dict(self_scale='auto', cross_scale=None))
+    assert build_head(path).self_scale is None  # not yet
+    model.loss([torch.randn(2, 3, 64, 64)] * 2)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(num_heads=3, cfg=cfg)), path)
+    assert build_head(path).self_scale == pytest.approx(model.neck.self_scale)
+
+
 def test_released_files_have_heads(golden_dir):
     student, teacher = (
         build_head(golden_dir / 'step_single_pair.pth', key) for key in ('student', None)

@@ -23,7 +23,11 @@ OPTIONS = {
     'flsl_vits16_two-pairs_300e': {'model.head.teacher_norm': 'sinkhorn'},
     'flsl_vits8_300e': {'model.neck.random_queries': True, 'model.backbone.with_cp': True},
     'flsl_vit-tiny_demo': {'model.neck.positional_positives': True},
-    'flsl_vits16_100e': {'model.head.teacher_norm': 'centering'},
+    'flsl_vits16_100e': {
+        'model.head.teacher_norm': 'centering',
+        'model.backbone.position_window': (0.25, 1.0),
+        'model.neck.place_width': 2.0,
+    },
     'dino_vits16_300e': {},
     'dino-token-mean_vits16_300e': {},
 }

@@ -12,7 +12,15 @@ import pytest
 
 
 @pytest.fixture(scope='session')
-def load_tool(project_root) -> Callable[[str], ModuleType]:
+def tools_find_each_other(project_root):
+    """The tools of ``analysis_tools`` import each other, as where one is run as a program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(project_root / 'tools/analysis_tools'))
+        yield
+
+
+@pytest.fixture(scope='session')
+def load_tool(project_root, tools_find_each_other) -> Callable[[str], ModuleType]:
     """Imports a tool anew, by its path in ``tools`` without ``.py``."""
 
     def load(name: str) -> ModuleType:

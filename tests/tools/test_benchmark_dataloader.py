@@ -2,13 +2,8 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
-from mmpretrain.registry import MODELS
-from torch.utils.data import default_collate
-
-from flsl_mm.datasets import UnlabeledImages
 
 
 @pytest.fixture
@@ -18,44 +13,6 @@ def tool(load_tool, monkeypatch):
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)
-
-
-PREPROCESSOR = dict(
-    type='MultiViewPreprocessor',
-    student_view=dict(size=32, scale=(0.5, 1.0)),
-    local_views=dict(number=2, size=16, scale=(0.05, 0.4)),
-)
-PIPELINE = [
-    dict(type='LoadRGBImage'),
-    dict(type='RandomTeacherCrop', size=32),
-    dict(type='PackTeacherCrop'),
-]
-
-
-@pytest.mark.parametrize('pairs', [1, 2])
-def test_the_plain_twin_makes_the_same_kinds_of_views(tool, image_folder, pairs):
-    preprocessor = MODELS.build({**PREPROCESSOR, 'num_teacher_views': pairs})
-    images = UnlabeledImages(str(image_folder), pipeline=PIPELINE)
-    torch.manual_seed(0)
-    twin = tool.PlainViews(images, preprocessor)
-    plain = default_collate([twin[i % 12] for i in range(240)])
-    data = torch.stack([images[i % 12]['inputs'] for i in range(240)])
-    samples = [images[0]['data_samples'] for _ in range(240)]
-    ours = preprocessor(dict(inputs=data, data_samples=samples), training=True)['inputs']
-    assert [view.shape for view in plain] == [view.shape for view in ours]
-    for a, b in zip(plain, ours):
-        # the same distribution: mean and spread of the colors of 240 views
-        torch.testing.assert_close(a.mean((0, 2, 3)), b.mean((0, 2, 3)), atol=0.25, rtol=0)
-        torch.testing.assert_close(a.std(), b.std(), atol=0.15, rtol=0)
-
-
-def test_the_plain_twin_s_normalization_is_that_of_the_config(tool, image_folder):
-    preprocessor = MODELS.build({**PREPROCESSOR, 'mean': (10, 20, 30), 'std': (50, 60, 70)})
-    images = UnlabeledImages(str(image_folder), pipeline=PIPELINE)
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    normalized = tool.PlainViews(images, preprocessor).normalize(pixels)
-    expected = (pixels - np.array([10, 20, 30])) / np.array([50, 60, 70])
-    assert np.allclose(normalized.permute(1, 2, 0), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('workers', [0, 1])

@@ -1,4 +1,4 @@
-"""The benchmark of the pretraining step, and the plain twin that it compares with."""
+"""The benchmark of the pretraining step."""
 
 import copy
 import json
@@ -6,21 +6,10 @@ import sys
 
 import pytest
 import torch
-import torch.nn.functional as F
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 
 
 @pytest.fixture
-def plain_step(project_root, monkeypatch):
-    monkeypatch.syspath_prepend(str(project_root / 'tools/analysis_tools'))
-    import plain_step
-
-    return plain_step
-
-
-@pytest.fixture
-def tool(plain_step):
+def tool(tools_find_each_other):
     import benchmark_pretrain  # by its name, by which the processes of the variants find it too
 
     return benchmark_pretrain
@@ -30,57 +19,6 @@ def tool(plain_step):
 def config(tiny_config, tmp_path):
     tiny_config.dump(str(tmp_path / 'tiny.py'))
     return tmp_path / 'tiny.py'
-
-
-def test_the_plain_twin_of_attention_has_the_same_results(plain_step):
-    q, k, v = torch.randn(3, 2, 3, 12, 8, dtype=torch.float64)
-    expected = F.scaled_dot_product_attention(q, k, v)
-    torch.testing.assert_close(plain_step.plain_attention(q, k, v), expected)
-
-
-OPTIONS = {
-    'the defaults': {},
-    'two pairs, Sinkhorn, a prior': dict(
-        num_teacher_views=2, head=dict(teacher_norm='sinkhorn', prior=[1.0, 2.0] * 32)
-    ),
-    'positional positives, centering': dict(
-        neck=dict(positional_positives=True), head=dict(teacher_norm='centering')
-    ),
-}
-
-
-@pytest.mark.parametrize('options', OPTIONS.values(), ids=OPTIONS)
-def test_four_plain_steps_give_the_weights_of_four_of_ours(tool, plain_step, build_flsl, options):
-    torch.manual_seed(0)
-    init_default_scope('mmpretrain')
-    head = dict(loss_weights=dict(volume=50.0), **options.get('head', {}))  # clipped
-    ours = build_flsl(**{**options, 'head': head})
-    ours.init_weights()
-    ours.double().train()
-    twin = copy.deepcopy(ours)
-    before = copy.deepcopy(ours.state_dict())
-    wrapper = build_optim_wrapper(
-        ours,
-        dict(
-            type='FLSLOptimWrapper',
-            constructor='TwoGroupConstructor',
-            optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.1, fused=True),
-            clip_grad=dict(max_norm=0.01),
-        ),
-    )
-    wrapper.optimizer.register_step_post_hook(lambda *_: ours.update_teacher())
-    step = plain_step.PlainStep(twin, lr=1e-3, weight_decay=0.1, max_norm=0.01)
-    for _ in range(4):
-        sizes = (128, 128) * ours.num_teacher_views + (64, 64)
-        views = [torch.randn(2, 3, size, size).double() for size in sizes]
-        samples = tool.make_samples(views)
-        loss, _ = ours.parse_losses(ours.loss(views, samples))
-        wrapper.update_params(loss)
-        assert step(views, samples=samples) == pytest.approx(loss.item(), rel=1e-10)
-    for name, value in ours.state_dict().items():
-        torch.testing.assert_close(value, twin.state_dict()[name], rtol=1e-8, atol=1e-10, msg=name)
-    moved = [n for n, v in ours.state_dict().items() if not torch.equal(v, before[n])]
-    assert any(name.startswith('teacher.') for name in moved)
 
 
 @pytest.fixture

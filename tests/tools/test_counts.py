@@ -17,14 +17,14 @@ import pytest
         ('analysis_tools/benchmark_pretrain', '--batch-size=0', 1),
         ('analysis_tools/benchmark_pretrain', '--warmup=-1', 0),
         ('analysis_tools/benchmark_startup', '--names=0', 1),
+        ('analysis_tools/plain_step', '--steps=0', 1),
         ('analysis_tools/plot_curves', '--dpi=0', 1),
         ('dataset_converters/make_shards', '--shard-mib=0', 1),
     ],
 )
 def test_a_count_that_is_too_small_is_one_clear_line(
-    load_tool, project_root, monkeypatch, capsys, tool, argument, least
+    load_tool, monkeypatch, capsys, tool, argument, least
 ):
-    monkeypatch.syspath_prepend(str(project_root / 'tools/analysis_tools'))  # for plain_step
     monkeypatch.setenv('OMP_NUM_THREADS', '1')  # benchmark_dataloader sets it
     module = load_tool(tool)
     monkeypatch.setattr(sys, 'argv', [f'{tool}.py', argument])

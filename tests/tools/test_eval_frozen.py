@@ -1,132 +1,183 @@
-"""The dense suite from the command line, on drawn scenes."""
+"""The frame of frozen evaluation, with a task that looks at the tokens."""
 
 import json
-import re
 
 import pytest
 import torch
-from PIL import Image
 
-from flsl_mm.datasets.scenes import write_ade20k, write_coco
+from flsl_mm.apis.frozen import build_task, read_tasks
+from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.errors import ConfigError, DataError
 
-NETWORK = 'random:deit-tiny/16'
+
+class MeanToken(FrozenTask):
+    name, headline = 'token', 'mean'
+
+    def __init__(self, factor=1):
+        self.factor = factor
+
+    def __call__(self, vit):
+        assert not vit.training
+        tokens = vit.forward_tokens([torch.ones(1, 3, 32, 32)])[0]
+        mean = self.factor * tokens.mean().item()
+        return dict(mean=mean, share=float('nan'), details=dict(count=4))
+
+
+class Broken(MeanToken):
+    def __call__(self, vit):
+        raise DataError('frame 3 of dog is missing')
+
+
+class Unbuilt(MeanToken):
+    def __init__(self):
+        raise AssertionError('the data were looked at')
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    for cls in (MeanToken, Broken, Unbuilt):
+        monkeypatch.setitem(FROZEN_TASKS.module_dict, cls.__name__, cls)
 
 
 @pytest.fixture
-def main(load_tool):
-    return load_tool('eval_frozen').main
+def files(tmp_path):
+    """Two checkpoints of a small ViT."""
+    arch = dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=32)
+    paths = []
+    for value in (1.0, 2.0):
+        vit = FLSLVisionTransformer(arch, img_size=32, patch_size=16)
+        torch.nn.init.zeros_(vit.ln1.weight)
+        torch.nn.init.constant_(vit.ln1.bias, value)
+        paths.append(str(tmp_path / f'vit{value:g}.pth'))
+        torch.save(dict(state_dict=vit.state_dict(), meta=dict(num_heads=2)), paths[-1])
+    return paths
 
 
 @pytest.fixture
-def scenes(tmp_path):
-    """Three training and two validation scenes in ADE20K's layout."""
-    write_ade20k(tmp_path / 'scenes', num_train=3, num_val=2, size=(64, 64))
-    return tmp_path / 'scenes'
+def run(load_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
-
-@pytest.fixture
-def run(main, tmp_path):
-    def call(*arguments):
-        out = tmp_path / 'out.json'
-        fixed = ['--out', out, '--device', 'cpu', '--num-workers', 0, '--short-side', 64]
-        code = main([str(a) for a in (*fixed, *arguments)])
-        return code, json.loads(out.read_text())['results'] if code == 0 else None
+    def call(*arguments, config="token = dict(type='MeanToken')"):
+        (tmp_path / 'tasks.py').write_text(config)
+        return load_tool('eval_frozen').main(['tasks.py', *arguments])
 
     return call
 
 
-def test_several_networks_stand_in_one_table(run, scenes, build_flsl, tmp_path, capsys):
-    model = build_flsl()
-    model.init_weights()
-    path = str(tmp_path / 'flsl.pth')
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(num_heads=3)), path)
-    code, results = run(NETWORK, path, '--data', scenes)
-    assert code == 0
-    first, second = results[NETWORK]['dense'], results[path]['dense']
-    assert set(second) - set(first) == {
-        'collapse/prototypes_used',
-        'collapse/prototype_entropy',
-    }
-    for name in ('retrieval/mIoU', 'clustering/mIoU', 'clustering/over_aAcc', 'discovery/CorLoc'):
-        assert 0 <= first[name] <= 100
-    assert 1 <= first['collapse/RankMe'] <= 192
-    table = capsys.readouterr().out
-    assert NETWORK in table and path in table and 'retrieval' in table and 'CorLoc' in table
+def results(path='work_dirs/tasks.json'):
+    with open(path) as file:
+        return json.load(file)['results']
 
 
-def test_data_may_be_coco_style(run, tmp_path):
-    pytest.importorskip('pycocotools')
-    write_coco(tmp_path / 'coco', num_train=3, num_val=2, size=(96, 64))
-    code, results = run(NETWORK, '--data', tmp_path / 'coco')
-    assert code == 0
-    assert results[NETWORK]['dense']['discovery/details']['images'] == 2
+def test_several_checkpoints_stand_in_one_table_and_one_file(run, files, tmp_path, capsys):
+    assert run(files[0], f'twice={files[1]}', '--device', 'cpu') == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ['token'],
+        ['network', 'mean', 'share'],
+        [files[0], '1.00', 'nan'],
+        ['twice', '2.00', 'nan'],
+    ]
+    content = json.loads((tmp_path / 'work_dirs/tasks.json').read_text())
+    expected = dict(mean=1.0, share=None, details=dict(count=4))
+    assert content['results'][files[0]] == dict(token=expected)
+    assert content['settings']['tasks'] == dict(token=dict(type='MeanToken'))
+    assert content['settings']['device'] == 'cpu'
 
 
-def test_collapse_monitors_alone_need_no_labels(run, image_folder, capsys):
-    code, results = run(NETWORK, '--data', image_folder, '--tasks', 'CollapseMonitors')
-    assert code == 0
-    numbers = results[NETWORK]['dense']
-    assert 1 <= numbers['collapse/RankMe'] <= 192 and 0 <= numbers['collapse/ASS_contrast']
-    assert run(NETWORK, '--data', image_folder)[0] == 2
-    assert 'is in no known layout' in capsys.readouterr().err
-
-
-def test_data_may_be_a_config_and_tasks_some(run, scenes, tmp_path):
-    masks = dict(
-        type='MaskFolder',
-        images=str(scenes / 'images/training'),
-        masks=str(scenes / 'annotations/training'),
-        reduce_zero_label=True,
-        num_classes=10,
-    )
-    config = tmp_path / 'data.py'
-    config.write_text(f'val = {masks!r}\n')
-    code, results = run(NETWORK, '--data', config, '--tasks', 'SegmentationRetrieval')
-    assert code == 0
-    assert all(name.startswith('retrieval/') for name in results[NETWORK]['dense'])
-    code, fewer = run(
-        NETWORK, '--data', config, '--tasks', 'SegmentationRetrieval', '--max-images', 2
-    )
-    assert code == 0 and fewer != results
+def test_tasks_have_the_names_and_settings_of_config_and_options(run, files):
+    config = """
+factor = 3
+_half = dict(type='MeanToken', factor=0.5)
+whole = dict(type='MeanToken', factor=factor)
+half = dict(_half)
+"""
+    options = ['--device=cpu', '--cfg-options', 'factor=7', 'half.factor=0.25']
+    assert run(files[0], *options, config=config) == 0
+    found = results()[files[0]]
+    assert {name: numbers['mean'] for name, numbers in found.items()} == dict(whole=7, half=0.25)
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
+    ('config', 'options', 'message'),
     [
-        (['--data', 'nowhere'], 'error: there is no folder nowhere'),
-        (['--data', '{root}/images'], 'is in no known layout'),
-        (
-            ['--data', '{root}/images/training/ADE_train_00000001.jpg'],
-            'is neither a folder nor a config',
-        ),
-        (['--data', '{root}', '--max-images', '0'], 'max_images must be positive'),
-        (['--data', '{root}', '--short-side', '0'], 'short_side must be at least 1, got 0'),
-        (['--data', '{root}', '--num-workers', '-1'], 'num_workers must be at least 0'),
+        ('model = dict()', [], 'tasks.py has no frozen task'),
+        ("knn = dict(type='BoxKnn')", [], "there is no frozen task of type 'BoxKnn'"),
+        ("token = dict(type='MeanToken')", ['tokn.factor=2'], 'no entry tokn; is it token?'),
+        ("token = dict(type='MeanToken')", ['train_cfg.max_epochs=2'], 'has no entry train_cfg'),
+        ("token = dict(type='MeanToken')", ['token.fact=2'], "unexpected keyword argument 'fact'"),
+        ("a = dict(type='MeanToken')\nb = 1", ['b=2'], 'b is read by nothing of'),
     ],
 )
-def test_wrong_data_end_with_one_line(main, scenes, arguments, message, capsys):
-    assert main([NETWORK, *(a.format(root=scenes) for a in arguments)]) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert 'error: ' in error and message in error
+def test_what_is_wrong_with_a_config_is_one_line(run, files, capsys, config, options, message):
+    options = options and ['--cfg-options', *options]
+    assert run(files[0], '--device=cpu', *options, config=config) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert 'error: ' in line and message in line
 
 
-@pytest.mark.parametrize('workers', [0, 1])
-def test_a_mask_that_does_not_fit_ends_with_one_line(run, scenes, workers, capsys):
-    Image.new('L', (10, 10)).save(scenes / 'annotations/validation/ADE_val_00000001.png')
-    assert run(NETWORK, '--data', scenes, '--num-workers', workers)[0] == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.search('error: mask .*1.png is 10 x 10 pixels, its image 64 x 64$', error)
+def test_what_was_computed_before_an_error_is_kept(run, files, capsys):
+    config = "token = dict(type='MeanToken')\nbroken = dict(type='Broken')"
+    assert run(files[0], config=config) == 2
+    assert capsys.readouterr().err.endswith('error: frame 3 of dog is missing\n')
+    assert results()[files[0]]['token']
 
 
-@pytest.mark.parametrize('name', ['ade20k', 'coco'])
-def test_the_configs_name_the_layout_of_their_data_set(project_root, name):
-    from mmengine.config import Config
+def test_the_table_is_printed_though_the_file_cannot_be_written_in_the_end(
+    run, files, capsys, monkeypatch
+):
+    def fail(path, content):
+        raise OSError(f'{path}: no space left on device')
 
-    from flsl_mm.datasets import InstanceImages, MaskFolder
+    monkeypatch.setattr('flsl_mm.apis.frozen.write_json', fail)
+    assert run(files[0]) == 2
+    captured = capsys.readouterr()
+    assert f'{files[0]}  1.00' in captured.out and 'written' not in captured.out
+    assert captured.err.endswith('tasks.json: no space left on device\n')
 
-    cfg = Config.fromfile(project_root / f'configs/frozen/{name}.py')
-    for split in (cfg.train, cfg.val):
-        options = dict(split)
-        kind = dict(MaskFolder=MaskFolder, InstanceImages=InstanceImages)[options.pop('type')]
-        with pytest.raises(FileNotFoundError, match='data/'):
-            kind(**options)
+
+def test_a_wrong_checkpoint_shows_before_the_data_are_looked_at(run, files, tmp_path, capsys):
+    assert run(files[0], 'missing.pth', config="a = dict(type='Unbuilt')") == 2
+    assert 'error: missing.pth: no such file' in capsys.readouterr().err
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+def test_a_file_that_cannot_be_written_is_one_line(run, files, tmp_path, capsys):
+    (tmp_path / 'taken').touch()
+    assert run(files[0], '--out=taken/out.json') == 2
+    [line] = capsys.readouterr().err.splitlines()  # nothing has been computed
+    assert 'error: ' in line and 'taken/out.json cannot be written' in line
+
+
+def test_a_network_of_random_weights_is_a_checkpoint_too(run, files):
+    random = f'random:{files[0]}'
+    assert run(random, files[0], '--device', 'cpu') == 0
+    assert results()[random]['token']['mean'] != results()[files[0]]['token']['mean']
+
+
+def test_two_networks_of_one_name_are_refused(run, files, capsys):
+    assert run(*(f'A={file}' for file in files)) == 2
+    assert 'two networks are called A' in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_refused(run, files, capsys):
+    assert run(files[0], '--device', 'cuda:63') == 2
+    assert "'cuda:63' cannot be used" in capsys.readouterr().err
+
+
+def test_the_configs_name_tasks_and_data_that_are_not_in_the_project(project_root):
+    paths = [p for f in ('knn', 'davis', 'frozen') for p in project_root.glob(f'configs/{f}/*.py')]
+    found = {path.stem: read_tasks(path, {}) for path in paths}
+    assert list(found['all']) == ['knn', 'davis', 'dense'] and len(found) == 6
+    for tasks in found.values():
+        for settings in tasks.values():
+            with pytest.raises(FileNotFoundError, match='data/'):
+                build_task(settings)
+
+
+def test_a_training_config_has_no_frozen_task(project_root):
+    path = next(project_root.glob('configs/pretrain/*.py'))
+    with pytest.raises(ConfigError, match='there is no frozen task of type'):
+        [build_task(settings) for settings in read_tasks(path, {}).values()]

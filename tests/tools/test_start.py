@@ -50,7 +50,8 @@ def test_help_and_a_misspelt_option_need_no_torch(run, name):
     [
         ('train.py none.py', 'there is no config file none.py'),
         ('test.py none.py none.pth', 'there is no config file none.py'),
-        ('eval_frozen.py none.pth --data .', 'none.pth: no such file'),
+        ('eval_frozen.py none.py none.pth', 'there is no config file none.py'),
+        ('eval_frozen.py . A=none.pth', 'there is no config file .'),
         ('visualize.py pca . --checkpoints A=none.pth', 'none.pth: no such file'),
         ('model_converters/publish_model.py none.pth out.pth', 'none.pth: no such file'),
         ('eval_uavdt.py none none', 'none'),

@@ -165,7 +165,7 @@ def test_resume_without_a_file_leaves_what_to_start_from(
     def merged():
         monkeypatch.setattr(sys, 'argv', command)
         args = tool.parse_args()
-        cfg = tool.merge_args(tool.read_config(args), args)
+        cfg = tool.add_training_settings(tool.read_config(args), args)
         return cfg.resume, cfg.load_from
 
     assert merged() == ('auto', 'pretrained.pth')

@@ -5,7 +5,7 @@ from flsl_mm.utils.errors import DataError
 from flsl_mm.visualization.images import (
     find_image_files,
     long_image_note,
-    read_image,
+    read_pixels,
     resize_short_side,
 )
 from flsl_mm.visualization.masks import find_mask, resize_mask
@@ -32,7 +32,7 @@ def test_an_unreadable_image_is_named(tmp_path):
     path = tmp_path / 'broken.png'
     path.write_bytes(b'no image')
     with pytest.raises(DataError, match='broken.png cannot be read as an image'):
-        read_image(str(path))
+        read_pixels(str(path))
 
 
 @pytest.mark.parametrize('size', [(30, 60), (60, 30)])

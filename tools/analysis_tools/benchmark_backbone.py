@@ -12,32 +12,28 @@ __tool__ = True
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
 
-from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool
+from flsl_mm.apis.command_line import (
+    add_step_arguments,
+    positive,
+    run_command,
+    start_tool,
+    tool_parser,
+)
 
 VARIANTS = ('fast', 'plain')
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file with model.backbone')
-    parser.add_argument('--batch-size', type=positive, default=1, metavar='N')
+    add_step_arguments(parser, batch_size=1, steps=5, warmup=1)
     parser.add_argument('--size', type=positive, nargs=2, default=(1024, 1024), metavar=('H', 'W'))
-    parser.add_argument('--steps', type=positive, default=5, help='measured steps')
-    parser.add_argument('--warmup', type=not_negative, default=1, help='steps before them')
-    parser.add_argument('--device', help='cpu, cuda or cuda:N (a GPU where there is one)')
-    parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
-    args = parser.parse_args()
-    if not os.path.isfile(args.config):
-        parser.error(f'there is no config file {args.config}')
-    return args
+    return parser.parse_args()
 
 
 if __name__ == '__main__':
@@ -49,7 +45,7 @@ from mmengine.registry import MODELS
 from plain_step import use_plain_attention
 from torch import Tensor
 
-from flsl_mm.apis.benchmarking import measure_in_turns
+from flsl_mm.apis.benchmarking import RATIOS, compare_variants, conditions
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.models.backbones import relative_attention
 
@@ -66,7 +62,7 @@ def attend_plainly(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Ten
     return (logits.softmax(dim=-1) @ v).transpose(1, 2).reshape(len(qkv), -1)
 
 
-def build_step(args: argparse.Namespace, variant: str) -> Callable[[], None]:
+def build_pass(args: argparse.Namespace, variant: str) -> Callable[[], None]:
     """Forward and backward of one variant, to be called again and again."""
     torch.manual_seed(0)
     cfg = Config.fromfile(args.config).model.backbone
@@ -99,23 +95,9 @@ def measure(args: argparse.Namespace) -> None:
         DataError: One of them failed.
     """
     args.device = str(usable_device(args.device))
-    build = partial(build_step, args)
-    sizes = (args.steps, args.warmup, args.device, args.batch_size)
-    found = measure_in_turns(build, VARIANTS, *sizes)
-    for name, values in found.items():
-        print(f'{name:5}', '  '.join(f'{k} {v:.3f}' for k, v in values.items()))
-    fast, plain = found['fast'], found['plain']
-    comparison = dict(
-        plain=plain,
-        speedup=fast['images_per_second'] / plain['images_per_second'],
-        memory_ratio=fast['peak_memory_gib'] / plain['peak_memory_gib'],
-        device=torch.cuda.get_device_name() if args.device.startswith('cuda') else args.device,
-        threads=torch.get_num_threads(),
-        dtype=args.dtype,
-    )
-    if 'cpu_ms' in fast:
-        comparison['cpu_time_ratio'] = fast['cpu_ms'] / plain['cpu_ms']
-    print(json.dumps({**fast, **comparison}))
+    found = compare_variants(partial(build_pass, args), VARIANTS, args)
+    found.update({ratio: found[ratio]['plain'] for ratio in RATIOS if ratio in found})
+    print(json.dumps({**found, **conditions(args)}))
 
 
 def main() -> int:

@@ -14,7 +14,6 @@ Example:
 __tool__ = True
 
 import argparse
-import io
 import json
 import os
 import pickle
@@ -27,16 +26,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image
 
-from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool
+from flsl_mm.apis.command_line import (
+    not_negative,
+    positive,
+    run_command,
+    start_tool,
+    tool_parser,
+)
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file of a pretraining')
     parser.add_argument('--data-root', required=True, help='folder of images')
     parser.add_argument(
@@ -54,8 +57,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='resize the images first, into a temporary folder as JPEGs of quality 90',
     )
     args = parser.parse_args(arguments)
-    if not os.path.isfile(args.config):
-        parser.error(f'there is no config file {args.config}')
     if args.images < args.batch_size:
         parser.error('--images must be at least --batch-size')
     return args
@@ -70,97 +71,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
-from torchvision import transforms as T
+from plain_step import PlainViews, open_image
+from torch.utils.data import DataLoader, default_collate
 
-from flsl_mm.datasets.transforms import RandomTeacherCrop
-from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW, UnlabeledImages
+from flsl_mm.datasets.unlabeled_images import UnlabeledImages
 from flsl_mm.engine.runners import FLSLRunner
-from flsl_mm.models.data_preprocessors import MultiViewPreprocessor
-from flsl_mm.models.data_preprocessors.photometry import Photometry
-
-
-class PlainPhotometry:
-    """The photometry of one view, by torchvision on PIL images.
-
-    Args:
-        settings: Its probabilities and ranges.
-    """
-
-    def __init__(self, settings: Photometry) -> None:
-        ranges = zip(settings.low.tolist(), settings.high.tolist())
-        jitter = T.ColorJitter(*ranges)
-        self.colors = T.Compose(
-            [
-                T.RandomApply([jitter], p=settings.jitter_prob),
-                T.RandomGrayscale(p=settings.grayscale_prob),
-            ]
-        )
-        self.endings = settings.endings.tolist()
-        self.blur_sigma = settings.blur_sigma
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        """Recolor a view."""
-        image = self.colors(image)
-        blur, solarize = self.endings[int(torch.randint(len(self.endings), ()))]
-        if torch.rand(()) < blur:
-            radius = float(torch.empty(()).uniform_(*self.blur_sigma))
-            image = image.filter(ImageFilter.GaussianBlur(radius))
-        return ImageOps.solarize(image) if torch.rand(()) < solarize else image
-
-
-class PlainViews(Dataset):
-    """The plain twin: normalized float views of every image, made on the CPU one by one.
-
-    Args:
-        images: Where the files are.
-        preprocessor: What views are wanted.
-    """
-
-    def __init__(self, images: UnlabeledImages, preprocessor: MultiViewPreprocessor) -> None:
-        self.images = images
-        self.num_teachers = preprocessor.num_teacher_views
-        [crop] = (t for t in images.pipeline.transforms if isinstance(t, RandomTeacherCrop))
-        self.teacher = _crop(crop.size, crop.scale)
-        self.cuts = [_crop(size, scale) for size, scale in preprocessor.cuts]
-        std = 1 / preprocessor.gain.flatten()
-        self.normalize = T.Compose(
-            [T.ToTensor(), T.Normalize(-preprocessor.shift.flatten() * std, std)]
-        )
-        settings = preprocessor.photometry
-        self.photometry = PlainPhotometry(settings) if settings else lambda image: image
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> list[Tensor]:
-        """Views (3, H, W), teachers first."""
-        crop = self.teacher(self._read(index))
-        views = [crop] * self.num_teachers + [cut(crop) for cut in self.cuts]
-        return [self.normalize(self.photometry(view)) for view in views]
-
-    def _read(self, index: int) -> Image.Image:
-        """An image, or the next one that can be read, as :class:`UnlabeledImages` takes it."""
-        for offset in range(min(len(self.images), MAX_BROKEN_IN_A_ROW)):
-            try:
-                with open_image(self.images, (index + offset) % len(self.images)) as file:
-                    return file.convert('RGB')
-            except OSError as error:
-                reason = error
-        raise reason
-
-
-def open_image(images: UnlabeledImages, index: int) -> Image.Image:
-    """An image, not yet decoded, from its file or tar file."""
-    info = images.get_data_info(index)
-    content = info.get('img_bytes')
-    return Image.open(info['img_path'] if content is None else io.BytesIO(content))
-
-
-def _crop(size: int, scale: tuple[float, float]) -> T.RandomResizedCrop:
-    return T.RandomResizedCrop(size, scale, interpolation=T.InterpolationMode.BICUBIC)
 
 
 def cpu_ms(work: Callable[[], object], count: int) -> float:

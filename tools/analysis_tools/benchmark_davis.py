@@ -13,7 +13,6 @@ __tool__ = True
 
 import argparse
 import json
-import multiprocessing
 import resource
 import time
 from collections.abc import Callable
@@ -21,16 +20,20 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from flsl_mm.apis.command_line import not_negative, positive, start_tool
+from flsl_mm.apis.command_line import (
+    add_device_argument,
+    not_negative,
+    positive,
+    start_tool,
+    tool_parser,
+)
 
 VARIANTS = ('fast', 'plain')
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('--frames', type=int, default=12, help='frames of the video (%(default)s)')
     parser.add_argument(
         '--grid',
@@ -48,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=positive, nargs=2, default=(480, 854), metavar=('H', 'W'), help='of masks'
     )
-    parser.add_argument('--device', help='cpu, cuda or cuda:N (a GPU where there is one)')
+    add_device_argument(parser)
     args = parser.parse_args()
     if args.frames < 3:
         parser.error('--frames must be at least 3')
@@ -62,6 +65,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flsl_mm.apis.benchmarking import in_a_fork, synchronize
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.evaluation.functional.davis import ObjectMeasures, disk_of, measure_sequence
 from flsl_mm.evaluation.functional.label_propagation import LabelPropagator
@@ -201,12 +205,11 @@ class Video:
 
 def timed(function: Callable, *arguments):
     """Result of a call, and its seconds."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    synchronize(device)
     start = time.perf_counter()
     result = function(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronize(device)
     return result, time.perf_counter() - start
 
 
@@ -261,10 +264,7 @@ def compare_memory(args: argparse.Namespace) -> dict[str, float]:
     if args.device.startswith('cuda'):
         values = [peak_memory(args, variant) for variant in VARIANTS]
     else:
-        values = []
-        for variant in VARIANTS:
-            with multiprocessing.get_context('fork').Pool(1) as pool:
-                values.append(pool.apply(peak_memory, (args, variant)))
+        values = [in_a_fork(peak_memory, args, variant) for variant in VARIANTS]
     return {f'{variant}_memory_mib': value for variant, value in zip(VARIANTS, values)}
 
 

@@ -21,14 +21,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from flsl_mm.apis.command_line import (
-    OptionsAction,
-    not_negative,
-    positive,
-    read_config_file,
+    add_options_argument,
+    add_step_arguments,
     run_command,
     start_tool,
+    tool_parser,
 )
-from flsl_mm.utils.errors import DataError
 from flsl_mm.utils.files import write_json
 
 VARIANTS = ('flsl', 'plain', 'dino')
@@ -36,15 +34,9 @@ VARIANTS = ('flsl', 'plain', 'dino')
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config of an FLSL pretraining')
-    parser.add_argument('--batch-size', type=positive, default=16, metavar='N')
-    parser.add_argument('--steps', type=positive, default=5, help='measured steps of each variant')
-    parser.add_argument('--warmup', type=not_negative, default=2, help='steps before them')
-    parser.add_argument('--device', help='cpu, cuda or cuda:N (a GPU where there is one)')
-    parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32')
+    add_step_arguments(parser, batch_size=16, steps=5, warmup=2)
     parser.add_argument(
         '--variants', nargs='+', choices=VARIANTS, default=VARIANTS, help='the first is compared'
     )
@@ -55,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--data-root', help="images for --profile, instead of the config's")
     parser.add_argument('--out', metavar='FILE', help='write the JSON to this file too')
-    parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, help='override entries')
+    add_options_argument(parser)
     return parser.parse_args()
 
 
@@ -64,30 +56,25 @@ if __name__ == '__main__':
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from plain_step import PlainStep
+from plain_step import PlainStep, build_model, read_flsl_config
 from torch import Tensor, nn
 
-from flsl_mm.apis.benchmarking import measure_in_turns
+from flsl_mm.apis.benchmarking import compare_variants, conditions
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.apis.profiling import print_parts, profile_training
 from flsl_mm.models.layers.compile import compile_networks
 
 
-def read_config(args: argparse.Namespace) -> Config:
+def read_measured(args: argparse.Namespace) -> Config:
     """The config, made ready for any device and without pretrained weights.
 
     Raises:
-        DataError: It is no pretraining with FLSL, or an override does not fit it.
+        ConfigError: It is no pretraining with FLSL, or an override does not fit it.
         FileNotFoundError: There is none.
     """
-    cfg = read_config_file(args.config, args.cfg_options or {})
-    if cfg.model.get('type') != 'FLSL':
-        raise DataError(f'{args.config} is not a pretraining with FLSL')
+    cfg = read_flsl_config(args.config, args.cfg_options)
     cfg.model.backbone.pop('init_cfg', None)  # the speed does not depend on the weights
     if earlier := cfg.model.get('previous_teacher'):
         earlier.init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
@@ -120,16 +107,6 @@ def make_samples(views: Sequence[Tensor]) -> list[DataSample]:
     return [DataSample(view_boxes=boxes) for _ in views[0]]
 
 
-def build_model(model_cfg: dict, device: str) -> nn.Module:
-    """A randomly initialized model in training mode."""
-    torch.manual_seed(0)
-    MMLogger.get_instance('mmengine', log_level='WARNING')  # it lists every parameter
-    init_default_scope('mmpretrain')
-    model = MODELS.build(model_cfg)
-    model.init_weights()
-    return model.to(device).train()
-
-
 def build_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
     """The optimizer, which moves the teacher after every step."""
     wrapper = build_optim_wrapper(model, optim_cfg)
@@ -139,7 +116,7 @@ def build_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
 
 def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     """The step of one variant, to be called again and again."""
-    cfg = read_config(args)
+    cfg = read_measured(args)
     views = make_views(cfg.model.data_preprocessor, args.batch_size, args.device)
     samples = make_samples(views)
     inputs = dict(data_samples=samples)
@@ -168,31 +145,9 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     return step
 
 
-def compare(args: argparse.Namespace) -> dict:
-    """Measure the variants in turns, and print them."""
-    build = partial(build_step, args)
-    sizes = (args.steps, args.warmup, args.device, args.batch_size)
-    found = measure_in_turns(build, args.variants, *sizes)
-    for name, values in found.items():
-        print(f'{name:6}', '  '.join(f'{key} {value:.3f}' for key, value in values.items()))
-    first = found.pop(args.variants[0])
-    ratios = dict(
-        speedup='images_per_second', memory_ratio='peak_memory_gib', cpu_time_ratio='cpu_ms'
-    )
-    return {
-        **first,
-        **found,
-        **{
-            ratio: {name: first[key] / values[key] for name, values in found.items()}
-            for ratio, key in ratios.items()
-            if key in first
-        },
-    }
-
-
 def profile(args: argparse.Namespace) -> dict:
     """Take real training steps apart, and print the parts."""
-    cfg = read_config(args)
+    cfg = read_measured(args)
     loader = cfg.train_dataloader
     loader.batch_size = args.batch_size
     if args.data_root:
@@ -219,15 +174,10 @@ def measure(args: argparse.Namespace) -> None:
         DataError: The config or its images do not do, or a variant failed.
     """
     args.device = str(usable_device(args.device))
-    read_config(args)  # what is wrong with it shows before a process is started
-    result = profile(args) if args.profile else compare(args)
-    on_gpu = args.device.startswith('cuda')
-    result.update(
-        batch_size=args.batch_size,
-        device=torch.cuda.get_device_name(args.device) if on_gpu else args.device,
-        threads=torch.get_num_threads(),
-        dtype=args.dtype,
-    )
+    build = partial(build_step, args)
+    read_measured(args)  # what is wrong with it shows before a process is started
+    result = profile(args) if args.profile else compare_variants(build, args.variants, args)
+    result.update(batch_size=args.batch_size, **conditions(args))
     if args.out:
         write_json(args.out, result)
     print(json.dumps(result))

@@ -13,19 +13,17 @@ __tool__ = True
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool
+from flsl_mm.apis.command_line import not_negative, positive, run_command, start_tool, tool_parser
 from flsl_mm.datasets.tar_shards import INDEX_NAME
 
 CLASSES = 1000
@@ -35,9 +33,7 @@ IMAGE_BYTES = 110_000
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--names', type=positive, default=1_281_167, help='images (ImageNet has that)'
     )
@@ -50,6 +46,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     start_tool(parse_args)
 
+from flsl_mm.apis.benchmarking import in_a_fork
 from flsl_mm.datasets.packed_strings import PackedStrings
 from flsl_mm.datasets.samplers import ResumableSampler
 from flsl_mm.datasets.unlabeled_images import UnlabeledImages
@@ -108,18 +105,6 @@ def own_memory() -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith('Private_')) / 1024
 
 
-def in_a_fork(work: Callable, *args) -> Any:
-    """What ``work`` returns in a forked process, as a data loader forks its workers."""
-    context = multiprocessing.get_context('fork')
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: sender.send(work(*args)))
-    process.start()
-    sender.close()  # so that receiving ends when the process does
-    result = receiver.recv()
-    process.join()
-    return result
-
-
 def ask_for_all(dataset: UnlabeledImages, epochs: int) -> list[float]:
     """MiB of this process's own at first and after each epoch of asking for every image."""
     found = [own_memory()]
@@ -130,7 +115,7 @@ def ask_for_all(dataset: UnlabeledImages, epochs: int) -> list[float]:
     return found
 
 
-def measure(folder: str, epochs: int) -> dict:
+def measure_source(folder: str, epochs: int) -> dict:
     """Seconds and MiB of one source of images."""
     ann_file = 'list.txt' if os.path.isfile(os.path.join(folder, 'list.txt')) else ''
     before, start = own_memory(), time.perf_counter()
@@ -145,7 +130,7 @@ def measure(folder: str, epochs: int) -> dict:
     )
 
 
-def compare(args: argparse.Namespace) -> None:
+def compare_sources(args: argparse.Namespace) -> None:
     """Measure every kind, and print.
 
     Raises:
@@ -157,7 +142,7 @@ def compare(args: argparse.Namespace) -> None:
             start = time.perf_counter()
             make_source(kind, names, Path(folder))
             print(f'{kind}: made up in {time.perf_counter() - start:.0f} s', flush=True)
-            row = found[kind] = in_a_fork(measure, folder, args.epochs)
+            row = found[kind] = in_a_fork(measure_source, folder, args.epochs)
         epochs = ' '.join(f'{mib:.1f}' for mib in row['worker_mib_after_epochs'])
         print(
             f'{kind}: {row["images"]} images, start-up {row["startup_seconds"]:.2f} s and '
@@ -171,7 +156,7 @@ def compare(args: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('benchmark_startup.py', lambda: compare(args))
+    return run_command('benchmark_startup.py', lambda: compare_sources(args))
 
 
 if __name__ == '__main__':

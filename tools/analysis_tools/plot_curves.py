@@ -12,15 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flsl_mm.apis.command_line import positive, run_command, split_name, start_tool
+from flsl_mm.apis.command_line import positive, run_command, split_name, start_tool, tool_parser
 from flsl_mm.utils.errors import DataError
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'runs',
         nargs='+',
@@ -57,7 +55,7 @@ from flsl_mm.visualization import curves_figure, read_training_log
 from flsl_mm.visualization.saving import save_figure
 
 
-def usual_name(path: str) -> str:
+def run_name(path: str) -> str:
     """What to call a run without a name: its work dir, also where PATH is a file in it."""
     parts = Path(path).absolute().parts
     return parts[-4] if len(parts) > 4 and parts[-2] == 'vis_data' else parts[-1]
@@ -72,7 +70,7 @@ def read_runs(texts: Sequence[str]) -> dict[str, list[dict]]:
     runs: dict[str, list[dict]] = {}
     for text in texts:
         name, path = split_name(text)
-        name = name or usual_name(path)
+        name = name or run_name(path)
         if name in runs:
             raise DataError(f'two runs are called {name}: name them, as in A=RUN B=RUN')
         runs[name] = read_training_log(path)

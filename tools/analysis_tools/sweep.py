@@ -87,7 +87,7 @@ if __name__ == '__main__':
     start_tool(build_parser().parse_args)
 
 from flsl_mm.apis.ablation_table import AblationTable, all_configs, read_ablation_tables
-from flsl_mm.apis.frozen import build_from_settings, usable_device
+from flsl_mm.apis.frozen import build_task, usable_device
 from flsl_mm.apis.steps import Step, StepRunner, training_step
 from flsl_mm.models import build_vit
 from flsl_mm.utils.files import check_writable, write_json
@@ -132,7 +132,7 @@ def sweep(args: argparse.Namespace) -> None:
     if args.dry_run:
         print_tables(tables, networks)
         return
-    task.append(build_from_settings(knn))
+    task.append(build_task(knn))
     args.out = args.out or str(args.work_dir / 'sweep.json')
     check_writable(args.out)
     if args.slurm:

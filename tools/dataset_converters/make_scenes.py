@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flsl_mm.apis.command_line import positive, run_command
+from flsl_mm.apis.command_line import positive, run_command, tool_parser
 from flsl_mm.datasets import scenes
 from flsl_mm.datasets.scenes.layouts import MIN_SIDE
 
@@ -42,14 +42,12 @@ RECORD = 'drawn.json'  # in the folder of a layout: what it was drawn by
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('make_scenes.py', lambda: draw(args))
+    return run_command('make_scenes.py', lambda: draw_scenes(args))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to draw into')
     names = ['imagenet', 'coco', 'ade', 'DAVIS', 'uavdt']
     parser.add_argument('--layouts', nargs='+', choices=names, default=names)
@@ -67,7 +65,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def draw(args: argparse.Namespace) -> None:
+def draw_scenes(args: argparse.Namespace) -> None:
     """Draw the layouts that are not there.
 
     Raises:

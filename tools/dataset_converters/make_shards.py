@@ -28,11 +28,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flsl_mm.apis.command_line import positive, run_command
+from flsl_mm.apis.command_line import positive, run_command, tool_parser
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, ImageFiles
 from flsl_mm.datasets.tar_shards import INDEX_NAME, index_shards
 from flsl_mm.utils.errors import DataError
-from flsl_mm.utils.files import whole_file
+from flsl_mm.utils.files import read_regular, whole_file
 
 READERS = 16
 
@@ -48,9 +48,7 @@ NUM_NAMED = 20
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('src', nargs='?', help='folder of images, as data_root of a pretraining')
     parser.add_argument('dst', nargs='?', help='folder for the tar files, empty or new')
     parser.add_argument('--ann-file', help='list of the images to take, relative to SRC')
@@ -117,7 +115,7 @@ def read_in_order(images: ImageFiles) -> Iterator[tuple[int, bytes]]:
     with ThreadPoolExecutor(READERS) as pool:
         for first in range(0, len(images), READ_AHEAD):
             numbers = range(first, min(first + READ_AHEAD, len(images)))
-            for i, content in zip(numbers, pool.map(_read, map(images.path, numbers))):
+            for i, content in zip(numbers, pool.map(_read_content, map(images.path, numbers))):
                 if isinstance(content, bytes):
                     yield i, content
                     continue
@@ -126,10 +124,10 @@ def read_in_order(images: ImageFiles) -> Iterator[tuple[int, bytes]]:
                     print(f'image skipped, cannot be read: {content}', file=sys.stderr)
 
 
-def _read(path: str) -> bytes | OSError:
+def _read_content(path: str) -> bytes | OSError:
     """The content of a file, or why it cannot be read."""
     try:
-        return Path(path).read_bytes()
+        return read_regular(path)
     except OSError as error:
         return error
 

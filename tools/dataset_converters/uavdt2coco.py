@@ -15,15 +15,13 @@ import sys
 from collections.abc import Sequence
 from os.path import relpath
 
-from flsl_mm.apis.command_line import run_command, start_tool
+from flsl_mm.apis.command_line import run_command, start_tool, tool_parser
 from flsl_mm.utils.files import whole_file
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'data_root', help='folder where UAV-benchmark-M and UAV-benchmark-MOTD_v1.0 were unpacked'
     )
@@ -43,7 +41,7 @@ from flsl_mm.datasets.uavdt import UAVDTDataset
 from flsl_mm.datasets.uavdt_index import find_folders
 
 
-def convert(args: argparse.Namespace) -> None:
+def convert_split(args: argparse.Namespace) -> None:
     """Read, convert and write.
 
     Raises:
@@ -110,7 +108,7 @@ def to_coco(dataset: UAVDTDataset, image_dir: str) -> dict:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('uavdt2coco.py', lambda: convert(args))
+    return run_command('uavdt2coco.py', lambda: convert_split(args))
 
 
 if __name__ == '__main__':

@@ -1,22 +1,18 @@
-"""Data transforms."""
+"""Data transforms of pretraining and of k-NN; a module is imported when its names are looked up."""
 
-from .box_points import (
-    CenterCropBoxes,
-    LargestBoxGrid,
-    LoadImageNetBoxes,
-    PackBoxPoints,
-    ResizeShortSide,
+from ...utils.lazy import lazy_names
+
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        '.box_points': [
+            'CenterCropBoxes',
+            'LargestBoxGrid',
+            'LoadImageNetBoxes',
+            'PackBoxPoints',
+            'ResizeShortSide',
+        ],
+        '.load_rgb_image': ['LoadRGBImage'],
+        '.teacher_crop': ['PackTeacherCrop', 'RandomTeacherCrop'],
+    },
 )
-from .load_rgb_image import LoadRGBImage
-from .teacher_crop import PackTeacherCrop, RandomTeacherCrop
-
-__all__ = [
-    'CenterCropBoxes',
-    'LargestBoxGrid',
-    'LoadImageNetBoxes',
-    'LoadRGBImage',
-    'PackBoxPoints',
-    'PackTeacherCrop',
-    'RandomTeacherCrop',
-    'ResizeShortSide',
-]

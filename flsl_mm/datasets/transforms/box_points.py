@@ -4,11 +4,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
+from mmcv.transforms import BaseTransform, CenterCrop
+from mmpretrain.datasets import ResizeEdge
 from mmpretrain.registry import TRANSFORMS
-from PIL import Image
 
 from ...utils.errors import ConfigError
+from ...utils.token_grid import token_center
 from ..unusable_sample import Unusable, UnusableSample
 
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
@@ -67,8 +68,8 @@ def _scale(size: list[float], results: dict) -> np.ndarray:
 
 
 @TRANSFORMS.register_module()
-class ResizeShortSide(BaseTransform):
-    """Resize the short side to a length and keep the proportions; bicubic, antialiased.
+class ResizeShortSide(ResizeEdge):
+    """mmpretrain's ``ResizeEdge`` that resizes boxes too: bicubic, antialiased, by the short side.
 
     Same sizes as torchvision's ``Resize``: the long side is rounded down.
 
@@ -81,32 +82,23 @@ class ResizeShortSide(BaseTransform):
     def __init__(self, size: int = 256) -> None:
         if size < 1:
             raise ConfigError(f'ResizeShortSide: size must be at least 1 pixel, got {size}')
-        self.size = size
+        super().__init__(size, edge='short', backend='pillow', interpolation='bicubic')
 
     def transform(self, results: dict) -> dict:
         """Resize ``results['img']``."""
-        height, width = results['img'].shape[:2]
-        short = min(width, height)
-        new = (int(self.size * width / short), int(self.size * height / short))
-        image = Image.fromarray(results['img'])
-        results['img'] = np.asarray(image.resize(new, Image.Resampling.BICUBIC))
+        results = super().transform(results)
         if 'boxes' in results:
-            # Not by size / short: rounding down made the long side a little shorter.
-            scale = np.array([new[0] / width, new[1] / height])
-            results['boxes'] = results['boxes'] * np.tile(scale, 2)
+            # Not one factor: rounding down made the long side a little shorter.
+            results['boxes'] = results['boxes'] * np.tile(results['scale_factor'], 2)
         return results
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size})'
 
-
-# The other name is that in configs of earlier runs. mmpretrain's CenterCrop leaves boxes alone.
+# The other name is that in configs of earlier runs.
 @TRANSFORMS.register_module(name=['CenterCropBoxes', 'CentreCrop'])
-class CenterCropBoxes(BaseTransform):
-    """Cut a square out of the middle.
+class CenterCropBoxes(CenterCrop):
+    """mmcv's ``CenterCrop`` to a square, which an image must not be smaller than.
 
-    Same place as torchvision's ``CenterCrop``. Boxes are moved and clipped to the crop; one that
-    lies outside keeps no area.
+    Boxes are moved and clipped to the crop; one that lies outside keeps no area.
 
     Required keys: ``img`` (H, W, 3) uint8 and, optionally, ``boxes`` (K, 4). Both are changed.
 
@@ -120,6 +112,7 @@ class CenterCropBoxes(BaseTransform):
     def __init__(self, size: int = 224) -> None:
         if size < 1:
             raise ConfigError(f'CenterCropBoxes: size must be at least 1 pixel, got {size}')
+        super().__init__(size)
         self.size = size
 
     def transform(self, results: dict) -> dict:
@@ -129,15 +122,14 @@ class CenterCropBoxes(BaseTransform):
             raise ConfigError(
                 f'CenterCropBoxes: an image of {width} x {height} pixels has no crop of {self.size}'
             )
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        results['img'] = results['img'][top : top + self.size, left : left + self.size]
-        if 'boxes' in results:
-            moved = results['boxes'] - np.array([left, top, left, top])
-            results['boxes'] = moved.clip(0, self.size)
-        return results
+        return super().transform(results)
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size})'
+    def _crop_bboxes(self, results: dict, bboxes: np.ndarray) -> None:
+        """Move and clip what mmcv calls ``gt_bboxes``."""
+        if 'boxes' in results:
+            moved = dict(img=results['img'], gt_bboxes=results['boxes'])
+            super()._crop_bboxes(moved, bboxes)
+            results['boxes'] = moved['gt_bboxes']
 
 
 @TRANSFORMS.register_module()
@@ -169,8 +161,8 @@ class LargestBoxGrid(BaseTransform):
         if not sides[largest].all():
             message = f'none of its {len(boxes)} boxes reaches into the crop'
             raise UnusableSample(Unusable.BOX_OUTSIDE_CROP, message)
-        steps = (np.arange(self.cells) + 0.5) / self.cells
-        offsets = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+        centers = token_center(np.arange(self.cells**2), (self.cells, self.cells))
+        offsets = np.stack(centers, axis=-1)
         results['points'] = boxes[largest, :2] + offsets * sides[largest]
         results['box_class'] = results['box_classes'][largest]
         return results

@@ -7,10 +7,10 @@ from typing import Any
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmengine.fileio import get
 from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import DataError
+from ..image_content import open_image, read_content
 from ..orientation import describe_sizes, orientation_of, oriented
 from .load_rgb_image import to_rgb
 
@@ -31,7 +31,7 @@ class LoadFittingImage(LoadImageFromFile):
             DataError: It is no whole image, or of another size.
         """
         path = results['img_path']
-        content = get(path, backend_args=self.backend_args)
+        content = read_content(path, self.backend_args)
         size, source = _stated_size(results)
         try:
             image, stored = self._decode(content, size)
@@ -53,7 +53,7 @@ class LoadFittingImage(LoadImageFromFile):
         if not content:
             raise ValueError('the file is empty')
         check_whole(content)
-        with Image.open(io.BytesIO(content)) as header:
+        with open_image(content) as header:
             stored = header.size
             # a PNG would have to be decoded once more to find out
             tagged = header.format != 'PNG' or b'eXIf' in content
@@ -75,7 +75,7 @@ def _stated_size(results: Mapping[str, Any]) -> tuple[tuple[int, int] | None, st
         return (results['width'], results['height']), None
     if mask:
         try:
-            with Image.open(io.BytesIO(get(mask))) as image:
+            with Image.open(io.BytesIO(read_content(mask))) as image:
                 return image.size, mask
         except Exception:  # it is told by the transform that loads it
             pass

@@ -1,8 +1,5 @@
 """Any image file to upright RGB."""
 
-import io
-from pathlib import Path
-
 import numpy as np
 import simplejpeg
 from mmcv.transforms import BaseTransform
@@ -10,6 +7,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import ConfigError
+from ..image_content import open_image, read_content
 from ..orientation import SIDEWAYS, orientation_of, oriented
 
 
@@ -44,8 +42,8 @@ class LoadRGBImage(BaseTransform):
         content = results.pop('img_bytes', None)
         try:
             if content is None:
-                content = Path(results['img_path']).read_bytes()
-            with Image.open(io.BytesIO(content)) as image:
+                content = read_content(results['img_path'])
+            with open_image(content) as image:
                 height, width = image.height, image.width
                 reduction = self._reduction(image)
                 sideways = orientation_of(image) in SIDEWAYS

@@ -1,3 +1,5 @@
+"""Hooks of training."""
+
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .broken_images_hook import BrokenImagesHook
 from .data_fit_hook import DataFitHook

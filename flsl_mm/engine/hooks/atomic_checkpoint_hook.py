@@ -1,6 +1,7 @@
 """Checkpoints that are never half-written."""
 
 import os.path as osp
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ class AtomicLocalBackend(LocalBackend):
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text to a file."""
-        self.put(obj.encode(encoding), filepath)
+        self.put(obj.encode(encoding, 'surrogateescape'), filepath)  # names need not be UTF-8
 
+
+EXPIRED = 'expired_ckpts'  # in the message hub: checkpoints to remove once this one is on disk
+LEFTOVERS = ('.*.pth.*.tmp', '.last_checkpoint.*.tmp', '.frozen_evaluation.json.*.tmp')
 
 register_backend('atomic', AtomicLocalBackend, force=True)
 
@@ -39,7 +43,8 @@ class AtomicCheckpointHook(CheckpointHook):
     """mmengine's checkpoint hook, safe against being killed at any moment.
 
     Files are written whole or not at all; old ones are removed only after the new one and the
-    pointer to it (``last_checkpoint``) are on disk. Weights that are not finite are never saved.
+    pointer to it (``last_checkpoint``) are on disk, if need be when the run is resumed. A save that
+    fails leaves nothing behind. Weights that are not finite are never saved.
     A file holds no objects that could not be loaded safely.
 
     Args:
@@ -58,7 +63,11 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Prepare the directory; remove what a killed process left behind."""
         super().before_train(runner)
-        self._remove_leftovers()
+        info = runner.message_hub.runtime_info
+        resumed = Path(info.get('last_ckpt') or '').parent
+        # Of a run that goes on in its own folder: it may have been killed before it removed them.
+        own = self.max_keep_ckpts > 0 and resumed.resolve() == Path(self.out_dir).resolve()
+        self._remove_leftovers(runner, map(osp.basename, info.get(EXPIRED, []) if own else []))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Leave out what is no weight or plain value, so that any torch loads the file safely.
@@ -72,9 +81,20 @@ class AtomicCheckpointHook(CheckpointHook):
                 hub['runtime_info'][name] = value.item()
 
     @master_only
-    def _remove_leftovers(self) -> None:
-        for leftover in Path(self.out_dir).glob('.*.pth.*.tmp'):
-            leftover.unlink()
+    def _remove_leftovers(self, runner: Runner, expired: Iterable[str]) -> None:
+        for pattern in LEFTOVERS:
+            for folder in {runner.work_dir, self.out_dir}:
+                self._remove(runner, Path(folder).glob(pattern))
+        self._remove(runner, [Path(self.out_dir, name) for name in expired])
+
+    @staticmethod
+    def _remove(runner: Runner, paths: Iterable[Path]) -> None:
+        """Remove files; one that has gone, or has to stay, does not end training."""
+        for path in paths:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                runner.logger.warning(f'{path} cannot be removed ({error.strerror}): left there')
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -94,22 +114,30 @@ class AtomicCheckpointHook(CheckpointHook):
         expired = self._expire(runner, step)
         filename = self.filename_tmpl.format(step)
         path = osp.join(self.out_dir, filename)
+        before, replaces = runner.message_hub.runtime_info.get('last_ckpt'), osp.exists(path)
         runner.message_hub.update_info('last_ckpt', path)
-        runner.save_checkpoint(
-            self.out_dir,
-            filename,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
+        runner.message_hub.update_info(EXPIRED, [osp.basename(old) for old in expired])
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                filename,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+            if is_main_process():
+                self.file_backend.put_text(path, osp.join(runner.work_dir, 'last_checkpoint'))
+        except OSError:  # a full disk: the run goes on from what was there before
+            runner.message_hub.update_info('last_ckpt', before)
+            if not replaces:
+                Path(path).unlink(missing_ok=True)
+            raise
         self.last_ckpt = path
         if is_main_process():
-            self.file_backend.put_text(path, osp.join(runner.work_dir, 'last_checkpoint'))
-            for old in expired:
-                self.file_backend.remove(old)
+            self._remove(runner, map(Path, expired))
 
     def _expire(self, runner: Runner, step: int) -> list[str]:
         """Enter the new step among those kept; paths of checkpoints to remove after the save."""

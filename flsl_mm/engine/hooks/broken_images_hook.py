@@ -1,4 +1,4 @@
-"""Stop a run whose images are bad."""
+"""Broken images: too many of them stop a run."""
 
 from collections.abc import Mapping
 from itertools import islice

@@ -1,11 +1,11 @@
-"""Stops before anything is computed where data and model do not fit."""
+"""The fit of data and model, checked before anything is computed."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from ...datasets.image_content import image_size
 from ...utils.errors import ConfigError, DataError
 from ...utils.modules import unwrap_model
 
@@ -37,7 +37,7 @@ class DataFitHook(Hook):
     def _check_evaluation(self, runner: Runner, loader: DataLoader, entry: str) -> None:
         _check_classes(runner, loader.dataset)
         if hasattr(unwrap_model(runner.model), 'decode_head'):
-            _check_sizes(loader, entry)
+            _check_batch(loader, entry)
 
 
 def _check_classes(runner: Runner, dataset: Dataset) -> None:
@@ -56,7 +56,7 @@ def _check_classes(runner: Runner, dataset: Dataset) -> None:
             )
 
 
-def _check_sizes(loader: DataLoader, entry: str) -> None:
+def _check_batch(loader: DataLoader, entry: str) -> None:
     """Compare the sizes of images of one batch."""
     number = loader.batch_size or 1
     if number == 1:
@@ -65,9 +65,8 @@ def _check_sizes(loader: DataLoader, entry: str) -> None:
     for index in range(len(loader.dataset)):
         path = loader.dataset.get_data_info(index)['img_path']
         try:
-            with Image.open(path) as image:
-                size = image.size
-        except OSError as error:
+            size = image_size(path)
+        except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f'failed to load image: {path}: {error}') from error
         expected = expected or size
         if size != expected:

@@ -1,4 +1,4 @@
-"""Losses reach the log without a wait in every iteration."""
+"""Logging of losses without a wait in every iteration."""
 
 from typing import Any
 

@@ -78,7 +78,7 @@ class FeatureMapsHook(Hook):
         paths = evenly_spaced(images.find_image_files(self.sources), self.max_images)
         self.images = []
         for path in paths:
-            image = images.resize_short_side(images.read_image(path), self.short_side)
+            image = images.resize_short_side(images.read_pixels(path), self.short_side)
             if note := images.long_image_note(path, image, self.short_side):
                 runner.logger.info(note)
             self.images.append(image)

@@ -1,4 +1,4 @@
-"""Keeps the prototypes as they are at the start of training."""
+"""Prototypes that stay as they are at the start of training."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

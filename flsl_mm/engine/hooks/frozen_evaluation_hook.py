@@ -1,6 +1,5 @@
 """Frozen evaluation while training."""
 
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from torch import nn
 
 from ...registry import FROZEN_TASKS
 from ...utils.errors import ConfigError, DataError
-from ...utils.files import write_json
+from ...utils.files import read_json, write_json
 from ...utils.modules import unwrap_model
 
 NETWORKS = ('teacher', 'student')
@@ -74,7 +73,9 @@ class FrozenEvaluationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the data, take up the record, and evaluate what the run starts from."""
-        self.tasks = [task for task in map(lambda c: _build(c, runner), self.configs) if task]
+        self.tasks = [
+            task for task in map(lambda c: _build_for_run(c, runner), self.configs) if task
+        ]
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
             raise ConfigError(f'FrozenEvaluationHook: tasks of the same name: {names}')
@@ -178,7 +179,7 @@ class FrozenEvaluationHook(Hook):
         )
 
 
-def _build(config: dict, runner: Runner) -> Any:
+def _build_for_run(config: dict, runner: Runner) -> Any:
     """The task; None where it has no ``data_root`` and the training data's does not do."""
     if {'data_root', 'val'} & set(config):  # it says where its data are
         return FROZEN_TASKS.build(config)
@@ -191,11 +192,40 @@ def _build(config: dict, runner: Runner) -> Any:
 
 
 def _read_record(runner: Runner) -> dict[str, Any]:
-    """The record of an interrupted run, as the main process sees it."""
-    path = Path(runner.work_dir, RECORD)
-    found = [json.loads(path.read_text()) if path.is_file() else dict(best=None, history=[])]
+    """The record of an interrupted run, as the main process sees it; a damaged one is none."""
+    found = [dict(best=None, history=[])]
+    if is_main_process():
+        path = Path(runner.work_dir, RECORD)
+        try:
+            record = read_json(path)
+            if not _is_record(record):
+                raise DataError(f'{path}: damaged, no record of frozen evaluations')
+            found = [record]
+        except FileNotFoundError:
+            pass
+        except DataError as error:
+            runner.logger.warning(f'{error}: passed over, a new one is begun')
     broadcast_object_list(found)
     return found[0]
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    """Whether what is read from it is there, of the right kinds."""
+    best, history = record.get('best'), record.get('history')
+    entries = [*history, *([] if best is None else [best])] if isinstance(history, list) else [None]
+    return (
+        all(isinstance(entry, dict) for entry in entries)
+        and all(isinstance(e.get(key), int) for e in entries for key in ('epoch', 'iter'))
+        and all(_has_numbers(value) for e in history for value in e.values())
+        and (best is None or isinstance(best.get('score'), (int, float)) and 'number' in best)
+    )
+
+
+def _has_numbers(value: Any) -> bool:
+    """Whether dicts, however deep, hold no lists or texts instead of numbers by name."""
+    if isinstance(value, dict):
+        return all(map(_has_numbers, value.values()))
+    return True
 
 
 @contextmanager

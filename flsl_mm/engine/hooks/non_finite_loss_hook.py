@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no longer a number."""
+"""A loss that is no longer a number: it stops the run."""
 
 from typing import Any
 

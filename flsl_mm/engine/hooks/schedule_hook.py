@@ -1,4 +1,4 @@
-"""One mechanism for every value that changes during pretraining."""
+"""Schedules: one mechanism for every value that changes during pretraining."""
 
 import math
 from functools import reduce

@@ -1,4 +1,4 @@
-"""Moves the teacher after every optimizer step."""
+"""The teacher's update after every optimizer step."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

@@ -1,4 +1,4 @@
-"""Nested entries of a config that nothing reads are refused, by the signatures of readers."""
+"""Entries of a config that nothing reads: refused, by the signatures of their readers."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -45,11 +45,11 @@ def check_entries(cfg: Config) -> None:
         ConfigError: Names the entry, and the nearest that there is.
     """
     for path, readers in READERS.items():
-        for name, setting in _settings(cfg, path):
+        for name, setting in _settings_at(cfg, path):
             known = [n for r in readers for n in ([r] if isinstance(r, str) else _arguments(r))]
-            _check(name, setting, known)
+            _refuse_unknown(name, setting, known)
     for path, (registry, more) in CLASSES.items():
-        for name, setting in _settings(cfg, path):
+        for name, setting in _settings_at(cfg, path):
             if path == 'default_hooks.*' and 'type' not in setting:
                 raise ConfigError(f'{name} has no type{_nearest(name, _typed(cfg))}')
             with registry.switch_scope_and_registry(cfg.get('default_scope')) as scoped:
@@ -58,10 +58,10 @@ def check_entries(cfg: Config) -> None:
                 kind = scoped.get(kind) if isinstance(kind, str) else kind
             known = _arguments_of_class(kind) if inspect.isclass(kind) else None
             if known is not None:  # otherwise building it will tell
-                _check(name, setting, [*known, *more])
+                _refuse_unknown(name, setting, [*known, *more])
 
 
-def _settings(cfg: Config, path: str) -> Iterator[tuple[str, dict]]:
+def _settings_at(cfg: Config, path: str) -> Iterator[tuple[str, dict]]:
     """Name and dict of each setting at a path, whose last part may be ``*``."""
     value: Any = cfg
     path, every, _ = path.partition('.*')
@@ -76,7 +76,7 @@ def _settings(cfg: Config, path: str) -> Iterator[tuple[str, dict]]:
 
 
 def _typed(cfg: Config) -> list[str]:
-    return [name for name, hook in _settings(cfg, 'default_hooks.*') if 'type' in hook]
+    return [name for name, hook in _settings_at(cfg, 'default_hooks.*') if 'type' in hook]
 
 
 def _arguments(function: Callable) -> list[str]:
@@ -99,7 +99,7 @@ def _arguments_of_class(kind: type) -> list[str] | None:
     return None
 
 
-def _check(name: str, setting: dict, known: Iterable[str]) -> None:
+def _refuse_unknown(name: str, setting: dict, known: Iterable[str]) -> None:
     known = set(known) - {'self', 'runner'}
     for key in setting:
         if key not in known and key not in ('type', '_scope_'):

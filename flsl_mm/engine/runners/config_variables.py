@@ -10,7 +10,7 @@ import ast
 import inspect
 import os.path as osp
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,26 +38,31 @@ class _File(NamedTuple):
     bases: tuple[int, ...]  # their places in the list of all files
 
 
-def follow_variables(cfg: Config) -> None:
+def follow_variables(cfg: Config, known: Set[str] | None = None) -> None:
     """Let everything that a config's files build from a variable have its present value, in place.
 
-    A variable is a top-level name that no run reads by itself, such as ``data_root``. It is changed
+    A variable is a top-level name that nothing reads by itself, such as ``data_root``. It changes
     by an override, or by a file that inherits another one and assigns the same name. Entries that
     were overridden themselves keep what they were given. Doing it twice changes nothing. A config
     that comes from no file, or from one that is gone, is left as it is.
 
     Args:
         cfg: What ``Config.fromfile`` gave, overrides merged.
+        known: Top-level entries that are read; those of a run by default.
 
     Raises:
         ConfigError: A variable was overridden, and nothing of the config is built from it.
     """
     if not cfg.filename or not osp.isfile(cfg.filename):
         return
+    present = _plain(cfg)
+    known = run_entries() if known is None else known
+    variables = {name: value for name, value in present.items() if name not in known}
+    if cfg.__dict__.get('_followed') == variables:
+        return  # by the tool that read the file; evaluating it takes up to half a second
+    cfg.__dict__['_followed'] = variables
     files = _read_files(cfg.filename)
     before = _evaluate(files, {}) if files else _plain(Config.fromfile(cfg.filename))
-    present = _plain(cfg)
-    known = run_entries()
     changes = {
         name: _changed(before[name], present[name])
         for name in before
@@ -70,7 +75,7 @@ def follow_variables(cfg: Config) -> None:
     for name in changes:
         after = _evaluate(files, {name: changes[name]}) if files else before
         if not any(path[0] != name for path, _ in _differences(before, after)):
-            raise ConfigError(_unread(cfg, name, before[name], present))
+            raise ConfigError(_unread(cfg, name, before[name], present, known))
     inherited = {name: value for name, value in inherited.items() if _is_literal(value)}
     for path, value in _differences(before, _evaluate(files, changes, inherited)):
         if path[0] in known and _get(present, path) == _get(before, path):
@@ -116,13 +121,13 @@ def _targets(node: ast.stmt) -> set[str]:
     return {n.id for n in names if isinstance(n.ctx, ast.Store)}
 
 
-def _names(file: _File) -> set[str]:
+def _assigned_names(file: _File) -> set[str]:
     return {name for node in file.tree.body for name in _targets(node)}
 
 
 def _assigned_twice(files: Sequence[_File]) -> set[str]:
     """Names that more than one of the files assigns."""
-    listed = [name for file in files for name in _names(file)]
+    listed = [name for file in files for name in _assigned_names(file)]
     return {name for name in listed if listed.count(name) > 1}
 
 
@@ -139,7 +144,7 @@ def _evaluate(
     Raises:
         ConfigError: They cannot be evaluated with these values.
     """
-    first = {name: i for i in reversed(range(len(files))) for name in _names(files[i])}
+    first = {name: i for i in reversed(range(len(files))) for name in _assigned_names(files[i])}
     with tempfile.TemporaryDirectory() as folder:
         for i, file in enumerate(files):
             below = {n: v for n, v in (inherited or {}).items() if first[n] < i}
@@ -218,11 +223,12 @@ def _set(cfg: Config, path: tuple, value: Any) -> None:
     content[last] = value
 
 
-def _unread(cfg: Config, name: str, before: Any, present: Mapping[str, Any]) -> str:
+def _unread(
+    cfg: Config, name: str, before: Any, present: Mapping[str, Any], known: Set[str]
+) -> str:
     """What to say of an override that nothing reads, with the entries that it may have meant."""
     changed = [path for path, _ in _differences(before, present[name], (name,))] or [(name,)]
     keys = {next(key for key in reversed(path) if isinstance(key, str)) for path in changed}
-    known = run_entries()
     entries = [
         '.'.join(map(str, path))
         for path in _paths({n: v for n, v in present.items() if n in known})

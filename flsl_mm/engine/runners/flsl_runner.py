@@ -7,29 +7,33 @@ import os
 import subprocess
 import sys
 import warnings
-import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_distributed
+from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.optim.scheduler import ReduceOnPlateauParamScheduler
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ...checkpoint import CheckpointError, load_model
+from ...checkpoint import CheckpointError, load_model, read_checkpoint
+from ...checkpoint.files import check_checksums
 from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...utils.errors import ConfigError
+from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
 from ..schedulers import WarmupCosineLR
 from .config_entries import check_entries
 from .config_variables import follow_variables
+from .log_failures import mend_logger, mend_visualizer
 from .run_config import (
     KeywordSafeConfig,
     check_numbers,
@@ -38,6 +42,9 @@ from .run_config import (
     trust_files,
     use_pretrained,
 )
+from .work_dir_lock import alone_in
+
+LONGEST_PATH = 4096  # bytes that Linux takes
 
 # The names of mmengine's default hooks.
 OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
@@ -55,6 +62,8 @@ class FLSLRunner(Runner):
       with a top-level ``trust=True`` files are read that may execute code.
     - Where all weights come from a checkpoint (``load_from``, a resumed run), the pretrained ones
       that the model once started from need not be there any more.
+    - One run trains in a work dir at a time. A process whose launcher has ended, ends too.
+    - A log that cannot be written does not end training.
     - Without a GPU, a distributed run uses gloo, and BN for SyncBN, instead of failing.
     - Scaling the learning rate by the batch size counts gradient accumulation.
     - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
@@ -91,12 +100,14 @@ class FLSLRunner(Runner):
 
         Raises:
             CheckpointError: The pretrained weights are not there.
+            ConfigError: Another run trains in the work dir.
         """
         try:
-            self._find_checkpoint()
-            if self._load_from is None:
-                check_pretrained(self.cfg)
-            return super().train()
+            with alone_in(self.work_dir, self._launcher != 'none', self.logger.info):
+                self._find_checkpoint()
+                if self._load_from is None:
+                    check_pretrained(self.cfg)
+                return super().train()
         except KeyboardInterrupt:
             last = self.message_hub.runtime_info.get('last_ckpt')
             advice = f'--resume goes on from {last}' if last else 'no checkpoint was saved before'
@@ -120,6 +131,18 @@ class FLSLRunner(Runner):
         if self._load_from is not None:
             forget_pretrained(unwrap_model(self.model))
         super()._init_model_weights()
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """The logger of the run."""
+        logger = super().build_logger(*args, **kwargs)
+        mend_logger(logger)
+        return logger
+
+    def build_visualizer(self, *args, **kwargs) -> Visualizer:
+        """What writes the curves of the run."""
+        visualizer = super().build_visualizer(*args, **kwargs)
+        mend_visualizer(visualizer)
+        return visualizer
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start distributed training."""
@@ -210,8 +233,10 @@ class FLSLRunner(Runner):
 
         Raises:
             CheckpointError: The file cannot be read or does not fit the model, or it shall be
-                resumed and holds no state of a run.
+                resumed and is not what was written, or holds no state of a run.
         """
+        if self._resume:
+            check_checksums(filename)
 
         def prepare(checkpoint: dict) -> None:
             if self._resume:
@@ -276,7 +301,9 @@ class FLSLRunner(Runner):
         """Look for the checkpoint to resume from, where none is named; without any, start anew."""
         unnamed = self._resume == 'auto' or (self._resume and self._load_from is None)
         if unnamed and not self._has_loaded:
-            latest = [latest_checkpoint(self.work_dir)]
+            trust, latest = self.cfg.get('trust', False), [None]
+            if is_main_process():
+                latest = [latest_checkpoint(self.work_dir, trust)]
             broadcast_object_list(latest)  # all processes resume the same one, or none does
             self._resume = latest[0] is not None
             if self._resume:
@@ -395,41 +422,73 @@ def _check_resumable(checkpoint: dict, filename: str) -> None:
     Raises:
         CheckpointError: It does not say where the run was.
     """
-    meta = checkpoint.get('meta') or {}
-    if not {'epoch', 'iter'} <= set(meta) or 'message_hub' not in checkpoint:
+    meta = checkpoint.get('meta')
+    meta = meta if isinstance(meta, dict) else {}
+    numbers = all(isinstance(meta.get(name), int) for name in ('epoch', 'iter'))
+    if not numbers or not isinstance(checkpoint.get('message_hub'), dict):
         raise CheckpointError(
             f'{filename}: holds weights only, no run to resume; start from them with '
             f'--cfg-options load_from={filename}, without --resume'
         )
 
 
-def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """The newest complete checkpoint of a run.
+def latest_checkpoint(work_dir: str | Path, trust: bool = False) -> str | None:
+    """The newest checkpoint of a run that it can go on from.
 
     That is the one ``last_checkpoint`` points to, else the most recent of ``epoch_*.pth`` and
-    ``iter_*.pth`` that is a whole file. Damaged ones are passed over with a warning. The pointer of
-    a folder that was moved or copied means the file of that name in the folder itself.
+    ``iter_*.pth``. What is damaged, or holds weights only, is passed over with a warning that names
+    it. The pointer of a folder that was moved or copied means the file of that name in the folder
+    itself.
 
     Args:
         work_dir: Folder of the run.
+        trust: See :func:`read_checkpoint`.
 
     Returns:
         Optional[str]: Its path, or ``None``.
     """
-    work_dir = Path(work_dir)
-    candidates = sorted(
-        [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')],
-        key=lambda path: path.stat().st_mtime,
-        reverse=True,
-    )
+    work_dir, warn = Path(work_dir), MMLogger.get_current_instance().warning
+    found = [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')]
+    candidates = sorted(found, key=_time_of_change, reverse=True)
     pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file() and (target := pointer.read_text().strip()):
-        named = Path(target)
-        elsewhere = not named.exists() or (named.parent / pointer.name).exists()
-        candidates = [work_dir / named.name if elsewhere else named, *candidates]
+    if os.path.lexists(pointer):
+        try:
+            candidates.insert(0, _pointed_at(pointer))
+        except (OSError, ValueError) as error:  # no UTF-8, too long, a zero in it, a pipe
+            reason = getattr(error, 'strerror', None) or error
+            warn(f'{pointer} leads to no checkpoint ({reason}): passed over')
     for path in dict.fromkeys(candidates):
-        if zipfile.is_zipfile(path):
+        try:
+            check_checksums(path)
+            _check_resumable(read_checkpoint(path, trust), str(path))
+        except CheckpointError as error:
+            warn(f'{error}: passed over')
+        else:
             return str(path)
-        if path.exists():
-            MMLogger.get_current_instance().warning(f'{path} is no whole checkpoint: passed over')
     return None
+
+
+def _time_of_change(path: Path) -> float:
+    """Of a file, in seconds; 0 where it has gone."""
+    for follow in (True, False):  # a link may lead nowhere
+        with suppress(OSError):
+            return path.stat(follow_symlinks=follow).st_mtime
+    return 0.0
+
+
+def _pointed_at(pointer: Path) -> Path:
+    """The checkpoint that a pointer names.
+
+    Raises:
+        OSError: The pointer or the checkpoint is missing or cannot be read.
+        ValueError: It holds no path.
+    """
+    with open_regular(pointer) as file:
+        named = Path(os.fsdecode(file.read(LONGEST_PATH).strip()))
+    if not named.name:
+        raise ValueError('no name in it')
+    moved = pointer.with_name(named.name)
+    elsewhere = not named.exists() or (named.parent / pointer.name).exists()
+    if elsewhere:
+        moved.stat()
+    return moved if elsewhere else named

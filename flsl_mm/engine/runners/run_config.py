@@ -1,4 +1,4 @@
-"""What a run makes of its config, and what it refuses in one."""
+"""The config of a run: what is made of it, and what is refused in it."""
 
 import copy
 import keyword
@@ -18,6 +18,7 @@ NUMBERS = {
     'train_cfg.max_epochs': (True, 1),
     'train_cfg.max_iters': (True, 1),
     'optim_wrapper.accumulative_counts': (True, 1),
+    'default_hooks.logger.interval': (True, 1),
     'optim_wrapper.optimizer.lr': (False, 0),
     'optim_wrapper.optimizer.weight_decay': (False, 0),
     **{f'{split}_dataloader.batch_size': (True, 1) for split in ('train', 'val', 'test')},

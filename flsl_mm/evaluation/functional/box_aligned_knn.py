@@ -97,7 +97,7 @@ def count_right(
     """
     train, test = torch.as_tensor(train_features), torch.as_tensor(test_features)
     labelings, labels = torch.as_tensor(train_labelings), torch.as_tensor(test_labels)
-    _check(train, labelings, test, labels, ks, temperature)
+    _check_features(train, labelings, test, labels, ks, temperature)
     labelings, labels = labelings.long(), labels.long()
     device = test.device if device is None else torch.device(device)
     precision = torch.float64 if train.dtype == torch.float64 else torch.float32
@@ -190,7 +190,7 @@ def _classify(
         yield column, totals.argmax(dim=1)
 
 
-def _check(
+def _check_features(
     train: Tensor,
     labelings: Tensor,
     test: Tensor,

@@ -70,7 +70,7 @@ def measure_sequence(truth: np.ndarray, prediction: np.ndarray) -> ObjectMeasure
     Raises:
         DataError: As in :func:`evaluate_davis`.
     """
-    num_objects = _check(truth, prediction)
+    num_objects = _check_ids(truth, prediction)
     scored = range(1, len(truth) - 1)
     region, boundary = np.zeros((2, num_objects, len(scored)))
     tolerance = math.ceil(_TOLERANCE * math.hypot(*truth.shape[1:]))
@@ -119,7 +119,7 @@ def summarize_davis(measures: Mapping[str, ObjectMeasures]) -> dict:
     )
 
 
-def _check(truth: np.ndarray, prediction: np.ndarray) -> int:
+def _check_ids(truth: np.ndarray, prediction: np.ndarray) -> int:
     """Validate the input of :func:`measure_sequence`; returns the number of objects."""
     if truth.ndim != 3 or truth.shape != prediction.shape:
         raise DataError(

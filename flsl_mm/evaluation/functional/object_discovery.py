@@ -37,7 +37,7 @@ def discover_object(tokens: Tensor, grid: tuple[int, int]) -> np.ndarray:
     mask[seed] = True
     mask = mask.view(grid).byte().cpu().numpy()
     _, regions = cv2.connectedComponents(mask, connectivity=4)
-    rows, columns = np.nonzero(regions == regions[divmod(seed, grid[1])])
+    rows, columns = np.nonzero(regions == regions.flat[seed])
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
 
 

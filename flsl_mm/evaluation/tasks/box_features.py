@@ -18,9 +18,11 @@ from torch.utils.data import DataLoader
 
 from ...datasets import ImageNetBoxes, Unusable
 from ...models import FrozenViT
+from ...models.necks.queries import gather_tokens
 from ...utils.errors import DataError
 from ...utils.files import whole_file
 from ...utils.progress import progress
+from ...utils.token_grid import token_index
 from .frozen_task import weights_digest
 
 MAX_BROKEN = 0.01
@@ -82,13 +84,13 @@ def load_box_features(
     names = [_cache_name(vit, dataset) if get_dist_info()[0] == 0 else None]
     broadcast_object_list(names)
     path = Path(cache_dir, names[0])
-    cached = _read(path)
+    cached = _read_features(path, len(dataset), (num_points, vit.embed_dims), len(dataset.classes))
     if all(all_gather_object(cached is not None)):
         print_log(f'features of {dataset.split} from {path}', logger='current')
         return cached
     found = extract_box_features(vit, dataset, num_points, batch_size, num_workers)
     if get_dist_info()[0] == 0:
-        _write(path, found)
+        _write_features(path, found)
     return found
 
 
@@ -113,7 +115,7 @@ def extract_box_features(
     count, reasons = 0, Counter()
     for _ in progress(range(turns), turns, f'batches of {dataset.split} images'):
         batch = next(samples, None)
-        mine = _describe(vit, batch, batch_size, num_points)
+        mine = _batch_features(vit, batch, batch_size, num_points)
         examples += [] if batch is None else batch.messages
         for found, label, reason in zip(*map(all_gather, mine)):
             usable = reason == 0
@@ -123,7 +125,7 @@ def extract_box_features(
             labels.append(label[usable].cpu())
             reasons.update(reason[reason > 0].tolist())
     counts = {reason.name.lower(): reasons[reason] for reason in Unusable}
-    _check(dataset, reasons, count, sum(all_gather_object(examples[:NUM_EXAMPLES]), []))
+    _check_left_out(dataset, reasons, count, sum(all_gather_object(examples[:NUM_EXAMPLES]), []))
     return BoxFeatures(features[:count], torch.cat(labels), counts)
 
 
@@ -152,7 +154,7 @@ def _collate(samples: list[dict]) -> _Batch:
     )
 
 
-def _describe(
+def _batch_features(
     vit: FrozenViT, batch: _Batch | None, batch_size: int, num_points: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Features (B, n, D), labels (B,) and reasons (B,), filled up to B with reasons of -1.
@@ -186,11 +188,10 @@ def tokens_at(vit: FrozenViT, images: Tensor, points: Tensor) -> Tensor:
     """
     tokens = vit.forward_tokens([images])[0]  # (B, N, D)
     columns, rows = (points / vit.patch_size).long().unbind(dim=-1)
-    index = rows * vit.grid_of(images)[1] + columns
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    return gather_tokens(tokens, token_index(rows, columns, vit.grid_of(images)))
 
 
-def _check(
+def _check_left_out(
     dataset: ImageNetBoxes, reasons: Mapping[int, int], count: int, examples: list[str]
 ) -> None:
     """Stop when too many files are damaged, or nothing is left; else log what was left out."""
@@ -219,17 +220,39 @@ def _cache_name(vit: FrozenViT, dataset: ImageNetBoxes) -> str:
     return f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors'
 
 
-def _read(path: Path) -> BoxFeatures | None:
-    """What is cached; None if nothing is, or it is damaged. The file is mapped, not read."""
+def _read_features(
+    path: Path, total: int, shape: tuple[int, int], classes: int
+) -> BoxFeatures | None:
+    """What is cached; None if nothing is, or it is damaged. The file is mapped, not read.
+
+    Args:
+        path: Of the cache.
+        total: Images of the data set.
+        shape: (n, D) of an image.
+        classes: Their number.
+    """
     try:
         with safe_open(path, framework='pt') as file:
             counts = json.loads(file.metadata()['counts'])
-            return BoxFeatures(file.get_tensor('features'), file.get_tensor('labels'), counts)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            found = BoxFeatures(file.get_tensor('features'), file.get_tensor('labels'), counts)
+        left_out = sum(counts.values())
+        names = {reason.name.lower() for reason in Unusable}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
         return None
+    features, labels, _ = found
+    sound = (
+        names.issuperset(counts)
+        and all(isinstance(count, int) and count >= 0 for count in counts.values())
+        and features.shape == (total - left_out, *shape)
+        and features.dtype == torch.float16
+        and labels.shape == features.shape[:1]
+        and labels.dtype == torch.int64
+        and bool(((labels >= -1) & (labels < classes)).all())
+    )
+    return found if sound else None
 
 
-def _write(path: Path, found: BoxFeatures) -> None:
+def _write_features(path: Path, found: BoxFeatures) -> None:
     """Cache features; a folder that cannot be written is no error."""
     try:
         tensors = dict(features=found.features.contiguous(), labels=found.labels)

@@ -53,7 +53,7 @@ class BoxKNN(FrozenTask):
     def __init__(
         self,
         data_root: str = 'data/imagenet',
-        ks: Sequence[int] = (20, 10, 100, 200),
+        ks: int | Sequence[int] = (20, 10, 100, 200),
         temperature: float = 0.07,
         resize: int = 256,
         crop: int = 224,
@@ -66,6 +66,7 @@ class BoxKNN(FrozenTask):
         max_memory: int = 2**30,
         cache_dir: str | None = None,
     ) -> None:
+        ks = (ks,) if isinstance(ks, int) else ks
         if not ks or min(ks) < 1:
             raise ConfigError(f'BoxKNN: ks must be numbers of at least 1, got {ks}')
         if not temperature > 0:
@@ -77,7 +78,7 @@ class BoxKNN(FrozenTask):
         if num_workers < 0:
             raise ConfigError(f'BoxKNN: num_workers must be at least 0, got {num_workers}')
         self.ks = tuple(ks)
-        self.headline = _column(ks[0])
+        self.headline = _column_name(ks[0])
         self.temperature = temperature
         self.num_shuffles = num_shuffles
         self.max_memory = max_memory
@@ -123,15 +124,15 @@ class BoxKNN(FrozenTask):
         percent = 100 * right.double() / len(test.labels)
         chance = percent[1:]
         return {
-            **{_column(k): percent[0, i].item() for i, k in enumerate(self.ks)},
+            **{_column_name(k): percent[0, i].item() for i, k in enumerate(self.ks)},
             'chance': chance[:, 0].mean().item(),
             'details': dict(
                 chance={
-                    _column(k): dict(mean=c.mean().item(), std=c.std(correction=0).item())
+                    _column_name(k): dict(mean=c.mean().item(), std=c.std(correction=0).item())
                     for k, c in zip(self.ks, chance.T)
                 },
-                train=_describe(train),
-                test=_describe(test),
+                train=_counts(train),
+                test=_counts(test),
             ),
         }
 
@@ -164,11 +165,11 @@ class BoxKNN(FrozenTask):
             )
 
 
-def _column(k: int) -> str:
+def _column_name(k: int) -> str:
     return f'top1_k{k}'
 
 
-def _describe(found: BoxFeatures) -> dict[str, Any]:
+def _counts(found: BoxFeatures) -> dict[str, Any]:
     """How many images of how many classes there are, and how many were left out."""
     return dict(images=len(found.labels), classes=len(found.labels.unique()), left_out=found.counts)
 

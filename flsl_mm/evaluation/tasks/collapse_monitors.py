@@ -6,20 +6,24 @@ import torch
 
 from ...models import FrozenViT
 from ...models.mean_shift import mean_shift
+from ...models.place import place_moments, place_share
 from ...registry import FROZEN_TASKS
 from ..functional.collapse import prototype_use, rankme_of_gram, similarity_contrast
 from .dense_images import DenseImage
 from .dense_task import DenseTask
 from .frozen_task import sum_processes
 
+PLACES = 14  # of each side of an image; its tokens may be any number
+
 
 @FROZEN_TASKS.register_module()
 class CollapseMonitors(DenseTask):
-    """RankMe, contrast of the aggregated similarity score, and use of the prototypes.
+    """RankMe, contrast of aggregated similarity, share of the place, and use of the prototypes.
 
     All over the tokens of the images' last block. The use of prototypes is there for networks that
     have their projection head as ``vit.head`` (:func:`build_vit`): the first choice of each token's
-    mode in its image, which is what FLSL trains the head on.
+    mode in its image, which is what FLSL trains the head on. The share of the place is
+    :func:`.place_share` over 14 x 14 places of each image, of which the nearest token is taken.
 
     Args:
         self_scale: Factor of the logits that lead to the modes, where the head's ``self_scale`` is
@@ -41,6 +45,8 @@ class CollapseMonitors(DenseTask):
         double = dict(dtype=torch.double, device=device)
         self._gram = torch.zeros(vit.embed_dims, vit.embed_dims, **double)
         self._contrast = torch.zeros((), **double)
+        self._places = torch.zeros(PLACES**2, vit.embed_dims, **double)
+        self._place_sums = torch.zeros(2, **double)
         prototypes = 0 if self._head is None else self._head.prototypes.out_features
         self._choices = torch.zeros(prototypes, dtype=torch.long, device=device)
 
@@ -49,6 +55,11 @@ class CollapseMonitors(DenseTask):
         tokens = image.tokens.double()
         self._gram += tokens.T @ tokens
         self._contrast += similarity_contrast(tokens[None])[0]
+        rows, columns = ((torch.arange(PLACES) + 0.5) * n / PLACES for n in image.grid)
+        at_places = tokens.unflatten(0, image.grid)[rows.long()[:, None], columns.long()]
+        places, sums = place_moments(at_places.flatten(0, 1)[None])
+        self._places += places
+        self._place_sums += sums
         if self._head is not None:
             scale = self._head.self_scale or self.self_scale
             modes = mean_shift(image.tokens[None], image.tokens[None], scale)[0]
@@ -56,10 +67,13 @@ class CollapseMonitors(DenseTask):
             self._choices += torch.bincount(first, minlength=len(self._choices))
 
     def finish(self) -> dict[str, Any]:
-        """``RankMe``, ``ASS_contrast``, and perhaps the use of prototypes."""
+        """``RankMe``, ``ASS_contrast``, ``place_share``, and perhaps the use of prototypes."""
         numbers: dict[str, Any] = dict(
             RankMe=rankme_of_gram(sum_processes(self._gram)),
             ASS_contrast=float(sum_processes(self._contrast)) / len(self.val),
+            place_share=float(
+                place_share(sum_processes(self._places), sum_processes(self._place_sums))
+            ),
         )
         if self._head is not None:
             numbers.update(prototype_use(sum_processes(self._choices)))

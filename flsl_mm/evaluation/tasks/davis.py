@@ -20,6 +20,7 @@ from ...registry import FROZEN_TASKS
 from ...utils.errors import ConfigError, DataError, UserError, errors_about
 from ...utils.files import file_stamp
 from ...utils.images import IMAGENET_MEAN, IMAGENET_STD
+from ...utils.token_grid import grid_of_size
 from ..functional.davis import VOID, ObjectMeasures, measure_sequence, summarize_davis
 from ..functional.label_propagation import LabelPropagator
 from ..functional.video_segmentation import (
@@ -65,7 +66,7 @@ class DavisPropagation(FrozenTask):
         self,
         data_root: str | PathLike = 'data/DAVIS',
         split: str = 'val',
-        sequences: Sequence[str] | None = None,
+        sequences: str | Sequence[str] | None = None,
         short_side: int = 480,
         num_previous: int = 7,
         radius: int | None = 12,
@@ -84,6 +85,7 @@ class DavisPropagation(FrozenTask):
         )
         LabelPropagator((1, 1), **self.propagation)
         self.out_dir = None if out_dir is None else Path(out_dir)
+        sequences = [sequences] if isinstance(sequences, str) else sequences
         self.sequences = find_davis(data_root, split, sequences)
 
     @torch.no_grad()
@@ -179,7 +181,7 @@ class DavisPropagation(FrozenTask):
         given = read_mask(sequence.masks[0])
         with errors_about(sequence.name):
             size = input_size(*given.shape, self.short_side, vit.patch_size)
-        grid = (size[0] // vit.patch_size, size[1] // vit.patch_size)
+        grid = grid_of_size(*size, vit.patch_size)
         # The protocol's own numbers for ImageNet's; a network that expects others gets those.
         own = vit.mean, vit.std
         statistics = DAVIS_STATISTICS if own == (IMAGENET_MEAN, IMAGENET_STD) else own

@@ -14,6 +14,7 @@ from ...datasets.labeled_images import LabeledImages
 from ...models import FrozenViT
 from ...utils.images import short_side_scale
 from ...utils.progress import progress
+from ...utils.token_grid import token_center
 
 
 class DenseImage(NamedTuple):
@@ -35,11 +36,8 @@ class DenseImage(NamedTuple):
 
     def token_labels(self) -> Tensor:
         """Label (N,), int16, of the pixel at the center of each token."""
-        rows, columns = (
-            ((torch.arange(count) + 0.5) * size / count).long()
-            for count, size in zip(self.grid, self.labels.shape)
-        )
-        return self.labels[rows[:, None], columns].flatten()
+        x, y = token_center(torch.arange(len(self.tokens)), self.grid, self.labels.shape)
+        return self.labels[y.long(), x.long()]
 
 
 class _Prepared(Dataset):

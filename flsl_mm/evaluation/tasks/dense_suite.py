@@ -1,6 +1,6 @@
 """All dense tasks in one pass over the images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...datasets.labeled_images import LabeledImages
@@ -19,7 +19,7 @@ class DenseSuite(FrozenTask):
     Args:
         val: Images to evaluate.
         train: Labelled images to retrieve from.
-        data_root: In place of both, see :class:`DenseTask`.
+        data_root, images: See :class:`DenseTask`.
         tasks: Configs of the tasks, without images; by default all four with their own defaults.
         kwargs: Other arguments of :class:`DenseTask`, for all of them.
     """
@@ -31,10 +31,11 @@ class DenseSuite(FrozenTask):
         val: LabeledImages | dict | None = None,
         train: LabeledImages | dict | None = None,
         data_root: str | None = None,
+        images: Mapping[str, Any] | None = None,
         tasks: Sequence[dict] = tuple(dict(type=name) for name in TASKS),
         **kwargs,
     ) -> None:
-        val, train = build_images(val, train, data_root)
+        val, train = build_images(val, train, data_root, images)
         shared = dict(kwargs, val=val, train=train)
         self.tasks = [FROZEN_TASKS.build(dict(task, **shared)) for task in tasks]
         self.headline = f'{self.tasks[0].name}/{self.tasks[0].headline}'

@@ -23,6 +23,8 @@ class DenseTask(FrozenTask):
         train: Labelled images to learn from, for tasks that do; the same.
         data_root: Where ``val`` is not given, a folder to find both in, see
             :func:`find_labeled_images`.
+        images: More arguments of both, where they are no objects: ``max_images``, or of masks
+            ``reduce_zero_label`` and so on.
         short_side: Pixels that the short side of the images is resized to; the whole image is
             encoded.
         num_workers: Processes that read images.
@@ -30,7 +32,8 @@ class DenseTask(FrozenTask):
     Raises:
         FileNotFoundError: The data are not there.
         DataError: They cannot be used.
-        ConfigError: ``short_side`` or ``num_workers`` is out of range, or no data are given.
+        ConfigError: ``short_side`` or ``num_workers`` is out of range, or not one of ``val`` and
+            ``data_root`` is given.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class DenseTask(FrozenTask):
         val: LabeledImages | dict | None = None,
         train: LabeledImages | dict | None = None,
         data_root: str | None = None,
+        images: Mapping[str, Any] | None = None,
         short_side: int = 448,
         num_workers: int = 0,
     ) -> None:
@@ -46,7 +50,7 @@ class DenseTask(FrozenTask):
             raise ConfigError(f'{name}: short_side must be at least 1, got {short_side}')
         if num_workers < 0:
             raise ConfigError(f'{name}: num_workers must be at least 0, got {num_workers}')
-        self.val, self.train = build_images(val, train, data_root)
+        self.val, self.train = build_images(val, train, data_root, images)
         self.short_side = short_side
         self.num_workers = num_workers
 
@@ -72,20 +76,26 @@ class DenseTask(FrozenTask):
 
 
 def build_images(
-    val: LabeledImages | dict | None, train: LabeledImages | dict | None, data_root: str | None
+    val: LabeledImages | dict | None,
+    train: LabeledImages | dict | None,
+    data_root: str | None,
+    images: Mapping[str, Any] | None,
 ) -> tuple[LabeledImages, LabeledImages | None]:
     """The images to evaluate and those to learn from; arguments as of :class:`DenseTask`.
 
     Raises:
         FileNotFoundError: The data are not there.
         DataError: They cannot be used.
-        ConfigError: Neither ``val`` nor ``data_root`` is given.
+        ConfigError: Not one of ``val`` and ``data_root`` is given.
     """
+    if (val is None) == (data_root is None):
+        raise ConfigError('a dense task needs either val or data_root')
     if val is None:
-        if data_root is None:
-            raise ConfigError('a dense task needs val or data_root')
         train, val = find_labeled_images(data_root)
-    val, train = (DATASETS.build(i) if isinstance(i, dict) else i for i in (val, train))
+    val, train = (
+        DATASETS.build(dict(i, **(images or {}))) if isinstance(i, dict) else i
+        for i in (val, train)
+    )
     return val, train
 
 

@@ -1,4 +1,4 @@
-"""What every evaluation of a frozen network has."""
+"""Frozen tasks: what every evaluation of a frozen network has."""
 
 import hashlib
 from abc import ABC, abstractmethod

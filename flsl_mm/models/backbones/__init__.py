@@ -1,3 +1,5 @@
+"""ViTs: the one that is pretrained, those of detectors, those of others."""
+
 from .class_token_vit import ClassTokenViT
 from .flsl_vit import FLSLVisionTransformer
 from .frozen_vit import FrozenViT

@@ -28,7 +28,7 @@ class ClassTokenViT(FLSLVisionTransformer):
         self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor, windows: Tensor | None = None) -> Tensor:
         """Class token, then the embedded patches: (B, 3, H, W) to (B, 1 + N, D)."""
-        patches = super().embed(images)
+        patches = super().embed(images, windows)
         return torch.cat([self.cls_token.expand(len(patches), -1, -1).to(patches), patches], dim=1)

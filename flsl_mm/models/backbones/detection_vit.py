@@ -1,4 +1,4 @@
-"""What the downstream backbones share."""
+"""Detection ViTs: what the downstream backbones share."""
 
 from collections.abc import Sequence
 

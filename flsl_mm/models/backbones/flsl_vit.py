@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from ...checkpoint.pretrained_vit import loads_a_file
 from ...utils.errors import ConfigError
 from ..layers.attention import Groups, attend
-from ..layers.norm import normalize
+from ..layers.norm import apply_norm
+from ..layers.positions import check_sides, read_windows
 from ..layers.precision import residual_stream
 from ..layers.recomputation import linear_of
 from ..layers.stochastic_depth import add_branch
@@ -99,12 +100,16 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         with_cp: Recompute each block in the backward pass: less memory, same results.
         out_type: What :meth:`forward` returns: ``'featmap'`` (B, D, H, W), ``'raw'`` (B, N, D) or
             ``'avg_featmap'`` (B, D).
+        position_window: ``(low, high)``: while a method trains this network, as student or teacher,
+            each view of each image reads the position table in a random square window whose side is
+            this share of the table's (:class:`StudentTeacher` draws them), so that tokens do not
+            become codes of their place. None is the paper: the whole table, always.
         init_cfg: mmengine initialization; ``Pretrained`` kinds are loaded after the random one.
         kwargs: Other arguments of :class:`mmpretrain.models.VisionTransformer`.
 
     Raises:
-        ConfigError: ``drop_path_rate`` is out of range, ``with_cls_token`` is set, or
-            ``layer_cfgs`` asks for a feed-forward network other than two linear layers.
+        ConfigError: ``drop_path_rate`` or ``position_window`` is out of range, ``with_cls_token``
+            is set, or ``layer_cfgs`` asks for a feed-forward network other than two linear layers.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
         out_type: str = 'featmap',
+        position_window: tuple[float, float] | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
         **kwargs,
     ) -> None:
@@ -140,6 +146,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             )
         self.patch_size = patch_size
         self.with_cp = with_cp
+        self.position_window = check_sides(type(self).__name__, position_window)
         self.pos_embed = nn.Parameter(
             sincos_position_embedding(self.patch_resolution, self.embed_dims), requires_grad=False
         )
@@ -186,16 +193,24 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         """The final norm."""
         return self.ln1(tokens) if self.final_norm else tokens
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Patch and position embedding: (B, 3, H, W) to (B, N, D).
+    def embed(self, images: Tensor, windows: Tensor | None = None) -> Tensor:
+        """Patch and position embedding.
 
-        Images are padded with zeros, right and below, to whole patches.
+        Args:
+            images: (B, 3, H, W); padded with zeros, right and below, to whole patches.
+            windows: Where each image reads the position table (B, 4), as :func:`.draw_windows`
+                gives them; None for the whole table, resampled.
+
+        Returns:
+            Tensor: (B, N, D).
         """
         tokens, grid = self.patch_embed(images)
-        tokens = tokens + interpolate_position_embedding(
-            self.pos_embed, tuple(self.patch_resolution), tuple(map(int, grid))
-        )
-        return self.pre_norm(self.drop_after_pos(tokens))
+        grids = tuple(self.patch_resolution), tuple(map(int, grid))
+        if windows is None:
+            positions = interpolate_position_embedding(self.pos_embed, *grids)
+        else:
+            positions = read_windows(self.pos_embed, *grids, windows)
+        return self.pre_norm(self.drop_after_pos(tokens + positions))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Encode images of one size.
@@ -223,7 +238,12 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             return checkpoint(layer, tokens, use_reentrant=False)
         return layer(tokens)
 
-    def forward_tokens(self, images: Sequence[Tensor], with_prefix: bool = False) -> list[Tensor]:
+    def forward_tokens(
+        self,
+        images: Sequence[Tensor],
+        with_prefix: bool = False,
+        windows: Sequence[Tensor | None] | None = None,
+    ) -> list[Tensor]:
         """Encode views of several sizes in one pass.
 
         The tokens of all views are packed into one (T, D) matrix for every per-token layer; only
@@ -233,12 +253,14 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         Args:
             images: Views, each (B, 3, H, W); B, H and W may differ between views.
             with_prefix: Whether the prefix tokens, where the network has any, come first.
+            windows: For each view where its images read the position table, see :meth:`embed`.
 
         Returns:
             list[Tensor]: Tokens (B, N, D), or (B, P + N, D), of each view after the final
             LayerNorm.
         """
-        embedded = [self.embed(view) for view in images]
+        windows = [None] * len(images) if windows is None else windows
+        embedded = [self.embed(*view) for view in zip(images, windows)]
         groups = _group_by_length(embedded)
         x = torch.cat([tokens.flatten(0, 1) for tokens in embedded])  # (T, D)
         stream = residual_stream(x)
@@ -283,13 +305,13 @@ def _packed_block(layer: nn.Module, groups: Groups, recompute: bool, x: Tensor) 
 
     def attention(x: Tensor, groups: Groups) -> Tensor:
         attn = layer.attn
-        qkv = apply(partial(normalize, layer.ln1), x, attn.qkv)
+        qkv = apply(partial(apply_norm, layer.ln1), x, attn.qkv)
         out = attend(qkv, groups, attn.num_heads, attn.attn_drop if attn.training else 0.0)
         return attn.gamma1(attn.proj_drop(attn.proj(out)))
 
     def feed_forward(x: Tensor, groups: Groups) -> Tensor:
         (widen, activate, drop), narrow, drop_out = layer.ffn.layers
-        x = apply(partial(normalize, layer.ln2), x, widen)
+        x = apply(partial(apply_norm, layer.ln2), x, widen)
         if drop.p and drop.training:
             x = narrow(drop(activate(x)))
         else:

@@ -1,4 +1,4 @@
-"""What evaluations and pictures ask of a frozen ViT, whoever trained it."""
+"""Frozen ViTs: what evaluations and pictures ask of one, whoever trained it."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize
+from ...utils.token_grid import grid_of_size
 
 Block = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Tensor]]]
 """A block, and what gives the queries and keys (B, heads, P + N, d) of its attention."""
@@ -43,8 +44,8 @@ class FrozenViT:
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of the tokens of ``images`` (B, 3, H, W), padded to whole patches."""
-        height, width = map(int, images.shape[-2:])  # tensors while torch.jit traces
-        return -(-height // self.patch_size), -(-width // self.patch_size)
+        # tensors while torch.jit traces
+        return grid_of_size(*map(int, images.shape[-2:]), self.patch_size)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """The network's input of pixels (..., 3, H, W) in 0-255."""

@@ -7,6 +7,7 @@ from mmpretrain.models.utils import LayerNorm2d, resize_pos_embed, to_2tuple
 from torch import Tensor, nn
 
 from ...utils.errors import ConfigError
+from ...utils.token_grid import grid_of_size
 from .detection_vit import DetectionViT, check_blocks, crop_to_strides
 from .relative_attention import RelativeAttention
 
@@ -104,7 +105,7 @@ class ViTDet(DetectionViT):
             drop_path_rate=drop_path_rate,
             init_cfg=init_cfg,
         )
-        grid = tuple(-(-side // patch_size) for side in to_2tuple(img_size))
+        grid = grid_of_size(*to_2tuple(img_size), patch_size)
         for i, layer in enumerate(self.layers):
             window = 0 if i in global_indices else window_size
             layer.attn = RelativeAttention(

@@ -1,4 +1,4 @@
-"""What runs between the data loader and the model."""
+"""Data preprocessors: what runs between the data loader and the model."""
 
 from .multi_view_preprocessor import MultiViewPreprocessor
 

@@ -1,4 +1,4 @@
-"""From teacher crops to the normalized views that FLSL learns from."""
+"""Views: from teacher crops to the normalized images that FLSL learns from."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from ...datasets.transforms.teacher_crop import (
 )
 from ...utils.errors import ConfigError
 from ...utils.images import IMAGENET_MEAN, IMAGENET_STD
-from .photometry import Photometry, Step, render
+from .photometry import ColorStep, Photometry, render
 from .resized_crop import channels_last, resized_crop
 
 
@@ -125,11 +125,11 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
             boxes.append(box)
         return views, torch.stack(boxes, dim=1)
 
-    def draw(self, batch_size: int) -> Sequence[Step]:
+    def draw(self, batch_size: int) -> Sequence[ColorStep]:
         """Random photometry for one view of a batch."""
         return () if self.photometry is None else self.photometry.draw(batch_size)
 
-    def render(self, view: Tensor, steps: Sequence[Step]) -> Tensor:
+    def render(self, view: Tensor, steps: Sequence[ColorStep]) -> Tensor:
         """Recolor one view (B, 3, H, W), uint8 or in [0, 1], and normalize it."""
         return render(view, steps, self.gain, self.shift)
 

@@ -31,7 +31,7 @@ class Operation(NamedTuple):
     single: Callable[[np.ndarray, float], None]
 
 
-class Step(NamedTuple):
+class ColorStep(NamedTuple):
     """One operation on some samples of a batch.
 
     Attributes:
@@ -101,14 +101,14 @@ class Photometry:
             partial(gaussian_blur, radius=radius), partial(opencv.gaussian_blur, radius=radius)
         )
 
-    def draw(self, batch_size: int) -> list[Step]:
+    def draw(self, batch_size: int) -> list[ColorStep]:
         """Operations and parameters for a batch, on the CPU, in the order to apply them."""
         uniforms = torch.rand(batch_size, 14)
         factors = self.low + (self.high - self.low) * uniforms[:, :4]
         order = uniforms[:, 4:8].argsort(1)  # operation of each turn, (B, 4)
         order[uniforms[:, 8] >= self.jitter_prob] = -1
         steps = [
-            _step(operation, order[:, turn] == i, factors[:, i])
+            _color_step(operation, order[:, turn] == i, factors[:, i])
             for turn in range(4)
             for i, operation in enumerate(JITTER)
         ]
@@ -117,20 +117,20 @@ class Photometry:
         sigma = low + (high - low) * uniforms[:, 10]
         zero, half = torch.zeros(batch_size), torch.full((batch_size,), 0.5)
         steps += [
-            _step(SATURATION, uniforms[:, 11] < self.grayscale_prob, zero),
-            _step(self.blur, uniforms[:, 12] < ending[:, 0], sigma),
-            _step(SOLARIZE, uniforms[:, 13] < ending[:, 1], half),
+            _color_step(SATURATION, uniforms[:, 11] < self.grayscale_prob, zero),
+            _color_step(self.blur, uniforms[:, 12] < ending[:, 0], sigma),
+            _color_step(SOLARIZE, uniforms[:, 13] < ending[:, 1], half),
         ]
         return [step for step in steps if len(step.samples)]
 
 
-def _step(operation: Operation, chosen: Tensor, values: Tensor) -> Step:
+def _color_step(operation: Operation, chosen: Tensor, values: Tensor) -> ColorStep:
     """The step for the samples where ``chosen`` (B,) holds; ``values`` (B,)."""
     samples = chosen.nonzero().flatten()
-    return Step(operation, samples, values[samples])
+    return ColorStep(operation, samples, values[samples])
 
 
-def render(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Tensor) -> Tensor:
+def render(views: Tensor, steps: Sequence[ColorStep], gain: Tensor, shift: Tensor) -> Tensor:
     """Recolor views and normalize them.
 
     Args:
@@ -146,7 +146,7 @@ def render(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Tensor) ->
     return form(views, steps, gain, shift)
 
 
-def render_looped(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Tensor) -> Tensor:
+def render_looped(views: Tensor, steps: Sequence[ColorStep], gain: Tensor, shift: Tensor) -> Tensor:
     """:func:`render` image by image, which stays in a CPU's cache."""
     todo: list[list[tuple[Callable, float]]] = [[] for _ in views]
     for step in steps:
@@ -165,7 +165,9 @@ def render_looped(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Ten
     return rendered
 
 
-def render_batched(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Tensor) -> Tensor:
+def render_batched(
+    views: Tensor, steps: Sequence[ColorStep], gain: Tensor, shift: Tensor
+) -> Tensor:
     """:func:`render` with all samples of a step together and no synchronization."""
     rendered = views / 255 if views.dtype == torch.uint8 else views.clone()
     if steps:
@@ -180,18 +182,18 @@ def render_batched(views: Tensor, steps: Sequence[Step], gain: Tensor, shift: Te
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Scale images (n, 3, H, W) in [0, 1] by ``factor`` (n,); 0 is black."""
-    return (images * _column(factor)).clamp_(0, 1)
+    return (images * _as_column(factor)).clamp_(0, 1)
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Blend images (n, 3, H, W) in [0, 1] with their mean gray by ``factor`` (n,); 0 is gray."""
     mean = to_grayscale(images.mean((-2, -1), keepdim=True))
-    return torch.lerp(mean, images, _column(factor)).clamp_(0, 1)
+    return torch.lerp(mean, images, _as_column(factor)).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Blend images (n, 3, H, W) in [0, 1] with their grayscale by ``factor`` (n,); 0 is gray."""
-    return torch.lerp(to_grayscale(images), images, _column(factor)).clamp_(0, 1)
+    return torch.lerp(to_grayscale(images), images, _as_column(factor)).clamp_(0, 1)
 
 
 def to_grayscale(images: Tensor) -> Tensor:
@@ -237,7 +239,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     """
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     kernel = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
-    kernel = _column(kernel / kernel.sum(1, keepdim=True))  # (n, 2 * radius + 1, 1, 1, 1)
+    kernel = _as_column(kernel / kernel.sum(1, keepdim=True))  # (n, 2 * radius + 1, 1, 1, 1)
     for dim, padding in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
         padded = F.pad(images, padding, mode='replicate')
         images = torch.zeros_like(images)
@@ -248,11 +250,11 @@ def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Invert the values of images (n, 3, H, W) in [0, 1] that reach ``threshold`` (n,)."""
-    reached = images.clone().ge_(_column(threshold))
+    reached = images.clone().ge_(_as_column(threshold))
     return reached.sub_(images).abs_()
 
 
-def _column(values: Tensor) -> Tensor:
+def _as_column(values: Tensor) -> Tensor:
     """(n, ...) as (n, ..., 1, 1, 1)."""
     return values[..., None, None, None]
 

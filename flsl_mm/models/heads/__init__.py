@@ -1,3 +1,5 @@
+"""Projection heads with their losses."""
+
 from .dino_head import DINOHead
 from .flsl_head import FLSLHead
 

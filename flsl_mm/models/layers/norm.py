@@ -10,7 +10,7 @@ from .compile import is_compiling
 ROWS = 1024  # converted to float32 at a time in the backward pass, so that they stay in the cache
 
 
-def normalize(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+def apply_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
     """Apply ``norm`` in the number format of ``x`` (..., D), whatever autocast prefers.
 
     On a GPU autocast would convert bfloat16 to float32 for it, and the result back for the next

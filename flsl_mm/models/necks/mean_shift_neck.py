@@ -1,17 +1,31 @@
-"""Tokens of views to queries, modes and positives."""
+"""The neck: tokens of views to queries, modes and positives."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
+from mmengine.dist import all_gather
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...utils.errors import ConfigError
-from ..mean_shift import effective_number, mean_shift, mean_shift_weights, sharpen
+from ..mean_shift import (
+    effective_number,
+    mean_shift,
+    mean_shift_weights,
+    sharpen,
+    solve_scale,
+)
+from ..place import finds_its_place, place_bias
 from .queries import gather_tokens, project_queries, sample_tokens, window_queries
+
+AUTO = 'auto'
+SOLVED_BATCHES = 8
+"""Batches whose scales an automatic one is the geometric mean of."""
+RELEASED_SCALE = 0.1 / 384**0.5
 
 
 class ViewPair(NamedTuple):
@@ -24,7 +38,8 @@ class ViewPair(NamedTuple):
         teacher: Teacher tokens (B, N', D), without gradient.
         teacher_grid: Rows and columns of the teacher tokens.
         boxes: Crop boxes (B, 4) of the student and of the teacher view, x1, y1, x2, y2 in pixels
-            of the image; needed for positional positives only.
+            of the image; needed for positional positives, a prior of place and
+            ``matching_accuracy``.
         previous: Tokens of both un-augmented views from an earlier teacher; needed for the
             multi-stage option only.
     """
@@ -47,12 +62,15 @@ class Clusters(NamedTuple):
         positives: Their modes in the teacher view, CA(z, Z+) (M, D), without gradient.
         attended_tokens: Scalar, mean over the queries of exp(entropy of the self-attention): the
             effective number of tokens in a cluster.
+        matching_accuracy: Scalar, share of the queries whose most similar teacher token lies
+            within one token of their own place; None without crop boxes.
     """
 
     queries: Tensor
     modes: Tensor
     positives: Tensor
     attended_tokens: Tensor
+    matching_accuracy: Tensor | None
 
 
 @MODELS.register_module()
@@ -60,12 +78,17 @@ class MeanShiftNeck(BaseModule):
     """Retrieve every query's mode in its own view and in the teacher's (paper, Eq. 4 and 12).
 
     Non-parametric. The scale sets the cluster size: after the last LayerNorm a token's logit with
-    itself is near ``D * scale``, so another width D needs another scale.
+    itself is near ``D * scale``, so another width D needs another scale; ``'auto'`` finds it.
 
     Args:
         self_scale: Factor of the logits of self-attention; the release has 0.1 / sqrt(384).
+            ``'auto'``: solved for on each of the first 8 batches in training, so that the mean of
+            the log's ``attended_tokens`` is the wanted one; the geometric mean over them and all
+            processes stays, and is in the checkpoint. Solved anew where a schedule has changed
+            ``attended_tokens``. (Until the first batch it is the release's.)
         cross_scale: The same for cross-attention; the release has 0.2 / sqrt(384). Smaller than
-            ``self_scale`` collapses training (released code).
+            ``self_scale`` collapses training (released code). None, as always with ``'auto'``:
+            ``cross_ratio * self_scale``.
         window_sizes: Side in tokens of the block that gives one query, for ``global`` and
             ``local`` views (Appendix I.2). Default 2 and 2.
         random_queries: Draw the query within its block instead of taking the top-left token.
@@ -76,24 +99,52 @@ class MeanShiftNeck(BaseModule):
             being that of an earlier teacher between the un-augmented views.
         previous_sharpness: Multi-stage option: steepness of the soft mask made of the earlier
             teacher's attention.
+        attended_tokens: With ``self_scale='auto'``, the wanted effective number of tokens in a
+            query's cluster, above 1; a schedule may change it.
+        cross_ratio: What ``cross_scale`` is to ``self_scale`` where it is None; the release's.
+        place_width: Width in teacher tokens of a Gaussian prior of place on the cross-attention:
+            to the logit of each teacher token is added the log of a Gaussian around the query's
+            projected position. 0 is the same as positional positives, infinite (the paper) Eq. 12;
+            a schedule may go from one to the other.
 
     Raises:
         ConfigError: A scale or window is not positive, a window kind is unknown or missing, or
-            ``previous_mix`` is outside [0, 1].
+            another value is out of its range.
     """
 
     def __init__(
         self,
-        self_scale: float,
-        cross_scale: float,
+        self_scale: float | str,
+        cross_scale: float | None = None,
         window_sizes: dict[str, int] | None = None,
         random_queries: bool = False,
         positional_positives: bool = False,
         previous_mix: float = 0.5,
         previous_sharpness: float = 100.0,
+        attended_tokens: float = 4.0,
+        cross_ratio: float = 2.0,
+        place_width: float = math.inf,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        auto = self_scale == AUTO
+        if auto:
+            if cross_scale is not None:
+                MMLogger.get_current_instance().warning(
+                    f'MeanShiftNeck: cross_scale={cross_scale} does not count: with '
+                    f"self_scale='auto' it is cross_ratio={cross_ratio:g} times what is found"
+                )
+            self_scale, cross_scale = RELEASED_SCALE, None
+        elif isinstance(self_scale, str):
+            raise ConfigError(
+                f"MeanShiftNeck: self_scale must be a number or 'auto', got {self_scale!r}"
+            )
+        cross_scale = cross_ratio * self_scale if cross_scale is None else cross_scale
+        if min(attended_tokens - 1, cross_ratio) <= 0 or not place_width >= 0:
+            raise ConfigError(
+                'MeanShiftNeck: attended_tokens must be above 1, cross_ratio above 0 and '
+                f'place_width at least 0, got {attended_tokens}, {cross_ratio} and {place_width}'
+            )
         window_sizes = {'global': 2, 'local': 2} if window_sizes is None else dict(window_sizes)
         if set(window_sizes) != {'global', 'local'} or min(window_sizes.values()) < 1:
             raise ConfigError(
@@ -119,6 +170,14 @@ class MeanShiftNeck(BaseModule):
         self.positional_positives = positional_positives
         self.previous_mix = previous_mix
         self.previous_sharpness = previous_sharpness
+        self.attended_tokens = attended_tokens
+        self.cross_ratio = cross_ratio
+        self.place_width = place_width
+        # Sum of the logarithms of the scales that were found, their number, and what was wanted.
+        # Beside the numbers themselves, for a GPU would have to be waited for to read them.
+        self._found = 0.0, 0.0, 0.0
+        state = torch.zeros(3, dtype=torch.float64) if auto else None
+        self.register_buffer('auto_scale', state)
 
     def forward(self, pairs: Sequence[ViewPair]) -> Clusters:
         """Sample queries in every student view and retrieve their modes.
@@ -129,21 +188,69 @@ class MeanShiftNeck(BaseModule):
         Returns:
             Clusters: Queries, modes and positives of all views, concatenated.
         """
-        return self._concatenate([self._cluster(pair) for pair in pairs])
+        queries = [self._queries(pair) for pair in pairs]
+        if self.auto_scale is not None:
+            self._find_scale(pairs, queries)
+        return self._concatenate([self._cluster(*found) for found in zip(pairs, queries)])
 
-    def _cluster(self, pair: ViewPair) -> Clusters:
-        indices = window_queries(
+    def _queries(self, pair: ViewPair) -> Tensor:
+        """Which of the student's tokens are queries (B, Q)."""
+        return window_queries(
             pair.student_grid,
             self.window_sizes[pair.kind],
             len(pair.student),
             self.random_queries,
         ).to(pair.student.device, non_blocking=True)
+
+    @torch.no_grad()
+    def _find_scale(self, pairs: Sequence[ViewPair], queries: Sequence[Tensor]) -> None:
+        """Solve for the scale on this batch, unless that was done on enough of them."""
+        total, count, wanted = self._found
+        if wanted != self.attended_tokens:
+            total, count = 0.0, 0.0
+        if count >= SOLVED_BATCHES or (count and not self.training):
+            return
+        device = pairs[0].student.device
+        with torch.autocast(device.type, enabled=False):
+            tokens = [pair.student.float() for pair in pairs]
+            products = [
+                gather_tokens(x, indices) @ x.transpose(1, 2) for x, indices in zip(tokens, queries)
+            ]
+            scale = solve_scale(products, self.attended_tokens)
+        mine = torch.tensor(math.log(scale), dtype=torch.float64, device=device)
+        total += float(torch.stack(all_gather(mine)).mean())  # the same in every process
+        self._take(total, count + 1, self.attended_tokens)
+        self.auto_scale.copy_(torch.tensor(self._found, dtype=torch.float64))
+        if count + 1 in (1, SOLVED_BATCHES):
+            MMLogger.get_current_instance().info(
+                f'MeanShiftNeck: self_scale={self.self_scale:.4g} and cross_scale='
+                f'{self.cross_scale:.4g} for {self.attended_tokens:g} attended tokens, found on '
+                f'{int(count + 1)} of {SOLVED_BATCHES} batches'
+            )
+
+    def _take(self, total: float, count: float, wanted: float) -> None:
+        self._found = total, count, wanted
+        if count:
+            self.self_scale = math.exp(total / count)
+            self.cross_scale = self.cross_ratio * self.self_scale
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], *args, **kwargs) -> None:
+        super()._load_from_state_dict(state_dict, *args, **kwargs)
+        if self.auto_scale is not None:
+            self._take(*self.auto_scale.tolist())
+
+    def _cluster(self, pair: ViewPair, indices: Tensor) -> Clusters:
         queries = gather_tokens(pair.student, indices)
         modes = mean_shift(queries, pair.student, self.self_scale)
         with torch.no_grad():
             positives = self.positives(pair, indices, queries)
             attended = effective_number(mean_shift_weights(queries, pair.student, self.self_scale))
-        return Clusters(*(x.flatten(0, 1) for x in (queries, modes, positives, attended)))
+            found = None
+            if pair.boxes is not None:
+                points = project_queries(indices, pair.student_grid, *pair.boxes)
+                found = finds_its_place(queries, pair.teacher, pair.teacher_grid, points)
+        parts = queries, modes, positives, attended, found
+        return Clusters(*(None if x is None else x.flatten(0, 1) for x in parts))
 
     def positives(self, pair: ViewPair, indices: Tensor, queries: Tensor) -> Tensor:
         """Teacher features that the queries of one view should agree with.
@@ -157,27 +264,35 @@ class MeanShiftNeck(BaseModule):
             Tensor: (B, Q, D).
 
         Raises:
-            ConfigError: Positional positives without crop boxes.
+            ConfigError: Positional positives or a prior of place without crop boxes.
         """
-        if self.positional_positives:
+        bias = None
+        if self.positional_positives or self.place_width < math.inf:
             if pair.boxes is None:
                 raise ConfigError(
                     'positional positives need the crop box of every view: data samples with '
                     '`view_boxes`, as MultiViewPreprocessor makes them'
                 )
             points = project_queries(indices, pair.student_grid, *pair.boxes)
-            return sample_tokens(pair.teacher, pair.teacher_grid, points)
+            if self.positional_positives or self.place_width == 0:
+                return sample_tokens(pair.teacher, pair.teacher_grid, points)
+            bias = place_bias(points, pair.teacher_grid, self.place_width)
         if pair.previous is None:
-            return mean_shift(queries, pair.teacher, self.cross_scale)
+            return mean_shift(queries, pair.teacher, self.cross_scale, bias)
         earlier_student, earlier_teacher = pair.previous
         earlier = mean_shift_weights(
             gather_tokens(earlier_student, indices), earlier_teacher, self.cross_scale
         )
-        weights = self.previous_mix * mean_shift_weights(queries, pair.teacher, self.cross_scale)
-        weights = weights + (1 - self.previous_mix) * sharpen(earlier, self.previous_sharpness)
+        weights = mean_shift_weights(queries, pair.teacher, self.cross_scale, bias)
+        weights = self.previous_mix * weights + (1 - self.previous_mix) * sharpen(
+            earlier, self.previous_sharpness
+        )
         return (weights / weights.sum(dim=-1, keepdim=True)) @ pair.teacher.to(weights.dtype)
 
     @staticmethod
     def _concatenate(parts: Sequence[Clusters]) -> Clusters:
-        joined = Clusters(*(torch.cat(field) for field in zip(*parts)))
-        return joined._replace(attended_tokens=joined.attended_tokens.mean())
+        *joined, found = zip(*parts)
+        queries, modes, positives, attended = map(torch.cat, joined)
+        missing = any(x is None for x in found)
+        accuracy = None if missing else torch.cat(found).mean()
+        return Clusters(queries, modes, positives, attended.mean(), accuracy)

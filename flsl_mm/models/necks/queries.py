@@ -1,10 +1,11 @@
-"""Where queries lie on the token grid, and where they lie in another view."""
+"""Queries: where they lie on the token grid, and where in another view."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils.errors import ConfigError
+from ...utils.token_grid import token_center, token_index
 
 
 def window_queries(
@@ -43,7 +44,7 @@ def window_queries(
     if random_queries:
         shift = torch.randint(window, (2, batch, len(rows)))
         rows, columns = rows + shift[0], columns + shift[1]
-    return (rows * grid[1] + columns).expand(batch, -1)
+    return token_index(rows, columns, grid).expand(batch, -1)
 
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
@@ -65,8 +66,7 @@ def project_queries(
     Returns:
         Tensor: (B, Q, 2) as x, y in fractions of the other view; outside [0, 1] when not in it.
     """
-    rows = torch.div(indices, grid[1], rounding_mode='floor')
-    centers = torch.stack([(indices % grid[1] + 0.5) / grid[1], (rows + 0.5) / grid[0]], dim=-1)
+    centers = torch.stack(token_center(indices, grid), dim=-1)
     box, target_box = box.unsqueeze(1), target_box.unsqueeze(1)  # (B, 1, 4)
     points = box[..., :2] + centers * (box[..., 2:] - box[..., :2])
     return (points - target_box[..., :2]) / (target_box[..., 2:] - target_box[..., :2])

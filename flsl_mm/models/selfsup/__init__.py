@@ -1,3 +1,5 @@
+"""Pretraining methods."""
+
 from .dino import DINO
 from .flsl import FLSL
 

@@ -6,6 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ...utils.errors import ConfigError
+from ..place import mean_place_share
 from .student_teacher import StudentTeacher
 
 
@@ -46,7 +47,8 @@ class DINO(StudentTeacher):
             data_samples: Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss_dino`` and the diagnostics of :meth:`DINOHead.loss`.
+            dict[str, Tensor]: ``loss_dino``, the diagnostics of :meth:`DINOHead.loss`, and
+            ``place_share`` (:func:`.place_share` of the teacher's tokens).
 
         Raises:
             ConfigError: Views are missing.
@@ -59,4 +61,7 @@ class DINO(StudentTeacher):
         )
         with torch.no_grad():
             teacher_logits = self.teacher.head(teacher)
-        return self.head.loss(self.head(student), teacher_logits)
+        losses = self.head.loss(self.head(student), teacher_logits)
+        prefix = self.backbone.num_prefix_tokens
+        losses['place_share'] = mean_place_share([tokens[:, prefix:] for tokens in teachers])
+        return losses

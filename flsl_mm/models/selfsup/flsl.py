@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...utils.errors import ConfigError
 from ..necks import ViewPair
+from ..place import mean_place_share
 from .student_teacher import StudentTeacher
 
 
@@ -82,12 +83,15 @@ class FLSL(StudentTeacher):
             inputs: T teacher views, T student views, then any number of local views, each
                 (B, 3, H, W), normalized. Student view i queries teacher view (i + 1) mod T: with
                 two pairs, that of the other pair.
-            data_samples: Used for ``view_boxes`` (V, 4) of each image (positional positives).
+            data_samples: Used for ``view_boxes`` (V, 4) of each image (positional positives, prior
+                of place, ``matching_accuracy``).
             clean_inputs: The same views without photometry (multi-stage option).
 
         Returns:
             dict[str, Tensor]: ``loss_intra``, ``loss_inter``, ``loss_volume``, whose sum is the
-            objective, and the diagnostics of :meth:`FLSLHead.loss` and ``attended_tokens``.
+            objective, and the diagnostics of :meth:`FLSLHead.loss`, ``attended_tokens``,
+            ``place_share`` (:func:`.place_share` of the teacher's tokens), with crop boxes
+            ``matching_accuracy``, and ``self_scale`` where it finds itself.
 
         Raises:
             ConfigError: Views or un-augmented views are missing.
@@ -103,6 +107,11 @@ class FLSL(StudentTeacher):
             clusters.queries, clusters.modes, self.head(clusters.modes), teacher_logits
         )
         losses['attended_tokens'] = clusters.attended_tokens
+        losses['place_share'] = mean_place_share(teachers)
+        if clusters.matching_accuracy is not None:
+            losses['matching_accuracy'] = clusters.matching_accuracy
+        if self.neck.auto_scale is not None:
+            losses['self_scale'] = (self.neck.auto_scale[0] / self.neck.auto_scale[1]).exp()
         return losses
 
     def pair(
@@ -154,10 +163,10 @@ class FLSL(StudentTeacher):
         return self.previous_teacher.forward_tokens(clean_inputs)
 
     def _boxes(self, data_samples: list[DataSample] | None) -> Tensor | None:
-        """Crop boxes (B, V, 4) of all views, when they are needed and there."""
-        if not self.neck.positional_positives or not data_samples:
-            return None
-        if not all('view_boxes' in sample for sample in data_samples):
+        """Crop boxes (B, V, 4) of all views, when they are there."""
+        if not data_samples or not all('view_boxes' in sample for sample in data_samples):
             return None
         device = next(self.backbone.parameters()).device
-        return torch.stack([sample.view_boxes for sample in data_samples]).to(device)
+        return torch.stack([sample.view_boxes for sample in data_samples]).to(
+            device, non_blocking=True
+        )

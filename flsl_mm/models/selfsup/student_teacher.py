@@ -1,4 +1,4 @@
-"""What self-distillation methods have in common: a student and its moving average."""
+"""Student and teacher, its moving average: what self-distillation methods have in common."""
 
 import copy
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from torch import Tensor, nn
 
 from ...utils.errors import ConfigError
+from ..layers.positions import draw_windows
 
 
 class StudentTeacher(BaseSelfSupervisor):
@@ -18,7 +19,8 @@ class StudentTeacher(BaseSelfSupervisor):
     without a teacher give it their student.
 
     Args:
-        backbone: Config of the student ViT; needs ``forward_tokens``.
+        backbone: Config of the student ViT; needs ``forward_tokens``. Where it has a
+            ``position_window``, each view of each image gets a random one in training.
         head: Config of the student's head.
         neck: Config of what comes between them; it has no weights, so there is one for both.
         num_teacher_views: How many of the views are the teacher's, T: 1 or 2.
@@ -83,6 +85,8 @@ class StudentTeacher(BaseSelfSupervisor):
     def complete_state_dict(self, state_dict: dict, prefix: str = '', *_) -> None:
         """Give weights without a teacher their student as teacher; called before any loading.
 
+        An automatic scale that they lack stays what it is, and one that is not used is left out.
+
         Args:
             state_dict: Changed in place.
             prefix: Of this model's keys.
@@ -91,6 +95,13 @@ class StudentTeacher(BaseSelfSupervisor):
             for part in self.teacher:
                 for key in [k for k in state_dict if k.startswith(f'{prefix}{part}.')]:
                     state_dict[f'{prefix}teacher.{key[len(prefix) :]}'] = state_dict[key]
+        # The scale that a neck found for itself is no weight: files have it or not.
+        scale = f'{prefix}neck.auto_scale'
+        own = getattr(self.neck, 'auto_scale', None) if self.with_neck else None
+        if own is None:
+            state_dict.pop(scale, None)
+        else:
+            state_dict.setdefault(scale, own.clone())
         parts = {
             k[len(prefix) :].split('.')[1] for k in state_dict if k.startswith(f'{prefix}teacher.')
         }
@@ -129,6 +140,19 @@ class StudentTeacher(BaseSelfSupervisor):
                 f'{len(inputs)} views; `num_teacher_views` of model and data preprocessor must '
                 'agree'
             )
+        windows = self._windows(inputs)
         with torch.no_grad():  # first, while no activations of the student take up memory
-            teachers = self.teacher.backbone.forward_tokens(inputs[:count], **kwargs)
-        return self.backbone.forward_tokens(inputs[count:], **kwargs), teachers
+            teachers = self.teacher.backbone.forward_tokens(
+                inputs[:count], **kwargs, **{k: v[:count] for k, v in windows.items()}
+            )
+        students = self.backbone.forward_tokens(
+            inputs[count:], **kwargs, **{k: v[count:] for k, v in windows.items()}
+        )
+        return students, teachers
+
+    def _windows(self, inputs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+        """The argument ``windows`` of ``forward_tokens``: one for each view, or none at all."""
+        sides = getattr(self.backbone, 'position_window', None)
+        if sides is None or not self.training:
+            return {}
+        return dict(windows=[draw_windows(len(view), sides) for view in inputs])

@@ -159,6 +159,12 @@ def test_evenly_many_orthogonal_tokens_have_full_rank():
     assert result['RankMe'] == pytest.approx(3, rel=1e-3)
 
 
+@pytest.mark.parametrize('patterns, expected', [([(0, 1, 2)] * 2, 1), ([(0,) * 3, (1,) * 3], 0)])
+def test_the_share_of_the_place_is_that_of_the_images(patterns, expected):
+    task = CollapseMonitors(ColorImages([stripes(*pattern) for pattern in patterns]), **SIZE)
+    assert task(ColorNetwork())['place_share'] == pytest.approx(expected, abs=1e-3)
+
+
 def test_the_use_of_prototypes_is_that_of_the_head_of_the_network():
     vit = ColorNetwork()
     vit.head = FLSLHead(3, num_prototypes=5, bottleneck_channels=3, num_layers=1)
@@ -258,7 +264,11 @@ def test_tasks_are_built_from_configs(tmp_path):
             shade.paste((0, 255 * i, 255 - 255 * i) if folder == 'images' else i, (0, 0, 32, 32))
             shade.save(tmp_path / folder / f'{i}.png')
     data = dict(type='MaskFolder', images=str(tmp_path / 'images'), masks=str(tmp_path / 'masks'))
-    for where in (dict(val=data), dict(data_root=str(tmp_path))):
+    for where in (
+        dict(val=data),
+        dict(data_root=str(tmp_path)),
+        dict(data_root=str(tmp_path), images=dict(num_classes=2)),
+    ):
         config = dict(type='TokenClustering', over_clustering=1, **where, **SIZE)
         assert FROZEN_TASKS.build(config)(ColorNetwork())['mIoU'] == 100
 

@@ -55,6 +55,39 @@ def test_packed_gradients_equal_those_of_separate_passes():
             torch.testing.assert_close(packed[name], parameter.grad, rtol=1e-9, atol=1e-10)
 
 
+def test_packed_views_read_the_position_table_in_their_windows():
+    model = build(position_window=(0.25, 1.0)).double()
+    views = [torch.randn(2, 3, s, s, dtype=torch.float64) for s in (64, 32)]
+    quarter = torch.tensor([[0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1]], dtype=torch.float64)
+    whole = torch.tensor([[0.0, 0, 1, 1]] * 2, dtype=torch.float64)
+    plain, windowed = (
+        model.forward_tokens(views),
+        model.forward_tokens(views, windows=[whole, quarter]),
+    )
+    torch.testing.assert_close(windowed[0], plain[0])
+    table = model.pos_embed.unflatten(1, (4, 4))
+    for i, part in enumerate((table[:, :2, 2:], table[:, 2:, :2])):
+        x = model.patch_embed(views[1][i : i + 1])[0] + part.flatten(1, 2)
+        for layer in model.layers:
+            x = layer(x)
+        torch.testing.assert_close(windowed[1][i : i + 1], model.ln1(x))
+
+
+def test_the_network_itself_draws_no_windows():
+    """Frozen evaluation and fine-tuning use the table as it is."""
+    model = build(position_window=(0.25, 1.0), out_type='raw')
+    view = torch.randn(2, 3, 64, 64)
+    for mode in (True, False):
+        model.train(mode)
+        torch.testing.assert_close(model(view)[-1], build(out_type='raw').train(mode)(view)[-1])
+
+
+@pytest.mark.parametrize('window', [(0, 1), (0.5, 0.25), (0.5, 1.5), (0.5,)])
+def test_a_position_window_out_of_range_is_refused(window):
+    with pytest.raises(ValueError, match='position_window must be None or'):
+        build(position_window=window)
+
+
 def test_stochastic_depth_drops_whole_images_in_training_only():
     torch.manual_seed(0)
     model = build(drop_path_rate=0.9)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from flsl_mm.models.layers import norm as layer_norm
-from flsl_mm.models.layers.norm import normalize
+from flsl_mm.models.layers.norm import apply_norm
 
 
 def network(dims):
@@ -16,7 +16,7 @@ def network(dims):
 
 def gradients(norm, x, grad):
     x = x.detach().requires_grad_()
-    out = normalize(norm, x)
+    out = apply_norm(norm, x)
     return out, *torch.autograd.grad(out, (x, norm.weight, norm.bias), grad)
 
 
@@ -58,11 +58,11 @@ def test_compilers_get_the_kernel_in_bfloat16(monkeypatch):
 def test_layers_of_another_format_are_left_to_themselves(dtype):
     norm = network(8).to(dtype)
     x = torch.randn(3, 8, dtype=dtype)
-    assert torch.equal(normalize(norm, x), norm(x))
+    assert torch.equal(apply_norm(norm, x), norm(x))
 
 
 @pytest.mark.parametrize('options', [dict(bias=False), dict(elementwise_affine=False)])
 def test_layers_without_parameters_are_left_to_themselves(options):
     norm = nn.LayerNorm(8, **options)
     x = torch.randn(3, 8).bfloat16()
-    assert torch.equal(normalize(norm, x), norm(x))
+    assert torch.equal(apply_norm(norm, x), norm(x))

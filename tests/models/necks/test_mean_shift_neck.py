@@ -1,8 +1,12 @@
+import math
+
 import pytest
 import torch
 
 from flsl_mm.models.mean_shift import mean_shift, mean_shift_weights, sharpen
 from flsl_mm.models.necks import MeanShiftNeck, ViewPair
+from flsl_mm.models.necks.mean_shift_neck import SOLVED_BATCHES
+from flsl_mm.utils.errors import ConfigError, TrainingStopped
 
 GRID = (4, 4)
 
@@ -88,8 +92,109 @@ def test_the_multi_stage_option_mixes_in_the_attention_of_an_earlier_teacher(mix
         (dict(window_sizes={'global': 2}), "for 'local'"),
         (dict(window_sizes={'global': 2, 'local': 0}), 'positive size'),
         (dict(previous_mix=1.5), 'previous_mix'),
+        (dict(self_scale='automatic'), "a number or 'auto'"),
+        (dict(self_scale='auto', attended_tokens=1), 'attended_tokens must be above 1'),
+        (dict(cross_ratio=0), 'cross_ratio above 0'),
+        (dict(place_width=-1), 'place_width at least 0'),
     ],
 )
 def test_bad_settings_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         MeanShiftNeck(**{**dict(self_scale=0.1, cross_scale=0.2), **kwargs})
+
+
+def test_without_a_cross_scale_it_is_twice_the_self_scale():
+    assert MeanShiftNeck(0.3).cross_scale == 0.6
+    assert MeanShiftNeck(0.3, cross_ratio=3.0).cross_scale == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize('wanted', [1.5, 4.0, 12.0])
+@pytest.mark.parametrize('norm', [0.1, 1.0, 30.0])
+def test_an_automatic_scale_gives_the_wanted_number_of_tokens(wanted, norm):
+    neck = MeanShiftNeck('auto', attended_tokens=wanted, cross_ratio=3.0)
+    out = neck([pair(student=norm * tokens(0)), pair(student=norm * tokens(1), kind='local')])
+    assert out.attended_tokens.item() == pytest.approx(wanted, rel=1e-4)
+    assert neck.cross_scale == pytest.approx(3 * neck.self_scale)
+
+
+def test_an_automatic_scale_is_the_geometric_mean_of_the_first_batches_and_stays():
+    def batch(i):
+        return [pair(student=tokens(i))]
+
+    alone = []
+    for i in range(SOLVED_BATCHES):
+        neck = MeanShiftNeck('auto')
+        neck(batch(i))
+        alone.append(math.log(neck.self_scale))
+    neck = MeanShiftNeck('auto')
+    for i in range(SOLVED_BATCHES + 5):
+        neck(batch(i))
+    assert math.log(neck.self_scale) == pytest.approx(sum(alone) / SOLVED_BATCHES)
+
+
+def test_another_wanted_number_is_solved_for_anew():
+    neck = MeanShiftNeck('auto', attended_tokens=8.0)
+    for _ in range(SOLVED_BATCHES):
+        neck([pair()])
+    before = neck.self_scale
+    neck.attended_tokens = 2.0  # as a schedule does
+    assert neck([pair()]).attended_tokens.item() == pytest.approx(2, rel=1e-4)
+    assert neck.self_scale > before
+
+
+def test_an_automatic_scale_goes_on_where_its_state_was_saved():
+    whole, first, second = (MeanShiftNeck('auto') for _ in range(3))
+    batches = [[pair(student=tokens(i))] for i in range(SOLVED_BATCHES + 1)]
+    for batch in batches:
+        whole(batch)
+    for batch in batches[:3]:
+        first(batch)
+    second.load_state_dict(first.state_dict())
+    assert second.self_scale == first.self_scale
+    for batch in batches[3:]:
+        second(batch)
+    assert (second.self_scale, second.cross_scale) == (whole.self_scale, whole.cross_scale)
+    assert not MeanShiftNeck(0.3, 0.6).state_dict()
+
+
+@pytest.mark.parametrize(
+    'wanted, student, error, message',
+    [
+        (16.0, tokens(0), ConfigError, 'attended_tokens=16 is not below the 16 tokens'),
+        (4.0, torch.ones(2, 16, 8), TrainingStopped, 'tokens of a view are alike'),
+    ],
+)
+def test_a_number_of_tokens_that_no_scale_gives_is_named(wanted, student, error, message):
+    with pytest.raises(error, match=message):
+        MeanShiftNeck('auto', attended_tokens=wanted)([pair(student=student)])
+
+
+def test_the_prior_of_place_goes_from_positions_to_cross_attention():
+    box = torch.tensor([[0.0, 0, 40, 40]] * 2)
+    with_boxes = pair(boxes=(box, box), previous=None)
+
+    def positives(**kwargs):
+        return MeanShiftNeck(0.3, 0.6, **kwargs)([with_boxes]).positives
+
+    by_place, paper = positives(positional_positives=True), positives()
+    torch.testing.assert_close(positives(place_width=0), by_place)
+    torch.testing.assert_close(positives(place_width=0.05), by_place)  # queries at token centers
+    torch.testing.assert_close(positives(place_width=1e4), paper)
+    weights = mean_shift_weights(tokens(0)[:, [0, 2, 8, 10]], tokens(1), 0.6)
+    places = torch.stack([torch.arange(16) % 4, torch.arange(16) // 4], -1).float()
+    prior = (torch.cdist(places[[0, 2, 8, 10]], places) ** 2 / (-2 * 1.5**2)).exp()
+    weights = weights * prior
+    expected = (weights / weights.sum(-1, keepdim=True)) @ tokens(1)
+    torch.testing.assert_close(positives(place_width=1.5), expected.flatten(0, 1))
+    with pytest.raises(ValueError, match='view_boxes'):
+        MeanShiftNeck(0.3, 0.6, place_width=1.0)([pair()])
+
+
+def test_matching_accuracy_is_one_for_a_view_and_itself_and_unknown_without_boxes():
+    box = torch.tensor([[0.0, 0, 40, 40]] * 2)
+    neck = MeanShiftNeck(0.3, 0.6)
+    assert neck([pair(teacher=tokens(0), boxes=(box, box))]).matching_accuracy == 1
+    # What matches lies in the mirrored place, three or one columns off.
+    mirrored = tokens(0).unflatten(1, GRID).flip(2).flatten(1, 2)
+    assert neck([pair(teacher=mirrored, boxes=(box, box))]).matching_accuracy == 0.5
+    assert neck([pair()]).matching_accuracy is None

@@ -7,9 +7,9 @@ from torch.nn.parallel import DistributedDataParallel
 OF_ALL_PROCESSES = ('loss_volume', 'entropy_p_bar')
 
 
-def make_model(build, head):
+def make_model(build, parts):
     torch.manual_seed(0)
-    model = build(head=head)
+    model = build(**parts)
     model.init_weights()
     return model.double()
 
@@ -25,12 +25,12 @@ def run(model, inputs) -> dict[str, torch.Tensor]:
     return {k: v.detach() for k, v in losses.items()}
 
 
-def worker(rank: int, build, head, rendezvous: str, results: str) -> None:
+def worker(rank: int, build, parts, rendezvous: str, results: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=2
     )
-    model = make_model(build, head)
+    model = make_model(build, parts)
     wrapped = DistributedDataParallel(model, broadcast_buffers=False)
     losses = run(wrapped, [view[2 * rank : 2 * rank + 2] for view in make_views()])
     grads = {k: p.grad for k, p in model.named_parameters() if p.requires_grad}
@@ -40,13 +40,19 @@ def worker(rank: int, build, head, rendezvous: str, results: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def check(build, tmp_path, **head) -> None:
+def start_two(build, tmp_path, parts) -> list[dict]:
+    """What each of two processes finds."""
     rendezvous, results = tmp_path / 'rendezvous', tmp_path / 'result'
     mp.start_processes(
-        worker, (build, head, str(rendezvous), str(results)), nprocs=2, start_method='fork'
+        worker, (build, parts, str(rendezvous), str(results)), nprocs=2, start_method='fork'
     )
-    halves = [torch.load(f'{results}.{rank}') for rank in range(2)]
-    model = make_model(build, head)
+    return [torch.load(f'{results}.{rank}') for rank in range(2)]
+
+
+def check(build, tmp_path, **head) -> None:
+    parts = dict(head=head)
+    halves = start_two(build, tmp_path, parts)
+    model = make_model(build, parts)
     whole = run(model, make_views())
     for name in whole:
         if name in OF_ALL_PROCESSES:
@@ -79,3 +85,18 @@ def test_two_processes_equal_one_with_centering(build_flsl, tmp_path):
 
 def test_two_processes_equal_one_with_dino(build_dino, tmp_path):
     check(build_dino, tmp_path)
+
+
+def test_two_processes_find_one_scale(build_flsl, tmp_path):
+    """The geometric mean of what each finds on its own half of the batch."""
+    parts = dict(neck=dict(self_scale='auto', cross_scale=None, attended_tokens=4.0))
+    halves = start_two(build_flsl, tmp_path, parts)
+    found = [half['buffers']['neck.auto_scale'] for half in halves]
+    assert torch.equal(*found) and found[0][1] == 1
+    alone = []
+    for rank in range(2):
+        model = make_model(build_flsl, parts)
+        model([view[2 * rank : 2 * rank + 2] for view in make_views()], mode='loss')
+        alone.append(model.neck.auto_scale[0])
+    assert alone[0] != alone[1]
+    torch.testing.assert_close(found[0][0], sum(alone) / 2)

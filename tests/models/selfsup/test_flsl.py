@@ -136,3 +136,29 @@ def test_autocast_changes_losses_by_rounding_only(model, dtype):
 def test_a_batch_of_one_constant_image_gives_finite_gradients(model):
     objective(model.loss([torch.zeros(1, 3, s, s) for s in (128, 128, 32)])).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_log_says_whether_tokens_are_places_and_queries_find_theirs(model):
+    box = torch.tensor([[0.0, 0, 100, 100]] * 2)
+    image = views(1)[0]
+    losses = model.eval().loss([image, image], [BaseDataElement(view_boxes=box)] * 2)
+    assert losses['matching_accuracy'] == 1  # the same image, box and network
+    assert 0 <= losses['place_share'] <= 1
+    alike = image[:1].expand(2, -1, -1, -1)
+    assert model.loss([alike, alike])['place_share'] > 0.99
+    assert 'matching_accuracy' not in model.loss([image, image])
+
+
+def test_a_scale_that_finds_itself_is_saved_with_the_model(build_flsl, model):
+    automatic = dict(self_scale='auto', cross_scale=None, attended_tokens=5.0)
+    found, other = build_flsl(neck=automatic), build_flsl(neck=automatic)
+    found.init_weights()
+    losses = found.loss(views())
+    assert losses['attended_tokens'].item() == pytest.approx(5, rel=1e-3)
+    assert losses['self_scale'].item() == pytest.approx(found.neck.self_scale)
+    other.load_state_dict(found.state_dict())
+    assert other.neck.self_scale == found.neck.self_scale
+    # A scale found is no weight: files with and without one fit models with and without.
+    model.load_state_dict(found.state_dict())
+    other.load_state_dict(model.state_dict())
+    assert other.neck.self_scale == found.neck.self_scale

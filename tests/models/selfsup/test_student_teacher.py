@@ -141,3 +141,55 @@ def test_bad_settings_are_named(build, kwargs, message):
 def test_missing_views_are_named(model):
     with pytest.raises(ValueError, match='1 teacher and 1 student views are needed, got 1'):
         model.loss(views(1))
+
+
+@pytest.fixture
+def windowed(build):
+    """A model that reads its positions in windows, and one with its weights that does not."""
+    torch.manual_seed(0)
+    plain, model = build(), build(backbone=dict(position_window=(0.25, 0.5)))
+    plain.init_weights()
+    model.load_state_dict(plain.state_dict())
+    return model, plain
+
+
+def test_windows_are_drawn_in_training_only_for_both_networks(windowed):
+    for training, same in ((True, False), (False, True)):
+        found = []
+        for model in windowed:
+            torch.manual_seed(1)
+            found.append([x for part in model.train(training).encode(views()) for x in part])
+        assert all(torch.equal(a, b) is same for a, b in zip(*found, strict=True))
+
+
+def test_windows_differ_between_views_and_images_and_follow_the_seed(windowed):
+    model = windowed[0].train()
+    image = torch.randn(1, 3, 128, 128).expand(2, -1, -1, -1)
+
+    def encode(seed):
+        torch.manual_seed(seed)
+        return [x for part in model.encode([image, image]) for x in part]
+
+    (student, teacher), again, other = encode(0), encode(0), encode(1)
+    assert torch.equal(student, again[0]) and torch.equal(teacher, again[1])
+    assert not torch.allclose(student, other[0])
+    assert not torch.allclose(student, teacher)  # the two networks have the same weights
+    assert not torch.allclose(student[0], student[1])
+
+
+def test_with_two_pairs_each_view_has_its_own_window(build):
+    torch.manual_seed(0)
+    model = build(num_teacher_views=2, backbone=dict(position_window=(0.25, 1.0)))
+    model.init_weights()
+    image = views(1)[0]
+    students, teachers = model.train().encode([image] * 4)
+    found = [*students, *teachers]
+    assert not any(torch.allclose(a, b) for i, a in enumerate(found) for b in found[:i])
+    assert 'place_share' in model.loss([image] * 4)
+
+
+def test_no_random_number_is_drawn_without_windows(windowed):
+    plain = windowed[1].train()
+    state = torch.get_rng_state()
+    plain.encode(views())
+    assert torch.equal(torch.get_rng_state(), state)
