@@ -202,15 +202,20 @@ def _allow_list() -> AbstractContextManager:
     return torch.serialization.safe_globals([argparse.Namespace, *inert])
 
 
-def check_destination(path: Path, force: bool, source: str | os.PathLike | None = None) -> None:
+def check_destination(
+    path: Path,
+    force: bool,
+    source: str | os.PathLike | None = None,
+    endings: tuple[str, ...] = ('.pth', '.safetensors'),
+) -> None:
     """Refuse a destination before any work is done.
 
     Raises:
         CheckpointError: Unknown suffix, no such folder, the file ``source``, or an existing file
             without ``force``.
     """
-    if path.suffix not in ('.pth', '.safetensors'):
-        raise CheckpointError(f'{path}: the name must end in .pth or .safetensors')
+    if path.suffix not in endings:
+        raise CheckpointError(f'{path}: the name must end in {" or ".join(endings)}')
     if not path.parent.is_dir():
         raise CheckpointError(f'{path}: there is no folder {path.parent}')
     if source is not None and path.exists() and os.path.exists(source) and path.samefile(source):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from glob import glob
 
 import numpy as np
 from PIL import Image
@@ -12,28 +13,42 @@ from ..utils.errors import DataError
 from ..utils.images import LONGEST, short_side_scale
 
 
-def find_image_files(sources: Sequence[str]) -> list[str]:
-    """Paths of the images that files and folders stand for, folders searched in depth.
+def find_image_files(
+    sources: Sequence[str], extensions: tuple[str, ...] = IMAGE_EXTENSIONS
+) -> list[str]:
+    """Paths of the images that files, folders and patterns stand for, folders searched in depth.
 
     Args:
-        sources: Paths of files and folders; a file is taken whatever its ending.
+        sources: Paths, or patterns such as ``photos/*.jpg`` (``**`` for any depth); a file is taken
+            whatever its ending.
+        extensions: File name endings to look for in folders.
 
     Raises:
-        DataError: A path does not exist, or there is no image at all.
+        DataError: There is no such path, or no image at all.
     """
     paths: list[str] = []
-    for source in sources:
-        if os.path.isdir(source):
-            paths += find_images(source, IMAGE_EXTENSIONS)
-        elif os.path.isfile(source):
-            paths.append(source)
-        else:
-            raise DataError(f'there is no image or folder {source}')
+    for source in expand_patterns(sources):
+        paths += find_images(source, extensions) if os.path.isdir(source) else [source]
     if not paths:
         raise DataError(
-            f'no images found in {", ".join(sources)} (looked for {", ".join(IMAGE_EXTENSIONS)})'
+            f'no images found in {", ".join(sources)} (looked for {", ".join(extensions)})'
         )
     return paths
+
+
+def expand_patterns(sources: Sequence[str]) -> list[str]:
+    """Files and folders that paths and patterns stand for; those of a pattern are sorted.
+
+    Raises:
+        DataError: There is none of a name.
+    """
+    found: list[str] = []
+    for source in sources:
+        matches = [source] if os.path.exists(source) else sorted(glob(source, recursive=True))
+        if not matches:
+            raise DataError(f'there is no image or folder {source}')
+        found += matches
+    return found
 
 
 def read_pixels(path: str) -> np.ndarray:

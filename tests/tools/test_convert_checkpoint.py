@@ -135,3 +135,17 @@ def test_the_key_chooses_the_network(convert, tmp_path, capsys):
         assert torch.equal(torch.load(path)['state_dict']['ln1.bias'], weights['ln1.bias'])
     assert convert(tmp_path / 'x.pth', tmp_path / 'whole.pth', '--to', 'mmpretrain') == 2
     assert 'lacks the head of the student; use --key' in capsys.readouterr().err
+
+
+def test_a_folder_for_timm_has_its_facts_beside_it(convert, source, tmp_path, capsys):
+    timm = pytest.importorskip('timm')
+    folder = tmp_path / 'folder'
+    assert convert(source, folder, '--to', 'timm') == 2
+    assert '--num-heads' in capsys.readouterr().err and not folder.exists()
+    assert convert(source, folder, '--to', 'timm', '--num-heads', 3) == 0
+    assert f"timm.create_model('local-dir:{folder}', pretrained=True)" in capsys.readouterr().out
+    assert timm.create_model(f'local-dir:{folder}', pretrained=True).embed_dim == 24
+    facts = json.loads((tmp_path / 'folder.json').read_text())
+    assert facts['num_heads'] == 3 and facts['class_token'] is False
+    assert convert(source, folder, '--to', 'timm', '--num-heads', 3) == 2
+    assert 'exists; pass --force' in capsys.readouterr().err

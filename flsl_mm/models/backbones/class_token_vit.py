@@ -21,6 +21,7 @@ class ClassTokenViT(FLSLVisionTransformer):
     """
 
     num_prefix_tokens = 1
+    has_class_token = True
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -30,4 +31,4 @@ class ClassTokenViT(FLSLVisionTransformer):
     def embed(self, images: Tensor, windows: Tensor | None = None) -> Tensor:
         """Class token, then the embedded patches: (B, 3, H, W) to (B, 1 + N, D)."""
         patches = super().embed(images, windows)
-        return torch.cat([self.cls_token.expand(len(patches), -1, -1).to(patches), patches], dim=1)
+        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1).to(patches), patches], dim=1)

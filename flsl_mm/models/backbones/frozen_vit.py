@@ -23,6 +23,7 @@ class FrozenViT:
         num_heads: Attention heads.
         depth: Number of blocks.
         num_prefix_tokens: P.
+        has_class_token: Whether the first of them is a class token.
         mean: Of the channels R, G, B in 0-255 that the network expects.
         std: Their standard deviations.
     """
@@ -32,6 +33,7 @@ class FrozenViT:
     num_heads: int
     depth: int
     num_prefix_tokens: int = 0
+    has_class_token: bool = False
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 

@@ -1,10 +1,11 @@
 """Foreign ViTs exactly as their authors meant them: a backbone on a model of timm's."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import isqrt
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,7 @@ class TimmViT(FrozenViT, nn.Module):
         model: The model, with ``dynamic_img_size``.
         positions: How its position table is resampled.
         statistics: Of the pixels that it expects.
+        arguments: Of the model, but for its layers, where it was made from them.
 
     Raises:
         CheckpointError: The model is of another kind.
@@ -46,8 +48,10 @@ class TimmViT(FrozenViT, nn.Module):
         model: nn.Module,
         positions: Positions = SHARP,
         statistics: Statistics = IMAGENET,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.arguments = arguments
         models = timm_module('models')
         kinds = models.VisionTransformer, models.Eva
         if type(model) not in kinds or getattr(model, 'rope_mixed', False):
@@ -63,6 +67,7 @@ class TimmViT(FrozenViT, nn.Module):
         self.num_heads = model.blocks[0].attn.num_heads
         self.num_prefix_tokens = model.num_prefix_tokens
         self.windows: dict[int, int] = {}  # side in tokens by block, from 0; the rest is global
+        self.has_class_token = model.cls_token is not None
 
     @property
     def identity(self) -> str:
@@ -93,7 +98,7 @@ class TimmViT(FrozenViT, nn.Module):
             prefix = torch.cat(tokens, dim=1)
             if rows and table is not None:
                 prefix = prefix + table[:, :rows]
-            x = torch.cat([prefix.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([prefix.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         rope = getattr(model, 'rope', None)
         rotation = {} if rope is None else dict(rope=rope.get_embed(shape=grid))
         cut = {
@@ -231,6 +236,7 @@ def build_foreign(vit: ForeignViT, num_heads: int, report: LoadReport, random: b
     """
     models, layers = timm_module('models'), timm_module('layers')
     arguments = timm_arguments(vit, num_heads)
+    plain = {name: value for name, value in arguments.items() if name != 'gated'}
     arguments['norm_layer'] = partial(nn.LayerNorm, eps=vit.family.eps)
     if vit.rotary:
         model = models.Eva(**arguments)
@@ -245,7 +251,7 @@ def build_foreign(vit: ForeignViT, num_heads: int, report: LoadReport, random: b
         _load(model, vit, report, vit.family.positions)
     elif vit.periods is not None:
         _set_periods(model, vit.periods)
-    return TimmViT(model, vit.family.positions, vit.family.statistics)
+    return TimmViT(model, vit.family.positions, vit.family.statistics, plain)
 
 
 def _load(model: nn.Module, vit: ForeignViT, report: LoadReport, rule: Positions) -> None:

@@ -1,0 +1,198 @@
+r"""Detections or segmentations of any images and videos: numbers and pictures, without annotations.
+
+IMAGES are files, folders, patterns in quotes and videos. OUT gets predictions.json, pictures/ with
+one for each image, summary.json, and for segmentation labels/ with a PNG for each image.
+
+Example:
+    python tools/predict.py configs/coco/mask-rcnn_flsl-vits16_fpn_1x_coco.py epoch_12.pth \
+        photos/ 'more/*.png' holiday.mp4 work_dirs/predictions --score 0.5
+"""
+
+__tool__ = True
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from flsl_mm.apis.command_line import (
+    add_device_argument,
+    add_options_argument,
+    add_trust_argument,
+    positive,
+    read_config_file,
+    run_command,
+    start_tool,
+)
+from flsl_mm.utils.errors import ConfigError, DataError
+from flsl_mm.utils.files import check_writable, whole_file, write_json
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file the model was trained with')
+    parser.add_argument('checkpoint', help='checkpoint of training; it must fit the model exactly')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGES', help='image files, folders, patterns, videos'
+    )
+    parser.add_argument('out', metavar='OUT', help='folder to write')
+    parser.add_argument(
+        '--score',
+        type=float,
+        default=0.3,
+        metavar='S',
+        help='leave detections of a lower score out (%(default)s)',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=positive,
+        default=1,
+        metavar='N',
+        help='images at a time, where neighbors are of one size (%(default)s)',
+    )
+    add_options_argument(parser, 'override entries of the config, as in training')
+    add_trust_argument(parser)
+    add_device_argument(parser)
+    args = parser.parse_args(arguments)
+    if not 0 <= args.score <= 1:
+        parser.error(f'--score must be between 0 and 1, got {args.score:g}')
+    return args
+
+
+if __name__ == '__main__':
+    start_tool(parse_args)
+
+import numpy as np
+from PIL import Image
+
+from flsl_mm.apis.frozen import usable_device
+from flsl_mm.apis.predicting import (
+    Pictures,
+    Prediction,
+    build_inferencer,
+    detections,
+    draw,
+    predict,
+)
+
+
+class Names:
+    """What the files of an image are called.
+
+    An image keeps its name where that is one of a kind that is written; ``a.tif`` becomes
+    ``a.png``, or ``a.tif.png`` where there is an ``a.png`` too.
+    """
+
+    def __init__(self) -> None:
+        self._taken: Counter[PurePath] = Counter()
+
+    def __call__(self, folder: str, name: str, endings: tuple[str, ...]) -> PurePath:
+        """The file of an image in a folder, ending in one of these."""
+        path = PurePath(folder, name)
+        if path.suffix.lower() not in endings:
+            path = path.with_suffix('.png')
+        if self._taken[path]:
+            path = PurePath(folder, f'{name}.png')
+        self._taken[path] += 1
+        return path
+
+
+def write_image(image: Image.Image, path: Path) -> None:
+    """Write a picture whole or not at all; makes the folder."""
+    with whole_file(path) as draft:
+        image.save(draft, format='PNG' if path.suffix.lower() == '.png' else 'JPEG', quality=92)
+
+
+def write_labels(
+    found: Prediction, classes: Sequence[str], palette: Sequence[Sequence[int]], path: Path
+) -> dict[str, float]:
+    """Write the labels of an image as a PNG with the colors of the classes.
+
+    Args:
+        found: Of a segmentor.
+        classes: Names by label.
+        palette: Colors by label.
+        path: The PNG; a pixel's value is its label, from 0.
+
+    Returns:
+        dict: The share of the image that each class has, by name.
+    """
+    labels = found.sample.pred_sem_seg.data[0].numpy().astype(np.uint8)
+    image = Image.fromarray(labels)
+    image.putpalette(np.array(palette, np.uint8).tobytes())
+    write_image(image, path)
+    values, counts = np.unique(labels, return_counts=True)
+    return {classes[v]: round(n / labels.size, 4) for v, n in zip(values, counts.tolist())}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict, and write what is found.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read or does not fit.
+        ConfigError: The config is of no detector or segmentor.
+        DataError: No image can be read.
+    """
+    args.device = usable_device(args.device)
+    pictures, out = Pictures(args.images), Path(args.out)
+    cfg = read_config_file(args.config, args.cfg_options)
+    inferencer = build_inferencer(cfg, args.checkpoint, args.device, args.trust)
+    classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
+    if len(classes) > 256 and cfg.default_scope == 'mmseg':
+        raise ConfigError(f'{len(classes)} classes do not fit the 8 bits of a PNG of labels')
+    check_writable(out / 'predictions.json')
+    results, names, count = [], Names(), 0
+    for found in predict(inferencer, pictures, args.batch_size):
+        count += 1
+        if 'pred_sem_seg' in found.sample:
+            labels = names('labels', found.name, ('.png',))
+            results.append(dict(file_name=found.name, labels=str(labels)))
+            results[-1]['shares'] = write_labels(found, classes, palette, out / labels)
+        else:
+            results += detections(found, classes, args.score)
+        picture = out / names('pictures', found.name, ('.jpg', '.jpeg', '.png'))
+        write_image(Image.fromarray(draw(inferencer, found, args.score)), picture)
+    finish(args, results, count, pictures, classes)
+
+
+def finish(
+    args: argparse.Namespace,
+    results: list[dict[str, Any]],
+    count: int,
+    pictures: Pictures,
+    classes: Sequence[str],
+) -> None:
+    """Write the JSON files and say what was done.
+
+    Raises:
+        DataError: No image could be read.
+    """
+    out, unreadable = Path(args.out), pictures.unreadable
+    for name, reason in unreadable.items():
+        print(f'left out: {name}: {reason}', file=sys.stderr)
+    if not count:
+        raise DataError(f'none of the {len(unreadable)} images can be read')
+    write_json(out / 'predictions.json', results)
+    settings = dict(vars(args), device=str(args.device))
+    write_json(
+        out / 'summary.json',
+        dict(settings=settings, classes=classes, images=count, unreadable=unreadable),
+    )
+    kind = 'label maps' if results and 'labels' in results[0] else 'objects'
+    left = f', {len(unreadable)} could not be read' if unreadable else ''
+    print(f'{count} images, {len(results)} {kind}{left}\nwritten to {out}')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parse_args(arguments)
+    return run_command('predict.py', lambda: run(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
