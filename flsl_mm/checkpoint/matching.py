@@ -191,7 +191,7 @@ def match(entries: Mapping[str, Entry], target: Target, report: LoadReport) -> d
     matched = {}
     for name, parameter in target.parameters.items():
         if name in entries:
-            matched[name] = _fit(name, entries, parameter, target.grid, report)
+            matched[name] = _fit_parameter(name, entries, parameter, target.grid, report)
             report.used.update(dict.fromkeys(entries[name].keys, name))
         elif _OPTIONAL.match(name):
             report.missing[name] = 'keeps its initial value'
@@ -261,7 +261,7 @@ def _check_architecture(entries: Mapping[str, Entry], target: Target, recorded: 
         raise CheckpointError(f'{heads} attention heads do not divide the width {width}')
 
 
-def _fit(
+def _fit_parameter(
     name: str,
     entries: Mapping[str, Entry],
     parameter: Tensor,

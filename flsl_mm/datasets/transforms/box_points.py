@@ -46,12 +46,12 @@ class LoadImageNetBoxes(BaseTransform):
             raise UnusableSample(Unusable.BAD_ANNOTATION, message) from error
         if not corners:
             raise UnusableSample(Unusable.NO_BOX, f'annotation {results["ann_path"]} has no box')
-        results['boxes'] = np.array(corners) * np.tile(_scale(size, results), 2)
+        results['boxes'] = np.array(corners) * np.tile(_pixel_scale(size, results), 2)
         results['box_classes'] = names
         return results
 
 
-def _scale(size: list[float], results: dict) -> np.ndarray:
+def _pixel_scale(size: list[float], results: dict) -> np.ndarray:
     """Pixels of the image in a pixel of the annotation, horizontally and vertically (2,)."""
     actual = np.array(results['ori_shape'][::-1], float)
     if not all(value > 0 for value in size):
