@@ -31,4 +31,5 @@ class ClassTokenViT(FLSLVisionTransformer):
     def embed(self, images: Tensor, windows: Tensor | None = None) -> Tensor:
         """Class token, then the embedded patches: (B, 3, H, W) to (B, 1 + N, D)."""
         patches = super().embed(images, windows)
-        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1).to(patches), patches], dim=1)
+        token = self.cls_token.expand(patches.shape[0], -1, -1)
+        return torch.cat([token.to(patches), patches], dim=1)
