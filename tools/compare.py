@@ -38,7 +38,7 @@ CONFIGS = TOOLS.parent / 'configs'
 # What the table shows, where a task has any of it; everything is in the JSON file.
 COLUMNS = re.compile(
     r'top1_k\d+|chance|[JF&]+-Mean|(retrieval|clustering)/mIoU|discovery/CorLoc|collapse/RankMe|'
-    r'(bbox|segm)_mAP'
+    r'(bbox|segm)_mAP|tokens'
 )
 
 

@@ -73,7 +73,7 @@ from flsl_mm.apis.frozen import start_processes, usable_device
 from flsl_mm.models import build_vit
 
 
-def run(args: argparse.Namespace) -> None:
+def embed_files(args: argparse.Namespace) -> None:
     """Encode the images, and say what was written.
 
     Raises:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('embed.py', lambda: run(args))
+    return run_command('embed.py', lambda: embed_files(args))
 
 
 if __name__ == '__main__':

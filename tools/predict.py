@@ -76,7 +76,7 @@ from flsl_mm.apis.predicting import (
     Prediction,
     build_inferencer,
     detections,
-    draw,
+    draw_prediction,
     predict,
 )
 
@@ -130,7 +130,7 @@ def write_labels(
     return {classes[v]: round(n / labels.size, 4) for v, n in zip(values, counts.tolist())}
 
 
-def run(args: argparse.Namespace) -> None:
+def predict_files(args: argparse.Namespace) -> None:
     """Predict, and write what is found.
 
     Raises:
@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             results += detections(found, classes, args.score)
         picture = out / names('pictures', found.name, ('.jpg', '.jpeg', '.png'))
-        write_image(Image.fromarray(draw(inferencer, found, args.score)), picture)
+        write_image(Image.fromarray(draw_prediction(inferencer, found, args.score)), picture)
     finish(args, results, count, pictures, classes)
 
 
@@ -191,7 +191,7 @@ def finish(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse_args(arguments)
-    return run_command('predict.py', lambda: run(args))
+    return run_command('predict.py', lambda: predict_files(args))
 
 
 if __name__ == '__main__':

@@ -187,7 +187,8 @@ def run_tasks(
         finished: Called after every task with the results so far.
 
     Returns:
-        dict: ``{network: {task: numbers}}``.
+        dict: ``{network: {task: numbers}}``; ``tokens`` among the numbers says in words which
+        tokens the network's blocks see.
     """
     device = usable_device(device)
     results: dict[str, dict[str, Any]] = {name: {} for name in networks}
@@ -196,7 +197,7 @@ def run_tasks(
         vit.to(device)
         for title, task in tasks.items():
             start = time.perf_counter()
-            results[name][title] = task(vit)
+            results[name][title] = dict(task(vit), tokens=vit.sequence)
             if is_main_process():
                 seconds = time.perf_counter() - start
                 print(f'{name}: {title} took {seconds:.0f} s', file=sys.stderr, flush=True)

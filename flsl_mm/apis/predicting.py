@@ -217,7 +217,7 @@ def _predict_batch(
         yield Prediction(name, np.ascontiguousarray(pixels[..., ::-1]), sample.cpu())
 
 
-def draw(inferencer: BaseInferencer, found: Prediction, score: float) -> np.ndarray:
+def draw_prediction(inferencer: BaseInferencer, found: Prediction, score: float) -> np.ndarray:
     """The picture of a prediction, by the library's visualizer, RGB (H, W, 3) uint8.
 
     Args:

@@ -39,9 +39,9 @@ def comparison_table(results: Results) -> str:
     """One row for each network and one column for each number of each task.
 
     Args:
-        results: Numbers by network, task and name; what is no number is left out. A network may
-            lack some of them. A task of several parts names its numbers ``part/name``; then the
-            parts take the place of the task.
+        results: Numbers by network, task and name; what is no number is left out, but for the word
+            ``tokens``, which is the last column. A network may lack some of them. A task of several
+            parts names its numbers ``part/name``; then the parts take the place of the task.
 
     Returns:
         str: A line with the tasks, one with the names of their numbers and one for each network;
@@ -63,6 +63,10 @@ def comparison_table(results: Results) -> str:
     for network, found in results.items():
         values = (found.get(task, {}).get(name) for task, name in columns)
         rows.append([network, *('' if v is None else _format(v) for v in values)])
+    words = [next((n['tokens'] for n in t.values() if 'tokens' in n), '') for t in results.values()]
+    if any(words):
+        header.append('')
+        rows = [[*row, word] for row, word in zip(rows, ['tokens', *words])]
     # A task's title may run on over its own columns, so it does not widen the first of them.
     return f'{_title_line(header, column_widths(rows))}\n{text_table(rows)}'
 

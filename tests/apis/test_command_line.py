@@ -65,7 +65,7 @@ def test_a_mistake_in_the_code_keeps_its_traceback():
     'config, line',
     [
         (dict(type='MeanShiftNeck', self_scal=1), "unexpected keyword argument 'self_scal': look"),
-        (dict(type='MeanShiftNeck'), "missing 2 required positional arguments: 'self_scale' and"),
+        (dict(type='MeanShiftNeck'), "missing 1 required positional argument: 'self_scale'"),
         (dict(type='MeanShiftNek'), 'MeanShiftNek is not in the mmpretrain::model registry'),
         (dict(type='FLSLHead', in_channels=8, num_layers=0), 'num_layers must be at least 1'),
     ],

@@ -76,12 +76,12 @@ def test_several_checkpoints_stand_in_one_table_and_one_file(run, files, tmp_pat
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:4]] == [
         ['token'],
-        ['network', 'mean', 'share'],
-        [files[0], '1.00', 'nan'],
-        ['twice', '2.00', 'nan'],
+        ['network', 'mean', 'share', 'tokens'],
+        [files[0], '1.00', 'nan', 'patches'],
+        ['twice', '2.00', 'nan', 'patches'],
     ]
     content = json.loads((tmp_path / 'work_dirs/tasks.json').read_text())
-    expected = dict(mean=1.0, share=None, details=dict(count=4))
+    expected = dict(mean=1.0, share=None, details=dict(count=4), tokens='patches')
     assert content['results'][files[0]] == dict(token=expected)
     assert content['settings']['tasks'] == dict(token=dict(type='MeanToken'))
     assert content['settings']['device'] == 'cpu'

@@ -42,6 +42,15 @@ class FrozenViT:
         """Text that differs with what tokens depend on beside weights and pixels; for caches."""
         return f'{self.patch_size} {self.num_heads}'
 
+    @property
+    def sequence(self) -> str:
+        """What its blocks see beside patch tokens, in words, for tables."""
+        registers = self.num_prefix_tokens - self.has_class_token
+        words = ['class token'] * self.has_class_token
+        if registers:
+            words.append(f'{registers} registers')
+        return ' and '.join(['patches', *words])
+
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of the tokens of ``images`` (B, 3, H, W), padded to whole patches."""
         # tensors while torch.jit traces
