@@ -261,7 +261,7 @@ def verify() -> str:
 
 
 def ask_python(code: str) -> str:
-    """Output of a program run by the environment's Python.
+    """Last line that a program run by the environment's Python prints; libraries print, too.
 
     Raises:
         SetupError: It failed; the last line of what it said.
@@ -278,7 +278,7 @@ def ask_python(code: str) -> str:
         with LOG.open('a') as log:
             log.write(result.stderr)
         raise SetupError((result.stderr.strip().splitlines() or ['no output'])[-1])
-    return result.stdout.strip()
+    return (result.stdout.strip().splitlines() or [''])[-1]
 
 
 def clean_environment() -> dict[str, str]:

@@ -9,6 +9,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,10 +260,16 @@ def write_checkpoint(
         )
     elif flat:
         tensors._metadata = OrderedDict({'': dict(version=1, **meta)})
-        write_whole(path, lambda part: torch.save(tensors, part))
+        write_whole(path, partial(_torch_save, tensors))
     else:
         content = dict(meta=dict(meta), state_dict=tensors)
-        write_whole(path, lambda part: torch.save(content, part))
+        write_whole(path, partial(_torch_save, content))
+
+
+def _torch_save(content: Any, path: Path) -> None:
+    """``torch.save`` to an open file: given a path, it puts the name of the draft into the file."""
+    with path.open('wb') as file:
+        torch.save(content, file)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

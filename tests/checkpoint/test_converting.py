@@ -199,7 +199,7 @@ def test_a_destination_is_never_half_written(build_vit, tmp_path, monkeypatch):
     (tmp_path / 'y.pth').write_text('precious')
 
     def fails(content, path):
-        path.write_bytes(b'half')
+        path.write(b'half')
         raise OSError('no space left on device')
 
     monkeypatch.setattr(torch, 'save', fails)

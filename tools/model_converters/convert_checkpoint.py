@@ -75,7 +75,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     start_tool(parse_args)
 
-from flsl_mm.apis.exporting import export_network
 from flsl_mm.checkpoint import convert_checkpoint
 from flsl_mm.checkpoint.files import check_absent, check_destination, write_whole
 from flsl_mm.utils.errors import errors_about
@@ -110,6 +109,8 @@ def export(args: argparse.Namespace, destination: Path) -> None:
     Raises:
         CheckpointError: SRC cannot be exported, or DST not written.
     """
+    from flsl_mm.apis.exporting import export_network  # with the networks and their libraries
+
     record = destination.with_suffix('.json')
     check_absent(record, args.force)
     with errors_about(args.source):
