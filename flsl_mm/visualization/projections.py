@@ -28,10 +28,10 @@ def principal_components(features: Sequence[np.ndarray], number: int = 3) -> lis
     joined = np.concatenate(features).astype(np.float64)
     if min(joined.shape) < number:
         raise DataError(f'{number} components of {joined.shape[0]} tokens x {joined.shape[1]}')
-    centerd = joined - joined.mean(axis=0)
+    centered = joined - joined.mean(axis=0)
     # Of D x D, which stays small for any number of tokens.
-    _, directions = np.linalg.eigh(centerd.T @ centerd)
-    projected = centerd @ directions[:, ::-1][:, :number]
+    _, directions = np.linalg.eigh(centered.T @ centered)
+    projected = centered @ directions[:, ::-1][:, :number]
     extreme = projected[np.abs(projected).argmax(axis=0), np.arange(number)]
     projected = projected * np.where(extreme < 0, -1, 1)
     ends = np.cumsum([len(f) for f in features])[:-1]

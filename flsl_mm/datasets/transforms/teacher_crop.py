@@ -45,8 +45,8 @@ def sample_crop_boxes(
     """Crop boxes with the distribution of torchvision's ``RandomResizedCrop``.
 
     Area uniform in ``scale``, log aspect ratio uniform in :data:`RATIO`; the first of ten tries
-    that fits is placed uniformly, and where none fits the largest centerd box with an allowed ratio
-    is taken.
+    that fits is placed uniformly, and where none fits the largest centered box with an allowed
+    ratio is taken.
 
     Args:
         height: Rows of the image in pixels.
@@ -75,7 +75,7 @@ def sample_crop_boxes(
 
 
 def _center_box(height: int, width: int) -> list[int]:
-    """The largest centerd box x1, y1, x2, y2 with an allowed aspect ratio."""
+    """The largest centered box x1, y1, x2, y2 with an allowed aspect ratio."""
     box_width, box_height = width, height
     if width / height < RATIO[0]:
         box_height = max(1, round(width / RATIO[0]))

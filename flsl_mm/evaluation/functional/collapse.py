@@ -13,7 +13,7 @@ def rankme_of_gram(gram: Tensor) -> float:
     """RankMe: the effective rank of features (M, D) (Garrido et al., ICML 2023).
 
     ``exp(-sum p log p)`` with p the singular values divided by their sum. Features are taken as
-    they are, neither centerd nor normalized.
+    they are, neither centered nor normalized.
 
     Args:
         gram: ``features^T features`` (D, D), float64. It adds up over batches, so it serves any

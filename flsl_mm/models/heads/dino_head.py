@@ -49,7 +49,7 @@ class DINOHead(PrototypeHead):
 
     @torch.no_grad()
     def teacher_predictions(self, logits: Tensor) -> Tensor:
-        """Teacher's sharpened, centerd distributions (T, B, K) from its logits (T, B, K).
+        """Teacher's sharpened, centered distributions (T, B, K) from its logits (T, B, K).
 
         In training the center then moves by this (global) batch.
         """

@@ -68,7 +68,7 @@ def test_boxes_are_distributed_as_torchvision_s(height, width, scale):
         assert (np.abs(gap) / side).max() < 0.03
 
 
-def test_a_very_long_image_gets_the_largest_centerd_box():
+def test_a_very_long_image_gets_the_largest_centered_box():
     uniforms = np.random.default_rng(0).random((1, CROP_UNIFORMS))
     assert sample_crop_boxes(10, 1000, (0.8, 1.0), uniforms).tolist() == [[493, 0, 506, 10]]
     assert sample_crop_boxes(1000, 9, (0.8, 1.0), uniforms).tolist() == [[0, 494, 9, 506]]
