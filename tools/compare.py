@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from flsl_mm.apis.command_line import (
-    OptionsAction,
     add_network_arguments,
+    add_options_argument,
     named_sources,
     positive,
     run_command,
     start_tool,
+    tool_parser,
 )
 
 TOOLS = Path(__file__).resolve().parent
@@ -44,9 +45,7 @@ COLUMNS = re.compile(
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'config', metavar='CONFIG', help='frozen tasks, such as configs/frozen/all.py'
     )
@@ -72,14 +71,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='N',
         help='processes that fine-tune (%(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='TASK.KEY=VALUE',
-        help='override settings of a task, such as davis.short_side=240 or '
-        'coco.train_cfg.max_epochs=1',
+    add_options_argument(
+        parser,
+        'override settings of a task, such as davis.short_side=240 or coco.train_cfg.max_epochs=1',
+        'TASK.KEY=VALUE',
     )
     parser.add_argument(
         '--work-dir',

@@ -19,16 +19,16 @@ from flsl_mm.apis.command_line import (
     end_processes,
     not_negative,
     positive,
+    report_unreadable,
     run_command,
     start_tool,
+    tool_parser,
 )
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     add_network_arguments(parser, 'checkpoint', several=False)
     parser.add_argument('images', metavar='IMAGES', help='folder of images, searched in depth')
     parser.add_argument('out', metavar='OUT', help='folder to write')
@@ -89,9 +89,7 @@ def embed_files(args: argparse.Namespace) -> None:
         vit, args.images, args.out, args.short_side, args.what, args.batch_size, args.num_workers
     )
     if is_main_process():
-        for name, reason in found['unreadable'].items():
-            print(f'left out: {name}: {reason}', file=sys.stderr)
-        left = f', {len(found["unreadable"])} could not be read' if found['unreadable'] else ''
+        left = report_unreadable(found['unreadable'])
         print(
             f'{found["images"]} images, {found["tokens"]} tokens of {found["embed_dims"]}{left}\n'
             f'written to {args.out}'

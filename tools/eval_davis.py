@@ -11,7 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flsl_mm.apis.command_line import run_command
+from flsl_mm.apis.command_line import (
+    run_command,
+    tool_parser,
+)
 from flsl_mm.datasets.davis import find_davis, read_masks
 from flsl_mm.evaluation import comparison_table
 from flsl_mm.evaluation.functional.davis import measure_sequence, summarize_davis
@@ -27,9 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'masks', metavar='MASKS', help='folder with <sequence>/00000.png ... (palette PNGs)'
     )

@@ -15,32 +15,28 @@ import sys
 from collections.abc import Sequence
 
 from flsl_mm.apis.command_line import (
-    OptionsAction,
     add_launcher_arguments,
     add_network_arguments,
+    add_options_argument,
     run_command,
     start_tool,
+    tool_parser,
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'config',
         metavar='CONFIG',
         help='file with the tasks and where their data are, such as configs/frozen/all.py',
     )
     add_network_arguments(parser)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='TASK.KEY=VALUE',
-        help='override settings, such as knn.data_root=DIR davis.short_side=240',
+    add_options_argument(
+        parser,
+        'override settings, such as knn.data_root=DIR davis.short_side=240',
+        'TASK.KEY=VALUE',
     )
     parser.add_argument(
         '--out', metavar='FILE', help='JSON file (work_dirs/<name of the config>.json)'

@@ -23,8 +23,10 @@ from flsl_mm.apis.command_line import (
     add_trust_argument,
     positive,
     read_config_file,
+    report_unreadable,
     run_command,
     start_tool,
+    tool_parser,
 )
 from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, whole_file, write_json
@@ -32,9 +34,7 @@ from flsl_mm.utils.files import check_writable, whole_file, write_json
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint of training; it must fit the model exactly')
     parser.add_argument(
@@ -173,8 +173,7 @@ def finish(
         DataError: No image could be read.
     """
     out, unreadable = Path(args.out), pictures.unreadable
-    for name, reason in unreadable.items():
-        print(f'left out: {name}: {reason}', file=sys.stderr)
+    left = report_unreadable(unreadable)
     if not count:
         raise DataError(f'none of the {len(unreadable)} images can be read')
     write_json(out / 'predictions.json', results)
@@ -184,7 +183,6 @@ def finish(
         dict(settings=settings, classes=classes, images=count, unreadable=unreadable),
     )
     kind = 'label maps' if results and 'labels' in results[0] else 'objects'
-    left = f', {len(unreadable)} could not be read' if unreadable else ''
     print(f'{count} images, {len(results)} {kind}{left}\nwritten to {out}')
 
 

@@ -135,6 +135,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def add_options_argument(
     parser: argparse.ArgumentParser,
     text: str = 'override entries of the config, such as train_dataloader.batch_size=8',
+    metavar: str = 'KEY=VALUE',
 ) -> None:
     """Add ``--cfg-options``, a dict of overrides; ``text`` is its help."""
     parser.add_argument(
@@ -142,7 +143,7 @@ def add_options_argument(
         nargs='+',
         action=OptionsAction,
         default={},
-        metavar='KEY=VALUE',
+        metavar=metavar,
         help=text,
     )
 
@@ -419,6 +420,17 @@ def split_name(text: str) -> tuple[str | None, str]:
     if not equals or set(name) & {'/', ':'} or osp.exists(text):
         return None, text
     return name, source
+
+
+def report_unreadable(reasons: Mapping[str, str]) -> str:
+    """Name on stderr the images that were left out; the end of a line that counts the others.
+
+    Args:
+        reasons: Why each could not be read, by name.
+    """
+    for name, reason in reasons.items():
+        print(f'left out: {name}: {reason}', file=sys.stderr)
+    return f', {len(reasons)} could not be read' if reasons else ''
 
 
 def named_sources(texts: Iterable[str], usual_name: Callable[[str], str] = str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ..checkpoint.layouts import to_timm_name
 from ..models import FLSLVisionTransformer, FrozenViT, build_vit
 from ..models.backbones.timm_vit import TimmViT, timm_module
 from ..utils.errors import CheckpointError
-from ..utils.files import whole_file
+from ..utils.files import first_line, whole_file, whole_folder
 
 TOLERANCE = 1e-4  # of outputs of the exported network, absolute and relative
 
@@ -122,21 +121,13 @@ def _samples(size: list[int]) -> Tensor:
 
 def _write_timm(vit: FrozenViT, facts: dict[str, Any], path: Path) -> float:
     """A folder for ``timm.create_model('local-dir:DIR', pretrained=True)``, checked by that."""
-    draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    draft.mkdir(parents=True)
-    try:
+    with whole_folder(path) as draft:
         tensors = vit.model.state_dict() if isinstance(vit, TimmViT) else _timm_tensors(vit)
         tensors = {name: t.detach().contiguous().clone() for name, t in tensors.items()}
         save_file(tensors, draft / 'model.safetensors', metadata=dict(format='pt'))
         text = json.dumps(_timm_config(vit, facts), indent=2)
         (draft / 'config.json').write_text(text + '\n', encoding='utf-8')
-        difference = _check_timm(vit, facts, draft)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(draft, path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return difference
+        return _check_timm(vit, facts, draft)
 
 
 def _timm_tensors(vit: FLSLVisionTransformer) -> dict[str, Tensor]:
@@ -188,8 +179,9 @@ def _check_timm(vit: FrozenViT, facts: dict[str, Any], folder: Path) -> float:
     try:
         model = timm_module('models').create_model(f'local-dir:{folder}', pretrained=True).eval()
     except Exception as error:  # of the design or of the weights, which are loaded strictly
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f'timm cannot rebuild it from a folder ({reason})') from error
+        raise CheckpointError(
+            f'timm cannot rebuild it from a folder ({first_line(error)})'
+        ) from error
     images = _samples(facts['size'])
     with torch.no_grad():
         tokens = model.forward_features(images).numpy()

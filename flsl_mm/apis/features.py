@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import os
 import shutil
 from collections import defaultdict
@@ -24,7 +23,7 @@ from ..evaluation.tasks.dense_images import network_input
 from ..evaluation.tasks.frozen_task import weights_digest
 from ..models import FrozenViT
 from ..utils.errors import CheckpointError, DataError
-from ..utils.files import whole_file, write_json
+from ..utils.files import read_json, whole_file, write_json
 from ..utils.progress import progress
 
 PART = 256  # images that are encoded, and done again after a stop, together
@@ -120,7 +119,7 @@ def embed_images(
 
 def _read(path: Path) -> dict[str, Any]:
     """The content of a JSON file, empty where there is none."""
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _same_job(found: dict[str, Any], job: dict[str, Any], out: Path) -> dict[str, Any]:

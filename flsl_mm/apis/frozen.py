@@ -17,7 +17,7 @@ from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FrozenViT, build_vit
 from ..registry import FROZEN_TASKS
 from ..utils.errors import ConfigError
-from ..utils.files import check_writable, write_json
+from ..utils.files import check_writable, first_line, write_json
 from ..utils.tables import comparison_table
 from .command_line import end_processes, named_sources, read_config_file
 
@@ -54,8 +54,7 @@ def usable_device(name: str | torch.device | None) -> torch.device:
         device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f'--device {str(name)!r} cannot be used: {reason}') from error
+        raise ConfigError(f'--device {str(name)!r} cannot be used: {first_line(error)}') from error
     return device
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..utils.errors import CheckpointError, DataError
-from ..utils.files import check_growth, first_line, whole_file
+from ..utils.files import check_growth, check_unpacked, first_line, whole_file
 
 # mmengine stores its log history beside the weights. Nothing here needs it, so these names become
 # an inert object instead of being let in: `getattr`, which mmengine allows, reaches everything.
@@ -160,16 +160,16 @@ def _check_archive(path: Path) -> None:
         DataError: It unpacks to far more than it has.
     """
     with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    # Of a crafted file torch may find other names than Python does.
-    names = {entry.filename.partition('/')[2] for entry in entries}
-    names.update(torch._C.PyTorchFileReader(os.fspath(path)).get_all_records())
-    if any(name.lower() == 'constants.pkl' or name.lower().startswith('code/') for name in names):
-        raise CheckpointError(
-            'is a TorchScript archive, which is code and never read; save the state_dict() of the '
-            'model with torch.save instead'
-        )
-    check_growth(sum(entry.file_size for entry in entries), path.stat().st_size)
+        names = {name.partition('/')[2].lower() for name in archive.namelist()}
+        # Of a crafted file torch may find other names than Python does.
+        found = torch._C.PyTorchFileReader(os.fspath(path)).get_all_records()
+        names.update(name.lower() for name in found)
+        if any(name == 'constants.pkl' or name.startswith('code/') for name in names):
+            raise CheckpointError(
+                'is a TorchScript archive, which is code and never read; save the state_dict() of '
+                'the model with torch.save instead'
+            )
+        check_unpacked(archive, path.stat().st_size)
 
 
 def check_checksums(path: str | os.PathLike) -> None:
@@ -181,9 +181,7 @@ def check_checksums(path: str | os.PathLike) -> None:
     check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            check_growth(
-                sum(entry.file_size for entry in archive.infolist()), os.path.getsize(path)
-            )
+            check_unpacked(archive, os.path.getsize(path))
             wrong = archive.testzip()
     except Exception as error:  # zipfile and zlib raise about anything on broken files
         raise CheckpointError(f'{path}: is no whole checkpoint ({first_line(error)})') from error

@@ -96,9 +96,8 @@ def choose_network(found: Checkpoint, key: str | None) -> str:
             map(repr, dict.fromkeys(('teacher', 'student', *networks, *found.states)))
         )
         raise CheckpointError(f'key must be one of {named}, got {key!r}')
-    if (
-        networks[0] in found.states
-    ):  # the averaged weights are a teacher's, those they average a student's
+    # The averaged weights are a teacher's, those they average a student's.
+    if networks[0] in found.states:
         if key == 'student' and len(networks) > 2:
             raise CheckpointError(f'holds {", ".join(networks)}: name one of them as key')
         return networks[min(key == 'student', len(networks) - 1)]

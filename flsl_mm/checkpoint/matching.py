@@ -197,7 +197,7 @@ def match(entries: Mapping[str, Entry], target: Target, report: LoadReport) -> d
             report.missing[name] = 'keeps its initial value'
     if uncovered := _uncovered(entries, target):
         raise CheckpointError(
-            f'lacks {len(uncovered)} backbone parameters: {_first_names(uncovered)}'
+            f'lacks {len(uncovered)} backbone parameters: {first_names(uncovered)}'
         )
     for name, entry in entries.items():
         if name not in matched:
@@ -241,7 +241,8 @@ def _uncovered(entries: Mapping[str, Entry], target: Target) -> list[str]:
     return [n for n in target.parameters if n not in entries and not _OPTIONAL.match(n)]
 
 
-def _first_names(parameters: list[str]) -> str:
+def first_names(parameters: list[str]) -> str:
+    """The first three of some names, for messages."""
     return ', '.join(parameters[:3]) + (', ...' if len(parameters) > 3 else '')
 
 
@@ -249,7 +250,7 @@ def _check_architecture(entries: Mapping[str, Entry], target: Target, recorded: 
     wanted, width = target.num_heads, target.parameters['pos_embed'].shape[-1]
     depths = num_layers(entries), num_layers(target.parameters)
     if depths[0] != depths[1]:
-        uncovered = _first_names(_uncovered(entries, target))
+        uncovered = first_names(_uncovered(entries, target))
         lacks = f'; lacks {uncovered}' if uncovered else ''
         raise CheckpointError(f'has {depths[0]} blocks, the backbone has {depths[1]}{lacks}')
     kernel = entries.get('patch_embed.projection.weight')

@@ -1,7 +1,5 @@
 """Videos and object masks in the layout of DAVIS-2017."""
 
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..utils.errors import DataError
-from ..utils.files import read_regular
+from ..utils.files import read_regular, whole_folder
 from .image_content import image_size
 from .mask_files import read_mask
 
@@ -159,18 +157,11 @@ def write_masks(folder: Path, names: Sequence[str], masks: np.ndarray) -> None:
         masks: (T, H, W) uint8.
     """
     palette = davis_palette().reshape(-1).tolist()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
-    try:
-        draft.mkdir()
+    with whole_folder(folder) as draft:
         for name, mask in zip(names, masks):
             image = Image.fromarray(mask).convert('P')
             image.putpalette(palette)
             image.save(draft / f'{name}.png')
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def davis_palette() -> np.ndarray:

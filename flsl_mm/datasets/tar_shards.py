@@ -185,11 +185,7 @@ def find_members(path: Path, extensions: tuple[str, ...] | None) -> Iterator[tar
         with tarfile.open(path, 'r:') as tar:
             for member in tar:
                 tar.members = []  # the library keeps them all
-                if (
-                    member.isreg()
-                    and member.name
-                    and (extensions is None or _is_image(member.name, extensions))
-                ):
+                if member.isreg() and _is_image(member.name, extensions):
                     yield member
     except (tarfile.TarError, ValueError, ArithmeticError, EOFError) as error:  # of a bad header
         raise DataError(f'{path} is no whole uncompressed tar file: {first_line(error)}') from error

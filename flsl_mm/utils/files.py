@@ -5,6 +5,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -56,6 +57,24 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Let a block fill a new folder, which takes the place of ``path`` when it ends.
+
+    Yields:
+        Path: The folder to fill, beside it; removed when the block raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft_name(path)
+    draft.mkdir()
+    try:
+        yield draft
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def check_writable(path: str | os.PathLike) -> None:
     """Find out, before hours of work, whether a file can be written; its folder is made.
 
@@ -74,12 +93,16 @@ def check_writable(path: str | os.PathLike) -> None:
 
 def _new_draft(path: Path) -> tuple[Path, int]:
     """A new hidden file beside ``path``, and its mode; no file or link that is there is opened."""
-    draft = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
+    draft = _draft_name(path)
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         return draft, os.fstat(descriptor).st_mode
     finally:
         os.close(descriptor)
+
+
+def _draft_name(path: Path) -> Path:
+    return path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
@@ -118,6 +141,15 @@ def check_growth(taken: int, size: int) -> None:
         )
 
 
+def check_unpacked(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse a zip of ``size`` bytes that unpacks to far more.
+
+    Raises:
+        DataError: See :func:`check_growth`.
+    """
+    check_growth(sum(entry.file_size for entry in archive.infolist()), size)
+
+
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a ``.npz`` file.
 
@@ -127,8 +159,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with open_regular(path) as file:
             with zipfile.ZipFile(file) as archive:
-                unpacked = sum(entry.file_size for entry in archive.infolist())
-            check_growth(unpacked, os.fstat(file.fileno()).st_size)
+                check_unpacked(archive, os.fstat(file.fileno()).st_size)
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}

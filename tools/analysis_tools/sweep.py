@@ -22,9 +22,11 @@ from typing import Any
 from flsl_mm.apis.command_line import (
     OptionsAction,
     add_device_argument,
+    add_options_argument,
     positive,
     run_command,
     start_tool,
+    tool_parser,
 )
 
 TOOLS = Path(__file__).resolve().parents[1]
@@ -32,9 +34,7 @@ TOOLS = Path(__file__).resolve().parents[1]
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('sets', nargs='+', metavar='SET', help='folder of configs/ablations')
     parser.add_argument(
         '--data-root',
@@ -49,14 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=Path('work_dirs/ablations'),
         help='a folder for each network is made in it (%(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override entries of all configs',
-    )
+    add_options_argument(parser, 'override entries of all configs')
     parser.add_argument(
         '--knn-options',
         nargs='+',

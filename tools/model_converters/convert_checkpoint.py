@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from flsl_mm.apis.command_line import positive, run_command, start_tool
+from flsl_mm.apis.command_line import positive, run_command, start_tool, tool_parser
 
 _EPILOG = """\
 layouts read: FLSL training checkpoints, the authors' released FLSL, DINO (full and backbone), MAE,
@@ -32,9 +32,8 @@ _HINTS = dict(
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
+    parser.epilog = _EPILOG
     parser.add_argument('source', metavar='SRC', help='checkpoint to read')
     parser.add_argument(
         'destination',

@@ -10,6 +10,7 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import DataError
+from ...utils.files import first_line
 from ..image_content import open_image, read_content
 from ..orientation import describe_sizes, orientation_of, oriented
 from .load_rgb_image import to_rgb
@@ -36,7 +37,7 @@ class LoadFittingImage(LoadImageFromFile):
         try:
             image, stored = self._decode(content, size)
         except Exception as error:  # decoders raise nearly every exception type on damaged files
-            reason = str(error).strip().split('\n')[0] or type(error).__name__
+            reason = first_line(error)
             if isinstance(error, UnidentifiedImageError):  # PIL's names the buffer by its address
                 reason = 'no image of a known format'
             raise DataError(f'failed to load image: {path}: {reason}') from error

@@ -112,11 +112,8 @@ class WorkDirLock:
         owner = _parse(content)
         if owner.get('machine') is not None and owner.get('machine') == _machine():
             pid = owner.get('process')
-            return (
-                pid == os.getpid()
-                or _start_of(pid) in (None, False)
-                or (_start_of(pid) != owner.get('ticks'))
-            )
+            start = _start_of(pid)
+            return pid == os.getpid() or start is None or start != owner.get('ticks')
         say(f'{self.path} is of {_owner(content)}: waiting {SILENCE:.0f} s for a sign of life')
         before, end = self._read(), time.monotonic() + SILENCE
         while time.monotonic() < end:

@@ -20,9 +20,10 @@ from ...checkpoint.foreign import (
     Statistics,
     timm_arguments,
 )
-from ...checkpoint.matching import check_heads, resize_patch_embedding
+from ...checkpoint.matching import check_heads, first_names, resize_patch_embedding
 from ...checkpoint.report import LoadReport
 from ...utils.errors import CheckpointError, ConfigError, errors_about
+from ...utils.files import first_line
 from .frozen_vit import Block, FrozenViT, pad_to_patches
 from .timm_windows import Windows, windowed_block
 
@@ -263,8 +264,7 @@ def _load(model: nn.Module, vit: ForeignViT, report: LoadReport, rule: Positions
             report.missing[name] = 'zero, as the file has no such bias'
     lacking = [name for name in wanted if name not in tensors]
     if lacking:
-        shown = ', '.join(lacking[:3]) + (', ...' if len(lacking) > 3 else '')
-        raise CheckpointError(f'lacks {len(lacking)} backbone parameters: {shown}')
+        raise CheckpointError(f'lacks {len(lacking)} backbone parameters: {first_names(lacking)}')
     for name, tensor in vit.tensors.items():
         keys = vit.keys[name] or (name,)
         if name not in wanted:
@@ -369,5 +369,4 @@ def _create(name: str, **options) -> nn.Module:
     try:
         return models.create_model(name, num_classes=0, dynamic_img_size=True, **options)
     except Exception as error:  # of the registry, the hub, the network, or the model's arguments
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f'timm cannot make it ({reason})') from error
+        raise CheckpointError(f'timm cannot make it ({first_line(error)})') from error

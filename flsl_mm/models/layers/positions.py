@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import ConfigError
+from ...utils.token_grid import token_center
 
 
 def token_centers(grid: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """Centers of the tokens of a grid: (N, 2) as x, y in fractions of the view, row-major."""
-    rows, columns = ((torch.arange(n, device=device) + 0.5) / n for n in grid)
-    return torch.stack([columns.repeat(grid[0]), rows.repeat_interleave(grid[1])], dim=-1)
+    indices = torch.arange(grid[0] * grid[1], device=device)
+    return torch.stack(token_center(indices, grid), dim=-1)
 
 
 def check_sides(name: str, sides: Sequence[float] | None) -> tuple[float, float] | None:
