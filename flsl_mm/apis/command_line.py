@@ -280,6 +280,7 @@ def read_config_file(
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
+    from ..engine.runners.config_entries import check_names
     from ..engine.runners.config_variables import follow_variables, run_entries
 
     cfg = Config.fromfile(path)
@@ -290,6 +291,7 @@ def read_config_file(
     except (TypeError, KeyError, IndexError) as error:
         raise ConfigError(f'--cfg-options do not fit {path}: {error}') from error
     follow_variables(cfg, known)
+    check_names(cfg, known)
     return cfg
 
 

@@ -31,7 +31,7 @@ from ...utils.errors import ConfigError
 from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
 from ..schedulers import WarmupCosineLR
-from .config_entries import check_entries
+from .config_entries import check_custom_keys, check_entries
 from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
 from .run_config import (
@@ -199,6 +199,21 @@ class FLSLRunner(Runner):
             super()._maybe_compile(target)
             return
         compile_networks(model, **({} if options is True else options))
+
+    def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
+        """Build the optimizer, or those of a dict.
+
+        Raises:
+            ConfigError: One of its ``custom_keys`` is a misspelt part of the model.
+        """
+        if isinstance(optim_wrapper, dict):
+            model = unwrap_model(self.model)
+            if unused := check_custom_keys(optim_wrapper.get('paramwise_cfg'), model):
+                self.logger.warning(
+                    f'optim_wrapper.paramwise_cfg.custom_keys: {", ".join(unused)} '
+                    f'{"is" if len(unused) == 1 else "are"} in no parameter name: without effect'
+                )
+        return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(
         self, scheduler: _ParamScheduler | dict | list
