@@ -144,7 +144,8 @@ def _timm_config(vit: FrozenViT, facts: dict[str, Any]) -> dict[str, Any]:
             raise CheckpointError('timm has this network by its name: there is nothing to export')
         arguments = dict(vit.arguments)
         if vit.family.startswith(TIMM):
-            return _described(vit.family.removeprefix(TIMM), {}, vit, facts)
+            own = dict(img_size=facts['size'])
+            return _described(vit.family.removeprefix(TIMM), own, vit, facts)
     else:
         arguments = dict(
             img_size=facts['size'],
@@ -184,7 +185,7 @@ def _described(
         architecture=architecture,
         num_classes=0,
         num_features=vit.embed_dims,
-        **({'global_pool': arguments['global_pool']} if arguments else {}),
+        **{name: arguments[name] for name in ('global_pool',) if name in arguments},
         model_args=arguments,
         pretrained_cfg=dict(
             pixels,
