@@ -5,7 +5,7 @@ from .broken_images_hook import BrokenImagesHook
 from .data_fit_hook import DataFitHook
 from .deferred_log_hook import DeferredLogHook
 from .feature_maps_hook import FeatureMapsHook
-from .freeze_prototypes_hook import FreezePrototypesHook
+from .freeze_hooks import FreezeBackboneHook, FreezePrototypesHook
 from .frozen_evaluation_hook import FrozenEvaluationHook
 from .non_finite_loss_hook import NonFiniteLossHook
 from .schedule_hook import ScheduleHook
@@ -18,6 +18,7 @@ __all__ = [
     'DataFitHook',
     'DeferredLogHook',
     'FeatureMapsHook',
+    'FreezeBackboneHook',
     'FreezePrototypesHook',
     'FrozenEvaluationHook',
     'NonFiniteLossHook',

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from ...checkpoint import CheckpointError, load_model, read_checkpoint
 from ...checkpoint.files import check_checksums
+from ...models.backbones import FrozenViT
 from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...utils.errors import ConfigError
@@ -274,6 +275,14 @@ class FLSLRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
+
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs
+    ) -> None:
+        """Save a checkpoint, with what the weights of a ViT do not say beside them."""
+        backbone = getattr(unwrap_model(self.model), 'backbone', None)
+        facts = backbone.facts if isinstance(backbone, FrozenViT) else {}
+        super().save_checkpoint(out_dir, filename, *args, meta={**(meta or {}), **facts}, **kwargs)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Continue the run of a checkpoint; the learning rate is that of the present config.

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import torch
 from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ...utils.errors import ConfigError
+from ..backbones.frozen_vit import FrozenViT
 from ..layers.positions import draw_windows
 
 
@@ -21,12 +23,13 @@ class StudentTeacher(BaseSelfSupervisor):
     Args:
         backbone: Config of the student ViT; needs ``forward_tokens``. Where it has a
             ``position_window``, each view of each image gets a random one in training.
-        head: Config of the student's head.
+        head: Config of the student's head; its ``in_channels`` may be left out.
         neck: Config of what comes between them; it has no weights, so there is one for both.
         num_teacher_views: How many of the views are the teacher's, T: 1 or 2.
         momentum: Share of the old teacher in an update, in [0, 1]; a schedule may change it.
         pretrained: Checkpoint of the whole model, as in mmpretrain.
-        data_preprocessor: Config of :class:`MultiViewPreprocessor`.
+        data_preprocessor: Config of :class:`MultiViewPreprocessor`; its ``mean`` and ``std`` are
+            those that the backbone expects, unless they are given.
         init_cfg: mmengine initialization.
 
     Raises:
@@ -44,6 +47,13 @@ class StudentTeacher(BaseSelfSupervisor):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
+        if isinstance(backbone, dict):
+            backbone = MODELS.build(backbone)
+        if isinstance(head, dict) and isinstance(backbone, FrozenViT):
+            head = {'in_channels': backbone.embed_dims, **head}
+        if isinstance(data_preprocessor, dict) and isinstance(backbone, FrozenViT):
+            pixels = dict(mean=backbone.mean, std=backbone.std)
+            data_preprocessor = {**pixels, **data_preprocessor}
         super().__init__(
             backbone=backbone,
             neck=neck,
