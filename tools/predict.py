@@ -79,6 +79,7 @@ from flsl_mm.apis.predicting import (
     draw_prediction,
     predict,
 )
+from flsl_mm.apis.trained import use_trained_classes
 
 
 class Names:
@@ -140,6 +141,7 @@ def predict_files(args: argparse.Namespace) -> None:
     """
     args.device = usable_device(args.device)
     pictures, out = Pictures(args.images), Path(args.out)
+    use_trained_classes(args)
     cfg = read_config_file(args.config, args.cfg_options)
     inferencer = build_inferencer(cfg, args.checkpoint, args.device, args.trust)
     classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))

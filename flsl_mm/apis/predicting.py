@@ -17,6 +17,8 @@ from torch import nn
 from ..checkpoint import load_model
 from ..datasets.image_files import IMAGE_EXTENSIONS
 from ..datasets.transforms.load_fitting_image import LoadFittingImage
+from ..engine.runners.own_classes import use_classes
+from ..utils.colors import distinct_colors
 from ..utils.errors import ConfigError, DataError
 from ..utils.progress import progress
 from ..visualization.images import expand_patterns, find_image_files
@@ -88,6 +90,7 @@ def build_inferencer(
     else:
         from mmseg.apis import MMSegInferencer as Inferencer
     cfg = cfg.copy()
+    use_classes(cfg)
     cfg.visualizer.vis_backends = None  # pictures are written here
     inferencer_type = type(f'Safe{Inferencer.__name__}', (_Safely, Inferencer), {})
     return inferencer_type(cfg, os.fspath(checkpoint), device, trust)
@@ -111,15 +114,8 @@ def _classes(checkpoint: Mapping[str, Any], cfg: Config) -> dict[str, Any]:
         )
     classes, colors = meta['classes'], list(meta.get('palette') or [])[: len(meta['classes'])]
     if len(colors) < len(classes):  # of classes of one's own
-        colors = _distinct_colors(len(classes))
+        colors = distinct_colors(len(classes))
     return dict(classes=tuple(classes), palette=[tuple(map(int, color)) for color in colors])
-
-
-def _distinct_colors(number: int) -> np.ndarray:
-    """Bright colors (number, 3) of hues as far apart as can be."""
-    hues = np.arange(number) * 180 / number
-    bright = np.stack([hues, np.full(number, 210), np.full(number, 235)], axis=1)
-    return cv2.cvtColor(bright.round().astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0]
 
 
 class Pictures:

@@ -20,9 +20,9 @@ from ...checkpoint.foreign import (
     Statistics,
     timm_arguments,
 )
-from ...checkpoint.matching import check_heads, first_names, resize_patch_embedding
+from ...checkpoint.matching import check_heads, resize_patch_embedding
 from ...checkpoint.report import LoadReport
-from ...utils.errors import CheckpointError, ConfigError, errors_about
+from ...utils.errors import CheckpointError, ConfigError, errors_about, first_names
 from ...utils.files import first_line
 from .frozen_vit import Block, FrozenViT, pad_to_patches
 from .timm_windows import Windows, windowed_block
