@@ -53,7 +53,19 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=positive,
         default=1,
         metavar='N',
-        help='images at a time, where neighbors are of one size (%(default)s)',
+        help='images or tiles at a time, where neighbors are of one size (%(default)s)',
+    )
+    parser.add_argument(
+        '--tiles',
+        type=positive,
+        metavar='PIXELS',
+        help='cut larger images into tiles of this side, predict on each and merge',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=float,
+        metavar='SHARE',
+        help='of a tile that it has at least in common with the next one, below 1 (0.2)',
     )
     add_options_argument(parser, 'override entries of the config, as in training')
     add_trust_argument(parser)
@@ -61,6 +73,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if not 0 <= args.score <= 1:
         parser.error(f'--score must be between 0 and 1, got {args.score:g}')
+    if args.overlap is not None and args.tiles is None:
+        parser.error('--overlap is that of --tiles, which is not given')
+    if not 0 <= (args.overlap or 0) < 1:
+        parser.error(f'--overlap must be at least 0 and below 1, got {args.overlap:g}')
     return args
 
 
@@ -78,6 +94,7 @@ from flsl_mm.apis.predicting import (
     detections,
     draw_prediction,
     predict,
+    predict_in_tiles,
 )
 from flsl_mm.apis.trained import use_trained_classes
 
@@ -149,7 +166,14 @@ def predict_files(args: argparse.Namespace) -> None:
         raise ConfigError(f'{len(classes)} classes do not fit the 8 bits of a PNG of labels')
     check_writable(out / 'predictions.json')
     results, names, count = [], Names(), 0
-    for found in predict(inferencer, pictures, args.batch_size):
+    if args.tiles is None:
+        predictions = predict(inferencer, pictures, args.batch_size)
+    else:
+        args.overlap = 0.2 if args.overlap is None else args.overlap
+        predictions = predict_in_tiles(
+            inferencer, pictures, args.tiles, args.overlap, args.batch_size, args.score
+        )
+    for found in predictions:
         count += 1
         if 'pred_sem_seg' in found.sample:
             labels = names('labels', found.name, ('.png',))

@@ -22,6 +22,7 @@ from ..utils.colors import distinct_colors
 from ..utils.errors import ConfigError, DataError
 from ..utils.progress import progress
 from ..visualization.images import expand_patterns, find_image_files
+from .tiling import Tile, make_tiles, merge_tiles
 
 VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 
@@ -211,6 +212,46 @@ def _predict_batch(
     samples = inferencer.forward(inferencer.collate_fn([prepared for *_, prepared in batch]))
     for (name, pixels, _), sample in zip(batch, samples):
         yield Prediction(name, np.ascontiguousarray(pixels[..., ::-1]), sample.cpu())
+
+
+def predict_in_tiles(
+    inferencer: BaseInferencer,
+    pictures: Pictures,
+    side: int,
+    overlap: float,
+    batch_size: int = 1,
+    score: float = 0.0,
+) -> Iterator[Prediction]:
+    """Predict on all pictures as on their tiles, each at its own resolution.
+
+    Args:
+        inferencer: Of :func:`build_inferencer`.
+        pictures: What to predict on.
+        side: Of the tiles, in pixels of the picture.
+        overlap: Least share of a tile that it has in common with the next one, in [0, 1).
+        batch_size: At most so many tiles at a time.
+        score: Detections of a lower score are left out.
+    """
+    for name, pixels in progress(pictures, len(pictures), 'images'):
+        size = pixels.shape[:2]
+        tiles = make_tiles(size, side, overlap)
+        samples = _predict_tiles(inferencer, pixels, tiles, batch_size)
+        found = merge_tiles(tiles, samples, size, score)
+        yield Prediction(name, np.ascontiguousarray(pixels[..., ::-1]), found)
+
+
+def _predict_tiles(
+    inferencer: BaseInferencer, pixels: np.ndarray, tiles: Sequence[Tile], batch_size: int
+) -> Iterator[BaseDataElement]:
+    """What is found in each tile, in its pixels, on the CPU."""
+    for start in range(0, len(tiles), batch_size):
+        crops = (
+            np.ascontiguousarray(pixels[tile.top : tile.bottom, tile.left : tile.right])
+            for tile in tiles[start : start + batch_size]
+        )
+        prepared = list(map(inferencer.pipeline, crops))
+        for sample in inferencer.forward(inferencer.collate_fn(prepared)):
+            yield sample.cpu()
 
 
 def draw_prediction(inferencer: BaseInferencer, found: Prediction, score: float) -> np.ndarray:
