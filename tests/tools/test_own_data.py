@@ -153,13 +153,17 @@ print(len(inferencer('a.jpg', out_dir='out')['predictions'][0]['scores']))
 print(*inferencer.visualizer.dataset_meta['classes'])
 """,
     segmentor="""
-import flsl_mm
+from flsl_mm.checkpoint import read_checkpoint
 from mmengine.config import Config
-from mmseg.apis import inference_model, init_model
-import torch
-meta = torch.load('model.pth', weights_only=False)['meta']
-model = init_model(Config.fromstring(meta['cfg'], '.py'), 'model.pth', device='cpu')
-print(inference_model(model, 'a.jpg').pred_sem_seg.data.max())
+from mmseg.apis import MMSegInferencer, inference_model, init_model
+meta = read_checkpoint('model.pth')['meta']
+cfg = Config.fromstring(meta['cfg'], '.py')
+classes, palette = (meta['dataset_meta'][key] for key in ('classes', 'palette'))
+inferencer = MMSegInferencer(cfg, 'model.pth', classes, palette, device='cpu')
+labels = inferencer('a.jpg', out_dir='out')['predictions']
+model = init_model(cfg, 'model.pth', device='cpu')
+assert (inference_model(model, 'a.jpg').pred_sem_seg.data[0].numpy() == labels).all()
+assert inferencer.visualizer.dataset_meta['classes'] == model.dataset_meta['classes']
 print(*model.dataset_meta['classes'])
 """,
 )
@@ -178,4 +182,5 @@ def test_the_library_alone_takes_the_config_in_the_checkpoint(trained, tool_envi
         text=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+    assert len([path for path in (tmp_path / 'out').rglob('*') if path.is_file()]) == 2
     assert result.stdout.splitlines()[-1] == ' '.join(CLASSES[trained.kind])
