@@ -12,9 +12,8 @@ __tool__ = True
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from flsl_mm.apis.command_line import (
@@ -97,27 +96,7 @@ from flsl_mm.apis.predicting import (
     predict_in_tiles,
 )
 from flsl_mm.apis.trained import use_trained_classes
-
-
-class Names:
-    """What the files of an image are called.
-
-    An image keeps its name where that is one of a kind that is written; ``a.tif`` becomes
-    ``a.png``, or ``a.tif.png`` where there is an ``a.png`` too.
-    """
-
-    def __init__(self) -> None:
-        self._taken: Counter[PurePath] = Counter()
-
-    def __call__(self, folder: str, name: str, endings: tuple[str, ...]) -> PurePath:
-        """The file of an image in a folder, ending in one of these."""
-        path = PurePath(folder, name)
-        if path.suffix.lower() not in endings:
-            path = path.with_suffix('.png')
-        if self._taken[path]:
-            path = PurePath(folder, f'{name}.png')
-        self._taken[path] += 1
-        return path
+from flsl_mm.visualization.saving import PictureNames
 
 
 def write_image(image: Image.Image, path: Path) -> None:
@@ -165,7 +144,7 @@ def predict_files(args: argparse.Namespace) -> None:
     if len(classes) > 256 and cfg.default_scope == 'mmseg':
         raise ConfigError(f'{len(classes)} classes do not fit the 8 bits of a PNG of labels')
     check_writable(out / 'predictions.json')
-    results, names, count = [], Names(), 0
+    results, names, count = [], PictureNames(), 0
     if args.tiles is None:
         predictions = predict(inferencer, pictures, args.batch_size)
     else:
@@ -176,12 +155,12 @@ def predict_files(args: argparse.Namespace) -> None:
     for found in predictions:
         count += 1
         if 'pred_sem_seg' in found.sample:
-            labels = names('labels', found.name, ('.png',))
+            labels = names('labels', found.name, endings=('.png',))
             results.append(dict(file_name=found.name, labels=str(labels)))
             results[-1]['shares'] = write_labels(found, classes, palette, out / labels)
         else:
             results += detections(found, classes, args.score)
-        picture = out / names('pictures', found.name, ('.jpg', '.jpeg', '.png'))
+        picture = out / names('pictures', found.name)
         write_image(Image.fromarray(draw_prediction(inferencer, found, args.score)), picture)
     finish(args, results, count, pictures, classes)
 

@@ -46,7 +46,7 @@ def use_classes(cfg: Config) -> None:
         if len(meta.get('palette') or ()) != len(classes):
             meta['palette'] = distinct_colors(len(classes))
         dataset['metainfo'] = meta
-    for head in _heads(cfg.get('model')):
+    for head in _classifiers(cfg.get('model')):
         head['num_classes'] = len(classes)
 
 
@@ -109,13 +109,13 @@ def _check_names(classes: Any) -> list[str]:
     return names
 
 
-def _heads(part: Any, name: str = 'model') -> Iterator[dict]:
+def _classifiers(part: Any, name: str = 'model') -> Iterator[dict]:
     """Every part of a model that has ``num_classes``, save region proposals."""
     if isinstance(part, (list, tuple)):
         for item in part:
-            yield from _heads(item, name)
+            yield from _classifiers(item, name)
     elif isinstance(part, dict) and name not in ('backbone', 'rpn_head'):
         if 'num_classes' in part:
             yield part
         for key, item in part.items():
-            yield from _heads(item, key)
+            yield from _classifiers(item, key)
