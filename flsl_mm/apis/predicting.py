@@ -12,14 +12,19 @@ from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import BaseDataElement
+from PIL import Image
 from torch import nn
 
 from ..checkpoint import load_model
+from ..datasets.image_content import open_image, page_count, read_content
 from ..datasets.image_files import IMAGE_EXTENSIONS
+from ..datasets.orientation import oriented
 from ..datasets.transforms.load_fitting_image import LoadFittingImage
+from ..datasets.transforms.load_rgb_image import to_rgb
 from ..engine.runners.own_classes import use_classes
 from ..utils.colors import distinct_colors
 from ..utils.errors import ConfigError, DataError
+from ..utils.files import first_line, open_regular
 from ..utils.progress import progress
 from ..visualization.images import expand_patterns, find_image_files
 from .tiling import Tile, make_tiles, merge_tiles
@@ -124,7 +129,7 @@ class Pictures:
 
     Args:
         sources: Files, folders and patterns, see :func:`find_image_files`; a video is known by its
-            ending.
+            ending. A TIFF of several pages is like a video.
 
     Attributes:
         unreadable: Why, by name, of those that were met and could not be read.
@@ -141,8 +146,10 @@ class Pictures:
         self.unreadable: dict[str, str] = {}
 
     def __len__(self) -> int:
-        """Number of images and, as far as the files say it, of frames."""
-        return sum(_count_frames(p) if _is_video(p) else 1 for p in self._paths.values())
+        """Number of images and, as far as the files say it, of frames and pages."""
+        return sum(
+            _count_frames(p) if _is_video(p) else _count_pages(p) for p in self._paths.values()
+        )
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         """Name and pixels, BGR (H, W, 3) uint8."""
@@ -150,6 +157,8 @@ class Pictures:
             try:
                 if _is_video(path):
                     yield from ((f'{name}/{i:06}.jpg', f) for i, f in enumerate(_frames(path)))
+                elif (pages := _count_pages(path)) > 1:
+                    yield from ((f'{name}/{i:06}.jpg', _read_page(path, i)) for i in range(pages))
                 else:
                     yield name, LoadFittingImage().transform(dict(img_path=path))['img']
             except (DataError, OSError) as error:
@@ -162,6 +171,30 @@ def _is_video(path: str) -> bool:
 
 def _count_frames(path: str) -> int:
     return max(1, int(cv2.VideoCapture(path).get(cv2.CAP_PROP_FRAME_COUNT)))
+
+
+def _count_pages(path: str) -> int:
+    """Of a TIFF; 1 of any other file, or of one that cannot be read."""
+    if not path.lower().endswith(('.tif', '.tiff')):
+        return 1
+    try:
+        with open_regular(path) as file, Image.open(file) as image:
+            return page_count(image)
+    except Exception:  # of nearly every type, and told when it is read
+        return 1
+
+
+def _read_page(path: str, number: int) -> np.ndarray:
+    """A page of a TIFF, BGR (H, W, 3).
+
+    Raises:
+        DataError: It is damaged.
+    """
+    try:
+        with open_image(read_content(path), lambda _: number) as image:
+            return np.ascontiguousarray(np.array(to_rgb(oriented(image)))[..., ::-1])
+    except Exception as error:  # of nearly every type
+        raise DataError(f'page {number} cannot be read: {first_line(error)}') from error
 
 
 def _frames(path: str) -> Iterator[np.ndarray]:

@@ -1,9 +1,11 @@
 """Configs of what was trained, with the classes that the checkpoint knows."""
 
 import argparse
+from contextlib import suppress
 
 from ..checkpoint import read_checkpoint
 from ..engine.runners.own_classes import stated_classes
+from ..utils.errors import ConfigError
 from .command_line import read_config_file
 
 
@@ -25,4 +27,7 @@ def use_trained_classes(args: argparse.Namespace) -> None:
     meta = read_checkpoint(args.checkpoint, args.trust).get('meta') or {}
     trained = (meta.get('dataset_meta') or {}).get('classes')
     if trained and tuple(trained) != stated_classes(cfg):
-        args.cfg_options = {**args.cfg_options, 'classes': list(trained)}
+        options = {**args.cfg_options, 'classes': list(trained)}
+        with suppress(ConfigError):  # of a config that was dumped nothing follows its variables
+            read_config_file(args.config, options)
+            args.cfg_options = options
