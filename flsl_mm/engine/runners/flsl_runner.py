@@ -35,6 +35,7 @@ from ..schedulers import WarmupCosineLR
 from .config_entries import check_custom_keys, check_entries
 from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
+from .own_classes import use_classes
 from .run_config import (
     KeywordSafeConfig,
     check_numbers,
@@ -76,6 +77,7 @@ class FLSLRunner(Runner):
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
+    - Heads have as many classes as the training data (:func:`use_classes`).
     """
 
     def __init__(self, *args, cfg: dict | Config | None = None, **kwargs) -> None:
@@ -93,6 +95,7 @@ class FLSLRunner(Runner):
             importlib.import_module(module)
         check_entries(cfg)
         use_pretrained(cfg)
+        use_classes(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
         return super().from_cfg(cfg)
