@@ -28,7 +28,7 @@ def test_parameters_without_gradient_are_left_out():
 
 def test_gradients_scaled_together_are_those_scaled_one_by_one():
     """As on a GPU, where a call for each is what takes time."""
-    grads = [torch.randn(*shape) for shape in ((3, 4), (5,), (2, 3, 1), ())]
+    grads = [torch.randn(shape) for shape in ((3, 4), (5,), (2, 3, 1), ())]
     expected = [grad * factor for grad, factor in zip(grads, (0.3, 1.0, 0.7, 0.1))]
     _scale_together(grads, torch.tensor([0.3, 1.0, 0.7, 0.1]))
     assert all(map(torch.equal, grads, expected))
