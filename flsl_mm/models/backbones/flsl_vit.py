@@ -16,7 +16,7 @@ from ...checkpoint.pretrained_vit import loads_a_file
 from ...utils.errors import ConfigError
 from ..layers.attention import Groups, attend
 from ..layers.norm import apply_norm
-from ..layers.positions import check_sides, read_windows
+from ..layers.positions import check_sides, gather_tokens, read_windows
 from ..layers.precision import residual_stream
 from ..layers.recomputation import linear_of
 from ..layers.stochastic_depth import add_branch
@@ -243,6 +243,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         images: Sequence[Tensor],
         with_prefix: bool = False,
         windows: Sequence[Tensor | None] | None = None,
+        places: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """Encode views of several sizes in one pass.
 
@@ -254,13 +255,17 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             images: Views, each (B, 3, H, W); B, H and W may differ between views.
             with_prefix: Whether the prefix tokens, where the network has any, come first.
             windows: For each view where its images read the position table, see :meth:`embed`.
+            places: For each view the patches of each image that are encoded, int64 (B, K); no
+                other is in memory after the patch embedding. None for all.
 
         Returns:
             list[Tensor]: Tokens (B, N, D), or (B, P + N, D), of each view after the final
-            LayerNorm.
+            LayerNorm; with ``places`` K instead of N.
         """
         windows = [None] * len(images) if windows is None else windows
         embedded = [self.embed(*view) for view in zip(images, windows)]
+        if places is not None:
+            embedded = [self._keep(*view) for view in zip(embedded, places)]
         groups = _group_by_length(embedded)
         x = torch.cat([tokens.flatten(0, 1) for tokens in embedded])  # (T, D)
         stream = residual_stream(x)
@@ -275,6 +280,12 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         views = [piece.view_as(tokens) for piece, tokens in zip(pieces, embedded)]
         skip = 0 if with_prefix else self.num_prefix_tokens
         return [tokens[:, skip:] for tokens in views] if skip else views
+
+    def _keep(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Prefix tokens, and the patches at ``places`` (B, K), of tokens (B, P + N, D)."""
+        prefix = self.num_prefix_tokens
+        kept = gather_tokens(tokens, places + prefix)
+        return torch.cat([tokens[:, :prefix], kept], dim=1) if prefix else kept
 
 
 def _queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -118,17 +118,20 @@ class StudentTeacher(BaseSelfSupervisor):
         student = [p for part in self.teacher for p in getattr(self, part).parameters()]
         torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - momentum)
 
-    def encode(self, inputs: Sequence[Tensor], **kwargs) -> tuple[list[Tensor], list[Tensor]]:
+    def encode(
+        self, inputs: Sequence[Tensor], places: Sequence[Tensor] | None = None, **kwargs
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Tokens of every view, each by its own network.
 
         Args:
             inputs: T teacher views, at least T student views, then any number of local student
                 views, each (B, 3, H, W), normalized.
+            places: Which tokens of each student view are encoded (B, K); None for all.
             kwargs: Of the backbones' ``forward_tokens``.
 
         Returns:
-            tuple: Tokens (B, N, D) of each student view, and of each teacher view, the latter
-            without gradient.
+            tuple: Tokens (B, N, D), or (B, K, D), of each student view, and (B, N, D) of each
+            teacher view, the latter without gradient.
 
         Raises:
             ConfigError: Views are missing.
@@ -145,6 +148,8 @@ class StudentTeacher(BaseSelfSupervisor):
             teachers = self.teacher.backbone.forward_tokens(
                 inputs[:count], **kwargs, **{k: v[:count] for k, v in windows.items()}
             )
+        if places is not None:
+            kwargs['places'] = places
         students = self.backbone.forward_tokens(
             inputs[count:], **kwargs, **{k: v[count:] for k, v in windows.items()}
         )
