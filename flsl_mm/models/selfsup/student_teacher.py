@@ -132,17 +132,20 @@ class StudentTeacher(BaseSelfSupervisor):
         student = [p for part in self.teacher for p in getattr(self, part).parameters()]
         torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - momentum)
 
-    def encode(self, inputs: Sequence[Tensor], **kwargs) -> tuple[list[Tensor], list[Tensor]]:
+    def encode(
+        self, inputs: Sequence[Tensor], places: Sequence[Tensor] | None = None, **kwargs
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Tokens of every view, each by its own network.
 
         Args:
             inputs: T teacher views, at least T student views, then any number of local student
                 views, each (B, 3, H, W), normalized.
+            places: Which tokens of each student view are encoded (B, K); None for all.
             kwargs: Of the backbones' ``forward_tokens``.
 
         Returns:
-            tuple: Tokens (B, N, D) of each student view, and of each teacher view, the latter
-            without gradient.
+            tuple: Tokens (B, N, D), or (B, K, D), of each student view, and (B, N, D) of each
+            teacher view, the latter without gradient.
 
         Raises:
             ConfigError: Views are missing.
@@ -160,20 +163,22 @@ class StudentTeacher(BaseSelfSupervisor):
             teachers = encode(
                 inputs[:count], **kwargs, **{k: v[:count] for k, v in windows.items()}
             )
+        sparse = {} if places is None else dict(places=places)
         encode = self.compiled.get('student', self.backbone.forward_tokens)
         students = encode(
             inputs[count:],
             **kwargs,
-            **self._kept(inputs[count:]),
+            **sparse,
+            **self._kept(inputs[count:], **sparse),
             **{k: v[count:] for k, v in windows.items()},
         )
         return students, teachers
 
-    def _kept(self, views: Sequence[Tensor]) -> dict[str, Tensor | None]:
+    def _kept(self, views: Sequence[Tensor], **sparse) -> dict[str, Tensor | None]:
         """The argument ``kept`` of the student's ``forward_tokens``, where it has one."""
         if not hasattr(self.backbone, 'draw_depth'):
             return {}
-        kept = self.backbone.draw_depth(views)
+        kept = self.backbone.draw_depth(views, **sparse)
         if kept is not None and 'student' in self.compiled:  # which masks, with static shapes
             kept = send(kept, views[0].device)
         return dict(kept=kept)
