@@ -1,4 +1,4 @@
-# MoCo v3 (Chen et al., 2021) with the same network and images; its views cover 0.3 to 1 of the image.
+# MoCo v3 (Chen et al., 2021) with the same network and images; views of 0.3 to 1 of the image.
 _base_ = ['../pretrain/mocov3_vits16_300e.py']
 
 embed_dims = 192
