@@ -157,7 +157,7 @@ def sweep(args: argparse.Namespace) -> None:
     """
     args.device = usable_device(args.device)
     tables = [table for path in args.sets for table in read_ablation_tables(path)]
-    settings = task_settings(args)
+    settings = chosen_tasks(args)
     tasks: dict[
         str, FrozenTask
     ] = {}  # built once for all networks: to index ImageNet takes minutes
@@ -187,7 +187,7 @@ def sweep(args: argparse.Namespace) -> None:
         write_tables(tables, runs, args, settings)
 
 
-def task_settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def chosen_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The frozen tasks by name.
 
     Raises:

@@ -82,7 +82,7 @@ def convert_davis(source: Path, out: Path) -> str:
         mask = read_mask(path)
         if not np.isin(mask, (0, OBJECT)).all():
             raise DataError(f'{path} is no mask of DAVIS-2016: it has values beside 0 and {OBJECT}')
-        _save(mask // OBJECT, out / MASKS / path.parent.name / path.name)
+        _save_mask(mask // OBJECT, out / MASKS / path.parent.name / path.name)
     _write(out / LISTS / 'val.txt', '\n'.join(names))
     return f'{len(names)} sequences, {len(masks)} frames'
 
@@ -101,7 +101,7 @@ def convert_camvid(source: Path, out: Path) -> str:
         _link(source / split, out / 'images' / name)
         for path in masks:
             mask = read_mask(path)
-            _save(np.where(mask == VOID, IGNORED, mask), out / 'masks' / name / path.name)
+            _save_mask(np.where(mask == VOID, IGNORED, mask), out / 'masks' / name / path.name)
         counts[name] = len(masks)
     return ', '.join(f'{count} {name} images' for name, count in counts.items())
 
@@ -120,13 +120,13 @@ def convert_tiny_imagenet(source: Path, out: Path, classes: int, per_class: int)
     chosen = evenly_spaced(lists, min(classes, len(lists)))
     for path in chosen:
         name = path.parent.name
-        for file, box in list(_rows(path))[:per_class]:
+        for file, box in list(_box_lines(path))[:per_class]:
             image = Path('train', name, file)
             _link(source / 'train' / name / 'images' / file, out / image)
             _write_box(out / 'Annotations' / image.with_suffix('.xml'), name, box)
             counts['train'] += 1
     known = {path.parent.name for path in chosen}
-    for file, (name, *box) in _rows(val):
+    for file, (name, *box) in _box_lines(val):
         if name in known:
             _link(source / 'val/images' / file, out / 'val' / file)
             _write_box((out / 'Annotations/val' / file).with_suffix('.xml'), name, box)
@@ -134,7 +134,7 @@ def convert_tiny_imagenet(source: Path, out: Path, classes: int, per_class: int)
     return f'{len(chosen)} classes, {counts["train"]} and {counts["val"]} images'
 
 
-def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+def _box_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     """File name and other columns of each line."""
     for line in path.read_text().splitlines():
         file, *columns = line.split()
@@ -159,7 +159,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding='utf-8')
 
 
-def _save(mask: np.ndarray, path: Path) -> None:
+def _save_mask(mask: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask.astype(np.uint8)).save(path)
 
