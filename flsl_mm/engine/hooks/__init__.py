@@ -11,6 +11,7 @@ from .non_finite_loss_hook import NonFiniteLossHook
 from .schedule_hook import ScheduleHook
 from .teacher_update_hook import TeacherUpdateHook
 from .throughput_hook import ThroughputHook
+from .timed_logger_hook import TimedLoggerHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -24,4 +25,5 @@ __all__ = [
     'ScheduleHook',
     'TeacherUpdateHook',
     'ThroughputHook',
+    'TimedLoggerHook',
 ]

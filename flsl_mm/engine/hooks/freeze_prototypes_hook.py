@@ -17,18 +17,21 @@ class FreezePrototypesHook(Hook):
 
     Args:
         epochs: Number of epochs.
+        share: At most this share of the run, so that a short one trains its prototypes too.
     """
 
-    def __init__(self, epochs: int = 1) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int = 1, share: float = 1.0) -> None:
+        self.epochs, self.share = epochs, share
 
     def before_train(self, runner: Runner) -> None:
         """Attach to the optimizer."""
         model = unwrap_model(runner.model)
         weight = model.head.prototypes.weight
 
+        end = min(self.epochs * len(runner.train_dataloader), self.share * runner.max_iters)
+
         def drop_gradient(*_) -> None:
-            if runner.iter < self.epochs * len(runner.train_dataloader):
+            if runner.iter < end:
                 weight.grad = None
 
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(drop_gradient)
