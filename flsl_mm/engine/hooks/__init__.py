@@ -12,6 +12,7 @@ from .pictures_hook import PicturesHook
 from .schedule_hook import ScheduleHook
 from .teacher_update_hook import TeacherUpdateHook
 from .throughput_hook import ThroughputHook
+from .timed_logger_hook import TimedLoggerHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -27,4 +28,5 @@ __all__ = [
     'ScheduleHook',
     'TeacherUpdateHook',
     'ThroughputHook',
+    'TimedLoggerHook',
 ]
