@@ -140,7 +140,7 @@ def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -
         image.load()
         return image
     if is_deep(image):
-        image = Image.fromarray(_scale(np.asarray(image), value_range))
+        image = Image.fromarray(_to_bytes(np.asarray(image), value_range))
     elif image.mode == 'P' and 'transparency' in image.info:
         image = image.convert('RGBA')  # PIL warns about the direct way
     return image.convert('RGB')
@@ -151,7 +151,7 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith(('I', 'F'))
 
 
-def _scale(levels: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
+def _to_bytes(levels: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
     """Levels (H, W) of any type in 0-255, uint8; what is no number is black."""
     levels = levels.astype(np.float64)
     finite = np.isfinite(levels)
