@@ -26,7 +26,8 @@ class CheckedADE20KDataset(ADE20KDataset):
 
     Raises:
         FileNotFoundError: There is no folder of images or masks, or a mask is missing.
-        DataError: There are no images in the folder, or no mask has a labelled pixel.
+        DataError: There are no images in the folder, no mask has a labelled pixel, or one to
+            evaluate is no such mask.
     """
 
     def __init__(self, *args, pipeline: Sequence = (), **kwargs) -> None:
@@ -37,7 +38,8 @@ class CheckedADE20KDataset(ADE20KDataset):
         """List the images, and look for the first labelled pixel."""
         if not self._fully_initialized:
             super().full_init()
-            _check_labelled([self.get_data_info(i) for i in range(len(self))])
+            samples = [self.get_data_info(i) for i in range(len(self))]
+            _check_labelled(samples, every=self.test_mode)  # training reads them soon enough
 
     def load_data_list(self) -> list[dict]:
         """List the images, each with the path of its mask."""
@@ -128,19 +130,27 @@ def read_ade20k_mask(path: str) -> np.ndarray:
     return mask
 
 
-def _check_labelled(samples: Sequence[dict]) -> None:
+def _check_labelled(samples: Sequence[dict], every: bool) -> None:
     """Look for the first mask with a labelled pixel, from all parts of the data set.
 
+    Args:
+        samples: Those of the data set.
+        every: Whether all masks are read, as evaluation will.
+
     Raises:
-        DataError: There is none; says which values there are.
+        DataError: There is none; says which values there are. Or one is no such mask.
     """
     values: set[int] = set()
+    labelled = False
     order = sorted(range(len(samples)), key=lambda i: (f'{i:b}'[::-1].rstrip('0'), i))
     for sample in (samples[i] for i in order):
         found = np.unique(read_ade20k_mask(sample['seg_map_path']))
-        if (label_table(sample.get('label_map'))[found] != IGNORED).any():
+        labelled |= bool((label_table(sample.get('label_map'))[found] != IGNORED).any())
+        if labelled and not every:
             return
         values.update(found.tolist())
+    if labelled:
+        return
     raise DataError(
         f'ADE20K: no pixel of the {len(samples)} masks is labelled, the first is '
         f'{samples[0]["seg_map_path"]}: their values are {", ".join(map(str, sorted(values)))}; '
