@@ -181,6 +181,8 @@ def _is_released_flsl(entries: Mapping[str, Entry], other: set[str]) -> bool:
 
 
 _BLOCK = r'blocks\.\d+\.'
+# Another project's network that went on training here, in timm.
+TRAINED_HERE = 'FLSL on another network', 'detector on another network'
 LAYOUTS = (
     Layout(
         'released FLSL',
@@ -198,6 +200,17 @@ LAYOUTS = (
         _has(r'teacher\.backbone\.layers\.\d+\.', r'backbone\.layers\.\d+\.'),
         dict(teacher=r'teacher\.backbone\.', student=r'backbone\.'),
         dict(teacher=r'teacher\.head\.', student=r'head\.'),
+    ),
+    Layout(
+        TRAINED_HERE[0],
+        _has(r'teacher\.backbone\.model\.blocks\.', r'backbone\.model\.blocks\.'),
+        dict(teacher=r'teacher\.backbone\.model\.', student=r'backbone\.model\.'),
+        dict(teacher=r'teacher\.head\.', student=r'head\.'),
+    ),
+    Layout(
+        TRAINED_HERE[1],
+        _has(r'backbone\.trunk\.model\.blocks\.'),
+        dict(backbone=r'backbone\.trunk\.model\.'),
     ),
     Layout(
         'MoCo v3',
@@ -438,7 +451,7 @@ def recorded_heads(other: Mapping[str, Any], layout: str, width: int) -> int | N
     if isinstance(meta, Mapping):
         if str(meta.get('num_heads', '')).isdigit():
             return int(meta['num_heads'])
-        return _heads_of_config(meta.get('cfg'))
+        return _heads_of_config(_recorded_backbone(other))
     args = other.get('args')
     settings = dict(vars(args)) if hasattr(args, '__dict__') else {}
     for name in (settings.get('arch'), settings.get('model'), other.get('arch')):
@@ -462,6 +475,50 @@ def recorded_network(other: Mapping[str, Any]) -> str | None:
     return network if network in ('teacher', 'student') else None
 
 
+def recorded_family(other: Mapping[str, Any]) -> str | None:
+    """Family of another project's network that was trained on here; None where there is none.
+
+    Args:
+        other: Entries of the file that are no weights.
+
+    Returns:
+        str: A name in :data:`~flsl_mm.checkpoint.foreign.FAMILIES`, or ``'timm:NAME'``.
+    """
+    meta = other.get('meta')
+    if not isinstance(meta, Mapping):
+        return None
+    if isinstance(meta.get('family'), str):
+        return meta['family']
+    trunk = _recorded_backbone(other).get('trunk')  # of detectors that were trained earlier
+    family = trunk.get('family') if isinstance(trunk, dict) else None
+    return family if isinstance(family, str) else None
+
+
+def check_windows(other: Mapping[str, Any]) -> None:
+    """Refuse a detector whose blocks attend in windows: frozen networks have none.
+
+    Args:
+        other: Entries of the file that are no weights.
+
+    Raises:
+        CheckpointError: It is one.
+    """
+    backbone = _recorded_backbone(other)
+    if 'trunk' in backbone and (size := backbone.get('window_size', 0)):
+        raise CheckpointError(
+            f'its blocks were trained to attend in windows of {size} tokens: only a detector can '
+            'use it'
+        )
+
+
+def _recorded_backbone(other: Mapping[str, Any]) -> dict[str, Any]:
+    """The backbone in the config text of mmengine's files; empty where there is none."""
+    meta = other.get('meta')
+    model = config_value(meta.get('cfg'), 'model') if isinstance(meta, Mapping) else None
+    backbone = model.get('backbone') if isinstance(model, dict) else None
+    return backbone if isinstance(backbone, dict) else {}
+
+
 def config_value(text: Any, name: str) -> Any:
     """The literal assigned to a top-level name in the text of a config; None where there is none.
 
@@ -477,11 +534,7 @@ def config_value(text: Any, name: str) -> Any:
     return None
 
 
-def _heads_of_config(text: Any) -> int | None:
-    model = config_value(text, 'model')
-    backbone = model.get('backbone') if isinstance(model, dict) else None
-    if not isinstance(backbone, dict):
-        return None
+def _heads_of_config(backbone: Mapping[str, Any]) -> int | None:
     arch = backbone.get('arch', backbone)
     if isinstance(arch, str):
         if arch.lower() in ('mocov3-s', 'mocov3-small'):  # in the zoo once one has been built

@@ -218,6 +218,7 @@ def test_training_from_tar_files_equals_training_from_the_folder(
 
 
 PLACES = {
+    'model.student_keep': 0.5,
     'model.backbone.position_window': (0.25, 1.0),
     'model.neck': dict(_delete_=True, type='MeanShiftNeck', self_scale='auto', place_width=2.0),
     'default_hooks.schedule.attended': dict(
