@@ -167,7 +167,7 @@ def test_pipelines_run_on_images(shared_dir):
     assert tuple(sample['inputs'].shape[1:]) == shape
 
 
-@pytest.mark.parametrize('name', SEM_FPN + FROZEN + TRAINED[:1] + TAKEN[:2])
+@pytest.mark.parametrize('name', SEM_FPN + FROZEN + TRAINED + TAKEN)
 def test_mmseg_s_own_inferencers_take_the_config(name, tmp_path):
     from mmseg.apis import MMSegInferencer, inference_model, init_model
 

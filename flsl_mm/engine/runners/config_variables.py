@@ -209,7 +209,17 @@ def _assignment(name: str, value: Any) -> str:
 
 
 def _plain(cfg: Config) -> dict[str, Any]:
-    return {name: value for name, value in cfg.to_dict().items() if not name.startswith('_')}
+    """The entries of a config, without the scopes that mmengine adds to those of ``mmdet::...``."""
+    found = {name: value for name, value in cfg.to_dict().items() if not name.startswith('_')}
+    return _without_scopes(found)
+
+
+def _without_scopes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_scopes(item) for key, item in value.items() if key != '_scope_'}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_scopes, value))
+    return value
 
 
 def _changed(before: Any, present: Any) -> Any:
