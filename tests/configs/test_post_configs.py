@@ -112,6 +112,7 @@ def test_a_config_trains_shows_its_gain_and_resumes_exactly(make_runner, shrink,
     Path(cfg.work_dir).mkdir()
     shutil.copy(last.with_name('epoch_1.pth'), cfg.work_dir)
     shutil.copy(last.with_name('frozen_evaluation.json'), cfg.work_dir)
+    Path(cfg.pretrained).unlink()  # a run's checkpoints say what its network is like
     resumed = make_runner(cfg, resume=True)
     resumed.train()
     for parameter, value in runner.model.state_dict().items():
