@@ -230,7 +230,10 @@ def test_a_detector_with_windows_is_no_frozen_network(tmp_path):
     [
         (dict(family=None), 'does not record of which family its network is'),
         (dict(family='DINOv9'), "a network of the family 'DINOv9', which is not known"),
-        (dict(family='timm:vit_tiny_patch16_224'), 'is no timm:vit_tiny_patch16_224 '),
+        (
+            dict(family='timm:vit_tiny_patch16_224'),
+            'holds other tensors than timm:vit_tiny_patch16_224 ',
+        ),
         (dict(family='timm:no_such'), 'timm cannot make it'),
         (dict(num_heads=6), 'rotary periods do not fit 6'),
     ],

@@ -377,7 +377,8 @@ def load_named(vit: TimmViT, tensors: Mapping[str, Tensor]) -> None:
     try:
         vit.model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f'is no {vit.family} ({" ".join(str(error).split())})') from error
+        reason = ' '.join(str(error).split())
+        raise CheckpointError(f'holds other tensors than {vit.family} ({reason})') from error
 
 
 def create_timm(name: str, pretrained: bool) -> TimmViT:
