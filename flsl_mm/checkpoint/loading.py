@@ -57,7 +57,7 @@ def load_pretrained(
         else:
             trunk.load(convert_foreign(found, entries, report), report)
         report_rest(found, report)
-    print_log(f'Loaded pretrained weights\n{report}', logger='current', level=logging.INFO)
+    print_log(f'Loaded pretrained weights from {report}', logger='current', level=logging.INFO)
     return report
 
 

@@ -165,7 +165,7 @@ def _build_foreign(
     vit = build_foreign(foreign, heads, report, random)
     if not random:
         report_rest(found, report)
-        print_log(f'Loaded pretrained weights\n{report}', logger='current', level=logging.INFO)
+        print_log(f'Loaded pretrained weights from {report}', logger='current', level=logging.INFO)
     mean = ', '.join(f'{value:.1f}' for value in vit.mean)
     print_log(
         f'{found.name}: runs in timm as {foreign.family.name}, '

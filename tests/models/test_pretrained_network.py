@@ -232,7 +232,7 @@ def test_a_detector_with_windows_is_no_frozen_network(tmp_path):
         (dict(family='DINOv9'), "a network of the family 'DINOv9', which is not known"),
         (
             dict(family='timm:vit_tiny_patch16_224'),
-            'holds other tensors than timm:vit_tiny_patch16_224 ',
+            'holds other tensors than timm:vit_tiny',
         ),
         (dict(family='timm:no_such'), 'timm cannot make it'),
         (dict(num_heads=6), 'rotary periods do not fit 6'),

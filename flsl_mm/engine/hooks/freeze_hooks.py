@@ -21,15 +21,16 @@ class FreezePrototypesHook(Hook):
 
     Args:
         epochs: Number of epochs; a fraction is a part of one.
+        share: At most this share of the run, so that a short one trains them too.
 
     Raises:
         ConfigError: ``epochs`` is negative.
     """
 
-    def __init__(self, epochs: float = 1) -> None:
+    def __init__(self, epochs: float = 1, share: float = 1.0) -> None:
         if epochs < 0:
             raise ConfigError(f'{type(self).__name__}: epochs must be at least 0, got {epochs}')
-        self.epochs = epochs
+        self.epochs, self.share = epochs, share
 
     def parameters(self, model: nn.Module) -> Iterable[nn.Parameter]:
         """Those that are not updated."""
@@ -38,9 +39,10 @@ class FreezePrototypesHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Attach to the optimizer."""
         frozen = list(self.parameters(unwrap_model(runner.model)))
+        end = min(self.epochs * len(runner.train_dataloader), self.share * runner.max_iters)
 
         def drop_gradient(*_) -> None:
-            if runner.iter < self.epochs * len(runner.train_dataloader):
+            if runner.iter < end:
                 for parameter in frozen:
                     parameter.grad = None
 
@@ -56,7 +58,7 @@ class FreezeBackboneHook(FreezePrototypesHook):
     """No update of the backbone at first: a head with random weights would wreck a trained one.
 
     Args:
-        epochs: As of :class:`FreezePrototypesHook`.
+        epochs, share: As of :class:`FreezePrototypesHook`.
     """
 
     def parameters(self, model: nn.Module) -> Iterable[nn.Parameter]:

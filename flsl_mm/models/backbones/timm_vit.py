@@ -20,10 +20,10 @@ from ...checkpoint.foreign import (
     Statistics,
     timm_arguments,
 )
-from ...checkpoint.matching import check_heads, first_names, resize_patch_embedding
+from ...checkpoint.matching import check_heads, resize_patch_embedding
 from ...checkpoint.report import LoadReport
 from ...checkpoint.timm_models import create_model, timm_module
-from ...utils.errors import CheckpointError, ConfigError, errors_about
+from ...utils.errors import CheckpointError, ConfigError, errors_about, first_names
 from .frozen_vit import Block, FrozenViT, pad_to_patches
 from .timm_windows import Windows, windowed_block
 

@@ -1,13 +1,14 @@
 """Student and teacher, its moving average: what self-distillation methods have in common."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...utils.devices import send
 from ...utils.errors import ConfigError
 from ..backbones.frozen_vit import FrozenViT
 from ..layers.positions import draw_windows
@@ -74,6 +75,9 @@ class StudentTeacher(BaseSelfSupervisor):
             dict(backbone=copy.deepcopy(self.backbone), head=copy.deepcopy(self.head))
         )
         self.teacher.requires_grad_(False).eval()
+        # Of 'student' and 'teacher', what encodes their views in training in the place of
+        # `forward_tokens`; evaluations, with images of other sizes, never meet it.
+        self.compiled: dict[str, Callable] = {}
         self._teacher_loaded = False
         self._register_load_state_dict_pre_hook(self.complete_state_dict)
 
@@ -128,17 +132,20 @@ class StudentTeacher(BaseSelfSupervisor):
         student = [p for part in self.teacher for p in getattr(self, part).parameters()]
         torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - momentum)
 
-    def encode(self, inputs: Sequence[Tensor], **kwargs) -> tuple[list[Tensor], list[Tensor]]:
+    def encode(
+        self, inputs: Sequence[Tensor], places: Sequence[Tensor] | None = None, **kwargs
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Tokens of every view, each by its own network.
 
         Args:
             inputs: T teacher views, at least T student views, then any number of local student
                 views, each (B, 3, H, W), normalized.
+            places: Which tokens of each student view are encoded (B, K); None for all.
             kwargs: Of the backbones' ``forward_tokens``.
 
         Returns:
-            tuple: Tokens (B, N, D) of each student view, and of each teacher view, the latter
-            without gradient.
+            tuple: Tokens (B, N, D), or (B, K, D), of each student view, and (B, N, D) of each
+            teacher view, the latter without gradient.
 
         Raises:
             ConfigError: Views are missing.
@@ -152,17 +159,33 @@ class StudentTeacher(BaseSelfSupervisor):
             )
         windows = self._windows(inputs)
         with torch.no_grad():  # first, while no activations of the student take up memory
-            teachers = self.teacher.backbone.forward_tokens(
+            encode = self.compiled.get('teacher', self.teacher.backbone.forward_tokens)
+            teachers = encode(
                 inputs[:count], **kwargs, **{k: v[:count] for k, v in windows.items()}
             )
-        students = self.backbone.forward_tokens(
-            inputs[count:], **kwargs, **{k: v[count:] for k, v in windows.items()}
+        sparse = {} if places is None else dict(places=places)
+        encode = self.compiled.get('student', self.backbone.forward_tokens)
+        students = encode(
+            inputs[count:],
+            **kwargs,
+            **sparse,
+            **self._kept(inputs[count:], **sparse),
+            **{k: v[count:] for k, v in windows.items()},
         )
         return students, teachers
+
+    def _kept(self, views: Sequence[Tensor], **sparse) -> dict[str, Tensor | None]:
+        """The argument ``kept`` of the student's ``forward_tokens``, where it has one."""
+        if not hasattr(self.backbone, 'draw_depth'):
+            return {}
+        kept = self.backbone.draw_depth(views, **sparse)
+        if kept is not None and 'student' in self.compiled:  # which masks, with static shapes
+            kept = send(kept, views[0].device)
+        return dict(kept=kept)
 
     def _windows(self, inputs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """The argument ``windows`` of ``forward_tokens``: one for each view, or none at all."""
         sides = getattr(self.backbone, 'position_window', None)
         if sides is None or not self.training:
             return {}
-        return dict(windows=[draw_windows(len(view), sides) for view in inputs])
+        return dict(windows=[send(draw_windows(len(view), sides), view.device) for view in inputs])
