@@ -107,8 +107,8 @@ def test_two_processes_equal_one_on_another_network(kind, tmp_path):
     torch.save(timm.create_model(kind, num_classes=0, **sizes).state_dict(), tmp_path / 'vit.pth')
     init_cfg = dict(type='PretrainedViT', checkpoint=str(tmp_path / 'vit.pth'))
 
-    def build(head) -> FLSL:
-        options = dict(num_prototypes=64, hidden_channels=64, bottleneck_channels=32, **head)
+    def build(head=()) -> FLSL:
+        options = dict(num_prototypes=64, hidden_channels=64, bottleneck_channels=32, **dict(head))
         return FLSL(
             dict(type='PretrainedNetwork', init_cfg=init_cfg, num_heads=3, trained_blocks=2),
             neck=dict(type='MeanShiftNeck', self_scale=0.1, cross_scale=0.2),
