@@ -41,7 +41,9 @@ from .run_config import (
     check_numbers,
     check_pretrained,
     forget_pretrained,
+    lacks_its_network,
     refuse_unsafe,
+    take_network_from,
     trust_files,
     use_pretrained,
 )
@@ -102,6 +104,12 @@ class FLSLRunner(Runner):
             importlib.import_module(module)
         check_entries(cfg)
         use_pretrained(cfg)
+        if lacks_its_network(cfg):
+            start = cfg.get('load_from')
+            if start is None and cfg.get('resume'):
+                start = latest_checkpoint(cfg.work_dir, cfg.get('trust', False))
+            if start is not None:
+                take_network_from(cfg, start)
         use_classes(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
