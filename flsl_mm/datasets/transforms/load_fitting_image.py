@@ -11,9 +11,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import DataError
 from ...utils.files import first_line
-from ..image_content import open_image, read_content
+from ..image_content import is_deep, open_image, read_content
 from ..orientation import describe_sizes, orientation_of, oriented
-from .load_rgb_image import is_deep, to_rgb
+from .load_rgb_image import to_rgb
 
 
 class LoadFittingImage(LoadImageFromFile):

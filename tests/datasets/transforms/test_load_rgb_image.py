@@ -1,11 +1,13 @@
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
 
 from flsl_mm.datasets.transforms import LoadRGBImage
+from flsl_mm.datasets.transforms.load_fitting_image import LoadFittingImage
 from flsl_mm.utils.errors import ConfigError
 
 WIDTH, HEIGHT = 40, 24
@@ -106,6 +108,18 @@ DEEP = {
 def test_grayscale_of_many_bits_is_scaled_by_its_own_range(tmp_path, name):
     Image.fromarray(DEEP[name]).save(tmp_path / name)
     assert np.abs(load(tmp_path / name) - GRAY[..., None]).max() <= 1
+
+
+@pytest.mark.parametrize('name', ['color.png', 'color.tif', 'transparent.png'])
+@pytest.mark.parametrize('factor', [1, 16, 257])
+def test_color_of_16_bits_is_scaled_too(tmp_path, name, factor):
+    bgr = COLOR[..., ::-1].astype(np.uint16) * factor
+    if name.startswith('transparent'):
+        bgr = np.dstack([bgr, np.full_like(bgr[..., 0], 9)])
+    cv2.imwrite(str(tmp_path / name), bgr)
+    assert np.abs(load(tmp_path / name) - COLOR).max() <= 1
+    fitting = LoadFittingImage()(dict(img_path=str(tmp_path / name)))['img']
+    assert np.abs(fitting[..., ::-1].astype(int) - COLOR).max() <= 1
 
 
 def test_a_stated_range_keeps_images_comparable(tmp_path):
