@@ -134,6 +134,13 @@ def test_a_stated_range_keeps_images_comparable(tmp_path):
             LoadRGBImage(value_range=wrong)
 
 
+@pytest.mark.parametrize('name', DEEP)
+def test_many_bits_are_scaled_for_networks_of_one_channel_too(tmp_path, name):
+    Image.fromarray(DEEP[name]).save(tmp_path / name)
+    found = LoadFittingImage(color_type='grayscale')(dict(img_path=str(tmp_path / name)))['img']
+    assert found.shape == GRAY.shape and np.abs(found.astype(int) - GRAY).max() <= 1
+
+
 def test_hot_pixels_and_what_is_no_number_do_not_darken_an_image(tmp_path):
     levels = np.repeat(np.repeat(GRAY, 4, 0), 4, 1).astype(np.float32)
     levels[0, :5] = 1e9
