@@ -15,6 +15,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models.necks.mean_shift_neck import SOLVED_BATCHES
 
 LAUNCHES = 1800
 """In one step of ViT-S/16, uncompiled; each takes the host some 5 microseconds."""
@@ -50,6 +51,9 @@ class Step:
         cfg.optim_wrapper.precision = 'bfloat16'
         self.gpu = gpu
         self.model = MODELS.build(cfg.model).to('cuda:0').train()
+        neck = self.model.neck if self.model.with_neck else None
+        if getattr(neck, 'auto_scale', None) is not None:  # the first batches do ask
+            neck._take(0.0, SOLVED_BATCHES, neck.attended_tokens)
         self.wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         samples = [DataSample(teacher_box=(0, 0, side, side)) for _ in range(size)]
         crops = torch.zeros(size, 3, side, side, dtype=torch.uint8).to('cuda:0')
