@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...utils.devices import send
 from ...utils.errors import ConfigError
 from ..mean_shift import (
     effective_number,
@@ -195,12 +196,13 @@ class MeanShiftNeck(BaseModule):
 
     def _queries(self, pair: ViewPair) -> Tensor:
         """Which of the student's tokens are queries (B, Q)."""
-        return window_queries(
+        chosen = window_queries(
             pair.student_grid,
             self.window_sizes[pair.kind],
             len(pair.student),
             self.random_queries,
-        ).to(pair.student.device, non_blocking=True)
+        )
+        return send(chosen, pair.student.device)
 
     @torch.no_grad()
     def _find_scale(self, pairs: Sequence[ViewPair], queries: Sequence[Tensor]) -> None:

@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...utils.devices import send
 from ...utils.errors import ConfigError
 from ..necks import ViewPair
 from ..place import mean_place_share
@@ -167,6 +168,4 @@ class FLSL(StudentTeacher):
         if not data_samples or not all('view_boxes' in sample for sample in data_samples):
             return None
         device = next(self.backbone.parameters()).device
-        return torch.stack([sample.view_boxes for sample in data_samples]).to(
-            device, non_blocking=True
-        )
+        return send(torch.stack([sample.view_boxes for sample in data_samples]), device)
