@@ -6,6 +6,7 @@ from torch import Tensor
 
 from .layers.positions import token_centers
 
+PLACES = 14  # of each side of an image, where images of several shapes are compared
 _ROUNDING = 1e-6  # of a variance of vectors of length 1 in float32
 
 
@@ -23,6 +24,21 @@ def place_moments(tokens: Tensor) -> tuple[Tensor, Tensor]:
     squares = tokens.mean(dim=1).square().sum(dtype=torch.float64)
     count = torch.full_like(squares, len(tokens))
     return tokens.sum(dim=0, dtype=torch.float64), torch.stack([count, squares])
+
+
+def at_places(tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
+    """The tokens of an image at ``side`` x ``side`` places of it, whatever its own grid is.
+
+    Args:
+        tokens: (N, D), row-major over ``grid``.
+        grid: Rows and columns.
+        side: Places of each side of the image.
+
+    Returns:
+        Tensor: The nearest token of each (side * side, D), row-major.
+    """
+    rows, columns = ((torch.arange(side) + 0.5) * n / side for n in grid)
+    return tokens.unflatten(0, grid)[rows.long()[:, None], columns.long()].flatten(0, 1)
 
 
 def place_share(places: Tensor, sums: Tensor) -> Tensor:

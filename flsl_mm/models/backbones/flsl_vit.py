@@ -16,7 +16,7 @@ from ...checkpoint.pretrained_vit import loads_a_file
 from ...utils.errors import ConfigError
 from ..layers.attention import Groups, attend
 from ..layers.norm import apply_norm
-from ..layers.positions import check_sides, read_windows
+from ..layers.positions import check_sides, gather_tokens, read_windows
 from ..layers.precision import cast_layers, residual_stream
 from ..layers.recomputation import linear_of
 from ..layers.stochastic_depth import (
@@ -258,6 +258,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         with_prefix: bool = False,
         windows: Sequence[Tensor | None] | None = None,
         kept: Tensor | None = None,
+        places: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """Encode views of several sizes in one pass.
 
@@ -270,13 +271,17 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             with_prefix: Whether the prefix tokens, where the network has any, come first.
             windows: For each view where its images read the position table, see :meth:`embed`.
             kept: Which images each branch keeps, see :meth:`draw_depth`; drawn where it is None.
+            places: For each view the patches of each image that are encoded, int64 (B, K); no
+                other is in memory after the patch embedding. None for all.
 
         Returns:
             list[Tensor]: Tokens (B, N, D), or (B, P + N, D), of each view after the final
-            LayerNorm.
+            LayerNorm; with ``places`` K instead of N.
         """
         windows = [None] * len(images) if windows is None else windows
         embedded = [self.embed(*view) for view in zip(images, windows)]
+        if places is not None:
+            embedded = [self._keep(*view) for view in zip(embedded, places)]
         groups = _merge_groups([tokens.shape[:2] for tokens in embedded])
         x = torch.cat([tokens.flatten(0, 1) for tokens in embedded])  # (T, D)
         stream = residual_stream(x)
@@ -298,19 +303,25 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         skip = 0 if with_prefix else self.num_prefix_tokens
         return [tokens[:, skip:] for tokens in views] if skip else views
 
-    def draw_depth(self, images: Sequence[Tensor]) -> Tensor | None:
+    def draw_depth(
+        self, images: Sequence[Tensor], places: Sequence[Tensor] | None = None
+    ) -> Tensor | None:
         """Which images stochastic depth keeps in each of the two branches of each block.
 
         Args:
             images: The views, as for :meth:`forward_tokens`.
+            places: Likewise.
 
         Returns:
             Tensor | None: True for kept, (2 * depth, images of all views) on the CPU; None where
             nothing is dropped.
         """
-        grids = [self.grid_of(view) for view in images]
-        lengths = [(len(view), rows * columns) for view, (rows, columns) in zip(images, grids)]
-        return draw_branches(self._drop_rates(), [batch for batch, _ in _merge_groups(lengths)])
+        if places is None:
+            lengths = [rows * columns for rows, columns in map(self.grid_of, images)]
+        else:
+            lengths = [view.shape[1] for view in places]
+        groups = _merge_groups([(len(view), n) for view, n in zip(images, lengths)])
+        return draw_branches(self._drop_rates(), [batch for batch, _ in groups])
 
     def _drop_rates(self) -> list[float]:
         """Of the two branches of each block."""
@@ -319,6 +330,12 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             for layer in self.layers
             for path in (layer.attn.out_drop, layer.ffn.dropout_layer)
         ]
+
+    def _keep(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Prefix tokens, and the patches at ``places`` (B, K), of tokens (B, P + N, D)."""
+        prefix = self.num_prefix_tokens
+        kept = gather_tokens(tokens, places + prefix)
+        return torch.cat([tokens[:, :prefix], kept], dim=1) if prefix else kept
 
 
 def _queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
