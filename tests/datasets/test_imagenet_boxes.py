@@ -143,6 +143,8 @@ def test_wrong_arguments_are_refused(imagenet_boxes, arguments):
 def test_the_fingerprint_follows_the_files(imagenet_boxes):
     first = read(imagenet_boxes, 'train').fingerprint()
     assert read(imagenet_boxes, 'train').fingerprint() == first
+    parts = [read(imagenet_boxes, 'train').fingerprint(*part) for part in ((0, 6), (6, 12))]
+    assert len({first, *parts}) == 3
     path = imagenet_boxes / 'Annotations/CLS-LOC/train/n01/n01_0.xml'
     path.write_text(path.read_text() + '\n')
     assert read(imagenet_boxes, 'train').fingerprint() != first
