@@ -114,7 +114,7 @@ def make_samples(views: Sequence[Tensor]) -> list[DataSample]:
     return [DataSample(view_boxes=boxes) for _ in views[0]]
 
 
-def build_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
+def build_moving_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
     """The optimizer, which moves the teacher after every step."""
     wrapper = build_optim_wrapper(model, optim_cfg)
     wrapper.optimizer.register_step_post_hook(lambda *_: model.update_teacher())
@@ -144,7 +144,7 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
         step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
         clean = inputs.get('clean_inputs')
         return partial(step, views, getattr(torch, args.dtype), samples=samples, clean=clean)
-    wrapper = build_optimizer(model, cfg.optim_wrapper)
+    wrapper = build_moving_optimizer(model, cfg.optim_wrapper)
     if options := cfg.get('compile'):
         compile_networks(model, **({} if options is True else options))
 
@@ -164,7 +164,7 @@ def profile(args: argparse.Namespace) -> dict:
     if args.data_root:
         loader.dataset.data_root = args.data_root
     model = build_model(cfg.model, args.device)
-    wrapper = build_optimizer(model, cfg.optim_wrapper)
+    wrapper = build_moving_optimizer(model, cfg.optim_wrapper)
     parts = profile_training(
         model, wrapper, loader, args.steps, args.warmup, args.device, trace=args.profile
     )
