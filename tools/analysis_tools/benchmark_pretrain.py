@@ -29,7 +29,7 @@ from flsl_mm.apis.command_line import (
 )
 from flsl_mm.utils.files import write_json
 
-VARIANTS = ('flsl', 'plain', 'dino')
+VARIANTS = ('flsl', 'plain', 'dino', 'windows')
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +38,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config of an FLSL pretraining')
     add_step_arguments(parser, batch_size=16, steps=5, warmup=2)
     parser.add_argument(
-        '--variants', nargs='+', choices=VARIANTS, default=VARIANTS, help='the first is compared'
+        '--variants',
+        nargs='+',
+        choices=VARIANTS,
+        default=VARIANTS[:3],
+        help='the first is compared; `windows` is FLSL with windows of the position table',
     )
     parser.add_argument(
         '--profile',
@@ -122,6 +126,8 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     inputs = dict(data_samples=samples)
     if cfg.model.get('previous_teacher') and variant != 'dino':
         inputs.update(clean_inputs=views)
+    if variant == 'windows':
+        cfg.model.backbone.position_window = (0.25, 1.0)
     if variant == 'dino':
         channels = cfg.model.head.in_channels
         cfg.model.pop('previous_teacher', None)
