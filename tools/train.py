@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    start_tool(parse_args)
+    start_tool(parse_args, has_log=True)
 
 from mmengine.config import Config
 

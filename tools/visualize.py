@@ -289,7 +289,7 @@ def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawi
         colors = figures.ATTENTION_COLORS
         maps = token_maps.prefix_maps(vits, images, args.layers, args.token, track_iter_progress)
     elif args.kind == 'places':
-        return draw_places(args, photos, vits)
+        return draw_place_tokens(args, photos, vits)
     elif args.kind == 'ass':
         colors = figures.ASS_COLORS
         maps = token_maps.ass_maps(vits, images, args.layers, track_iter_progress)
@@ -306,7 +306,7 @@ def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawi
     return Drawing(draw_maps(images, maps, colors, names, points), arrays, record)
 
 
-def draw_places(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
+def draw_place_tokens(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
     """The picture of images, and below them of the mean token of each place."""
     shown = min(args.max_images, len(photos))
     maps = token_maps.place_maps(vits, [p.pixels for p in photos], shown, track_iter_progress)

@@ -7,7 +7,7 @@ default_hooks = dict(
     # Asks the GPU for the losses only to log them. With its scope: detection inherits this.
     runtime_info=dict(type='mmpretrain.DeferredLogHook'),
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    logger=dict(type='mmpretrain.TimedLoggerHook', interval=50, seconds=60),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -52,7 +52,7 @@ train_dataloader = dict(
 train_cfg = dict(max_epochs=6)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
-param_scheduler = dict(warmup=1)
+param_scheduler = dict(warmup=1, warmup_share=0.2)
 
 default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2),

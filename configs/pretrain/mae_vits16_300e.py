@@ -16,4 +16,4 @@ train_dataloader = dict(
 )
 
 optim_wrapper = dict(optimizer=dict(lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05))
-param_scheduler = dict(warmup=40)
+param_scheduler = dict(warmup=40, warmup_share=0.2)

@@ -6,7 +6,7 @@ _base_ = [
 ]
 
 optim_wrapper = dict(optimizer=dict(lr=1.5e-4, weight_decay=0.1))
-param_scheduler = dict(warmup=40)
+param_scheduler = dict(warmup=40, warmup_share=0.2)
 
 # mmpretrain fixes the position embedding only after the model was wrapped for several processes.
 find_unused_parameters = True

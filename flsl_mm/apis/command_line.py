@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.config import Config, DictAction
 
 from ..utils.errors import ConfigError, UserError
+from ..utils.library_remarks import keep_library_remarks, take_library_remarks
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -31,7 +32,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 
-def start_tool(parse: Callable[[], argparse.Namespace]) -> None:
+def start_tool(parse: Callable[[], argparse.Namespace], has_log: bool = False) -> None:
     """Answer ``--help``, wrong arguments and missing files; then register what configs name.
 
     Called between a tool's parser and its imports of torch, when it is run as a program.
@@ -39,6 +40,7 @@ def start_tool(parse: Callable[[], argparse.Namespace]) -> None:
     Args:
         parse: Reads the command line. Of what it returns ``config``, ``checkpoint``,
             ``checkpoints`` and ``source`` are files that have to be there.
+        has_log: The work is a run with a log file, which gets what libraries print at the start.
     """
     args = vars(parse())
     problem = None
@@ -52,6 +54,8 @@ def start_tool(parse: Callable[[], argparse.Namespace]) -> None:
     if problem:
         print(f'{osp.basename(sys.argv[0])}: error: {problem}', file=sys.stderr)
         sys.exit(2)
+    if has_log:
+        keep_library_remarks()
     import flsl_mm
 
     flsl_mm.register()
@@ -280,6 +284,7 @@ def read_config_file(
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
+    from ..engine.runners.config_entries import check_names
     from ..engine.runners.config_variables import follow_variables, run_entries
 
     cfg = Config.fromfile(path)
@@ -290,6 +295,7 @@ def read_config_file(
     except (TypeError, KeyError, IndexError) as error:
         raise ConfigError(f'--cfg-options do not fit {path}: {error}') from error
     follow_variables(cfg, known)
+    check_names(cfg, known)
     return cfg
 
 
@@ -355,8 +361,9 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
         print(f'{name}: interrupted', file=sys.stderr)
         return 130
     except Exception as error:
-        mistake = _mistake(error)
+        mistake, remarks = _mistake(error), take_library_remarks()
         if not mistake and not isinstance(error, USER_ERRORS):
+            print(*remarks, sep='\n', end='\n' * bool(remarks), file=sys.stderr)
             raise
         # A data worker's error comes with its traceback, whose last line names the type too.
         text = mistake or (str(error) or repr(error)).splitlines()[-1]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 class LoadReport:
     """What became of every key of a checkpoint; ``str(report)`` is a readable text.
 
+    Its first two lines are a summary: the file, and the numbers of keys.
+
     Attributes:
         source: Path of the file, or ``'state dict'``.
         layout: Name of the recognized layout.
@@ -38,9 +40,11 @@ class LoadReport:
             + (f' ({self.note})' if self.note else '')
             + f', attention heads {heads}'
         ]
-        for title, mark in (('used', '->'), ('resized', ':'), ('ignored', ':'), ('missing', ':')):
+        marks = dict(used='->', resized=':', ignored=':', missing=':')
+        lines.append(', '.join(f'{title} {len(getattr(self, title))}' for title in marks))
+        for title, mark in marks.items():
             entries = getattr(self, title)
-            lines.append(f'{title}: {len(entries)}')
+            lines += [f'{title}:'] if entries else []
             lines += [f'  {key} {mark} {text}' for key, text in fold_blocks(entries)]
         return '\n'.join(lines)
 

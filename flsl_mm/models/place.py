@@ -74,9 +74,9 @@ def mean_place_share(views: list[Tensor]) -> Tensor:
 
 def squared_distances(points: Tensor, grid: tuple[int, int]) -> Tensor:
     """From points to the tokens of a view: (B, Q, 2), fractions of it, to (B, Q, N), in tokens."""
-    size = points.new_tensor(grid[::-1])
     offsets = points.unsqueeze(2) - token_centers(grid, points.device).to(points.dtype)
-    return (offsets * size).square().sum(dim=-1)
+    x, y = offsets.unbind(-1)
+    return (x * grid[1]).square() + (y * grid[0]).square()
 
 
 def place_bias(points: Tensor, grid: tuple[int, int], width: float) -> Tensor:

@@ -33,6 +33,13 @@ def progress(
         yield item
 
 
+def duration(seconds: float) -> str:
+    """In words, such as ``0.35 s``, ``42 s`` or ``1:02:03``."""
+    if seconds >= 100:
+        return format_time(seconds)
+    return f'{seconds:.2g} s'
+
+
 def format_time(seconds: float) -> str:
     """Such as ``1:02:03``, or ``2:03`` below an hour."""
     minutes, seconds = divmod(round(seconds), 60)

@@ -26,6 +26,9 @@ TRUNKS = {
 }
 
 
+BOXES = ['faster-rcnn_flsl-vits16_fpn_1x_coco', 'faster-rcnn_flsl-vitb16_vitdet_100e_coco']
+
+
 def load(name: str) -> Config:
     return Config.fromfile(FOLDER / f'{name}.py')
 
@@ -41,7 +44,7 @@ def transforms(pipeline) -> list[dict]:
 
 
 def test_there_are_no_other_configs():
-    assert sorted(p.stem for p in FOLDER.glob('*.py')) == sorted([*SMALL, *LARGE, *TRUNKS])
+    assert sorted(p.stem for p in FOLDER.glob('*.py')) == sorted([*SMALL, *LARGE, *TRUNKS, *BOXES])
 
 
 @pytest.mark.parametrize('name', SMALL + LARGE)

@@ -7,7 +7,7 @@ optim_wrapper = dict(
 )
 
 param_scheduler = dict(
-    warmup=10,  # epochs [P]; [C] warms up during a tenth of the run
+    warmup=10,  # epochs [P]; the share is [C]'s, a tenth of the run
     eta_min=1e-6,
 )
 
@@ -17,11 +17,11 @@ default_hooks = dict(
         weight_decay=dict(target='optimizer.weight_decay', type='cosine', start=0.04, end=0.4),
         momentum=dict(target='momentum', type='cosine', start=0.996, end=1.0),
         teacher_temp=dict(
-            target='head.teacher_temp', type='linear', start=0.04, end=0.07, epochs=30
+            target='head.teacher_temp', type='linear', start=0.04, end=0.07, epochs=30, share=0.3
         ),
     ),
     teacher_update=dict(type='TeacherUpdateHook'),
-    freeze_prototypes=dict(type='FreezePrototypesHook', epochs=1),  # [C]
+    freeze_prototypes=dict(type='FreezePrototypesHook', epochs=1, share=0.1),  # [C]
     feature_maps=dict(type='FeatureMapsHook', images=None, interval=10),  # off without images
     # k-NN where the training data have CLS-LOC boxes: of ImageNet 20,000 training and 5,000
     # validation images, on teacher and student.

@@ -14,7 +14,12 @@ optim_wrapper = dict(
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 
 param_scheduler = dict(
-    type='WarmupCosineLR', warmup=10, eta_min=0.0, by_epoch=True, convert_to_iter_based=True
+    type='WarmupCosineLR',
+    warmup=10,  # epochs, but at most a share of a shorter run
+    warmup_share=0.1,
+    eta_min=0.0,
+    by_epoch=True,
+    convert_to_iter_based=True,
 )
 
 # Named, so that a config can change one of them.

@@ -8,6 +8,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
+from .timed_logger_hook import TimedLoggerHook
+
 
 @HOOKS.register_module()
 class DeferredLogHook(RuntimeInfoHook):
@@ -29,13 +31,18 @@ class DeferredLogHook(RuntimeInfoHook):
     ) -> None:
         """Keep the values of this iteration; pass on all of them if they are to be logged now."""
         self._pending.append({name: value.detach() for name, value in (outputs or {}).items()})
-        intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
         if (
-            any(self.every_n_inner_iters(batch_idx, interval) for interval in intervals)
+            any([self._is_due(logger, runner, batch_idx) for logger in loggers])
             or self.end_of_epoch(runner.train_dataloader, batch_idx)
             or self.is_last_train_iter(runner)
         ):
             self._flush(runner)
+
+    def _is_due(self, logger: LoggerHook, runner: Runner, batch_idx: int) -> bool:
+        if isinstance(logger, TimedLoggerHook):
+            return logger.is_due(runner, batch_idx)
+        return self.every_n_inner_iters(batch_idx, logger.interval)
 
     def _flush(self, runner: Runner) -> None:
         names = [f'train/{name}' for outputs in self._pending for name in outputs]

@@ -56,7 +56,8 @@ class ScheduleHook(Hook):
               ``'optimizer.weight_decay'``, which leaves groups without weight decay alone;
             - **type** (str): ``'cosine'``, ``'linear'`` or ``'step'``;
             - **start**, **end** (float): values at its two ends;
-            - **epochs** (float, optional): its length; the whole run by default.
+            - **epochs** (float, optional): its length; the whole run by default;
+            - **share** (float, optional): its length is at most this share of the run.
 
     Raises:
         ConfigError: A schedule has an unknown type or key, lacks one, or its target does not exist.
@@ -70,7 +71,7 @@ class ScheduleHook(Hook):
 
     def __init__(self, **schedules: dict | None) -> None:
         schedules = {name: found for name, found in schedules.items() if found is not None}
-        required, optional = {'target', 'type', 'start', 'end'}, {'epochs'}
+        required, optional = {'target', 'type', 'start', 'end'}, {'epochs', 'share'}
         for name, schedule in schedules.items():
             if not required <= set(schedule) <= required | optional:
                 raise ConfigError(
@@ -109,9 +110,12 @@ class ScheduleHook(Hook):
         start: float,
         end: float,
         epochs: float | None = None,
+        share: float = 1.0,
     ) -> float:
         """Set the value of the current iteration, and return it."""
-        total = runner.max_iters if epochs is None else epochs * len(runner.train_dataloader)
+        total = share * runner.max_iters
+        if epochs is not None:
+            total = min(total, epochs * len(runner.train_dataloader))
         value = scheduled_value(type, start, end, runner.iter / total if total else 1.0)
         if target == WEIGHT_DECAY:
             groups = runner.optim_wrapper.optimizer.param_groups

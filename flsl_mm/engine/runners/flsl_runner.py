@@ -25,15 +25,17 @@ from torch.utils.data import DataLoader
 
 from ...checkpoint import CheckpointError, load_model, read_checkpoint
 from ...checkpoint.files import check_checksums
+from ...models.backbones import FrozenViT
 from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...utils.errors import ConfigError
 from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
 from ..schedulers import WarmupCosineLR
-from .config_entries import check_entries
+from .config_entries import check_custom_keys, check_entries
 from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
+from .own_classes import use_classes
 from .run_config import (
     KeywordSafeConfig,
     check_numbers,
@@ -43,9 +45,14 @@ from .run_config import (
     trust_files,
     use_pretrained,
 )
+from .run_summary import describe_end, describe_start
+from .start_screen import StartScreen
 from .work_dir_lock import alone_in
 
 LONGEST_PATH = 4096  # bytes that Linux takes
+
+# Where a run's first computation begins.
+FIRST_WORK = ('before_train_iter', 'before_val_epoch', 'before_test_epoch')
 
 # The names of mmengine's default hooks.
 OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
@@ -63,6 +70,8 @@ class FLSLRunner(Runner):
       with a top-level ``trust=True`` files are read that may execute code.
     - Where all weights come from a checkpoint (``load_from``, a resumed run), the pretrained ones
       that the model once started from need not be there any more.
+    - Until its first iteration the screen shows few lines; the log file has all of them. The last
+      line says where checkpoint, curves and pictures are.
     - One run trains in a work dir at a time. A process whose launcher has ended, ends too.
     - A log that cannot be written does not end training.
     - Without a GPU, a distributed run uses gloo, and BN for SyncBN, instead of failing.
@@ -75,6 +84,7 @@ class FLSLRunner(Runner):
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
+    - Heads have as many classes as the training data (:func:`use_classes`).
     """
 
     def __init__(self, *args, cfg: dict | Config | None = None, **kwargs) -> None:
@@ -92,6 +102,7 @@ class FLSLRunner(Runner):
             importlib.import_module(module)
         check_entries(cfg)
         use_pretrained(cfg)
+        use_classes(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
         return super().from_cfg(cfg)
@@ -110,7 +121,9 @@ class FLSLRunner(Runner):
                 if self._load_from is None:
                     refuse_unsafe(unwrap_model(self.model))
                     check_pretrained(self.cfg)
-                return super().train()
+                model = super().train()
+            self.logger.info(describe_end(self))
+            return model
         except KeyboardInterrupt:
             last = self.message_hub.runtime_info.get('last_ckpt')
             advice = f'--resume goes on from {last}' if last else 'no checkpoint was saved before'
@@ -138,8 +151,20 @@ class FLSLRunner(Runner):
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """The logger of the run."""
         logger = super().build_logger(*args, **kwargs)
+        self._screen = StartScreen(logger)
         mend_logger(logger)
         return logger
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call the hooks of an event; before the first iteration the start of the run ends."""
+        if fn_name in FIRST_WORK and (path := self._screen.path):
+            if fn_name == 'before_train_iter':
+                for line in describe_start(self):
+                    self.logger.info(line)
+            remarks = self._screen.open()
+            counted = f', with {remarks} remarks of libraries' if remarks else ''
+            self.logger.info(f'config, environment and all details: {path}{counted}')
+        super().call_hook(fn_name, **kwargs)
 
     def build_visualizer(self, *args, **kwargs) -> Visualizer:
         """What writes the curves of the run."""
@@ -199,6 +224,21 @@ class FLSLRunner(Runner):
             super()._maybe_compile(target)
             return
         compile_networks(model, **({} if options is True else options))
+
+    def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
+        """Build the optimizer, or those of a dict.
+
+        Raises:
+            ConfigError: One of its ``custom_keys`` is a misspelt part of the model.
+        """
+        if isinstance(optim_wrapper, dict):
+            model = unwrap_model(self.model)
+            if unused := check_custom_keys(optim_wrapper.get('paramwise_cfg'), model):
+                self.logger.warning(
+                    f'optim_wrapper.paramwise_cfg.custom_keys: {", ".join(unused)} '
+                    f'{"is" if len(unused) == 1 else "are"} in no parameter name: without effect'
+                )
+        return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(
         self, scheduler: _ParamScheduler | dict | list
@@ -260,6 +300,14 @@ class FLSLRunner(Runner):
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
 
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs
+    ) -> None:
+        """Save a checkpoint, with what the weights of a ViT do not say beside them."""
+        backbone = getattr(unwrap_model(self.model), 'backbone', None)
+        facts = backbone.facts if isinstance(backbone, FrozenViT) else {}
+        super().save_checkpoint(out_dir, filename, *args, meta={**(meta or {}), **facts}, **kwargs)
+
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Continue the run of a checkpoint; the learning rate is that of the present config.
 
@@ -271,6 +319,7 @@ class FLSLRunner(Runner):
         self._train_loop = self.build_train_loop(self._train_loop)  # which knows a schedule's end
         present = _Schedule.of(self)
         super().resume(filename, *args, **kwargs)
+        self.logger.info(f'resumed epoch: {self.epoch}, iteration: {self.iter}, of {filename}')
         info = self.message_hub.runtime_info
         info['last_ckpt'] = str(filename)  # a file does not know where it was moved
         by_epoch = isinstance(self.train_loop, EpochBasedTrainLoop)

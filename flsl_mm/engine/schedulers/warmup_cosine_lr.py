@@ -6,6 +6,8 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from mmpretrain.registry import PARAM_SCHEDULERS
 
+from ...utils.errors import ConfigError
+
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
@@ -17,6 +19,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     Args:
         optimizer: Optimizer wrapper; each group's ``lr`` is its base.
         warmup: Iterations W of warm-up; when built by a Runner, given in epochs.
+        warmup_share: W is at most this share of the run, so that a short one is not all warm-up.
         eta_min: Learning rate at the end, not scaled by the batch size.
         begin: Must be 0.
         end: Iterations of the run; the Runner fills it in.
@@ -24,6 +27,9 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         by_epoch: Must be ``False`` once built; configs say ``by_epoch=True,
             convert_to_iter_based=True``.
         verbose: As in mmengine.
+
+    Raises:
+        ConfigError: ``warmup_share`` is not in [0, 1].
     """
 
     def __init__(
@@ -36,8 +42,13 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         last_step: int = -1,
         by_epoch: bool = False,
         verbose: bool = False,
+        warmup_share: float | None = None,
     ) -> None:
+        if warmup_share is not None and not 0 <= warmup_share <= 1:
+            raise ConfigError(f'WarmupCosineLR: warmup_share must be in [0, 1], got {warmup_share}')
         self.warmup = warmup
+        if warmup_share is not None:
+            self.warmup = min(warmup, round(warmup_share * end))
         self.eta_min = eta_min
         super().__init__(
             optimizer,

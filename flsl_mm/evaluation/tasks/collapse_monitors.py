@@ -31,6 +31,7 @@ class CollapseMonitors(DenseTask):
 
     name = 'collapse'
     headline = 'RankMe'
+    needs_labels = False
 
     def __init__(self, *args, self_scale: float = 0.1 / 384**0.5, **kwargs) -> None:
         super().__init__(*args, **kwargs)

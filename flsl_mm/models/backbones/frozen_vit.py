@@ -26,6 +26,7 @@ class FrozenViT:
         has_class_token: Whether the first of them is a class token.
         mean: Of the channels R, G, B in 0-255 that the network expects.
         std: Their standard deviations.
+        family: Of another project's network, as checkpoints record it; None for FLSL's own.
     """
 
     patch_size: int
@@ -36,6 +37,13 @@ class FrozenViT:
     has_class_token: bool = False
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    family: str | None = None
+
+    @property
+    def facts(self) -> dict[str, int | str]:
+        """What the weights do not say and a checkpoint of training records beside them."""
+        facts = dict(num_heads=self.num_heads)
+        return facts if self.family is None else dict(facts, family=self.family)
 
     @property
     def identity(self) -> str:

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS as ROOT
 
@@ -64,3 +65,18 @@ def test_a_longer_run_can_resume_a_shorter_one():
 
 def test_resuming_continues_the_schedule():
     assert trace(epochs=20, resume_at=63) == pytest.approx(trace(epochs=20))
+
+
+@pytest.mark.parametrize('epochs, warmup', [(300, 10), (100, 10), (10, 1), (3, 0.3)])
+def test_a_recipe_of_any_length_warms_up_for_a_tenth_but_at_most_ten_epochs(
+    project_root, epochs, warmup
+):
+    cfg = Config.fromfile(project_root / 'configs/pretrain/flsl_vits16_300e.py').param_scheduler
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    settings = {k: v for k, v in cfg.items() if k in ('warmup', 'warmup_share', 'eta_min')}
+    scheduler = WarmupCosineLR.build_iter_from_epoch(
+        OptimWrapper(optimizer), **settings, end=epochs, epoch_length=20
+    )
+    assert scheduler.warmup == pytest.approx(20 * warmup)
+    assert scheduler.value_at(scheduler.warmup, 1.0) == pytest.approx(1.0)
+    assert scheduler.value_at(0, 1.0) == pytest.approx(1 / scheduler.warmup)
