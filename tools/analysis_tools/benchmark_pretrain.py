@@ -5,8 +5,9 @@ teacher. It trains on random views that are on the device already; how fast real
 `benchmark_dataloader.py` measures. The plain twin (`plain_step.py`) has the same losses and
 updates, with every attention matrix in memory and a loop over the parameters. DINO has the same
 network and views, and its own head. `dense` encodes all tokens of the student, for a config with
-`model.student_keep` below 1. All run in turns, in processes of their own; the last line is JSON.
-With --profile, the parts of real training steps instead, from the config's images.
+`model.student_keep` below 1; `windows` reads the position table in random windows. All run in
+turns, in processes of their own; the last line is JSON. With --profile, the parts of real training
+steps instead, from the config's images.
 
 Example:
     python tools/analysis_tools/benchmark_pretrain.py configs/pretrain/flsl_vits16_300e.py \
