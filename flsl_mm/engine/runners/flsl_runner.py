@@ -31,6 +31,7 @@ from ...utils.errors import ConfigError
 from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
 from ..schedulers import WarmupCosineLR
+from .backbone_width import follow_backbone
 from .config_entries import check_entries
 from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
@@ -94,6 +95,7 @@ class FLSLRunner(Runner):
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
         follow_variables(cfg)
+        follow_backbone(cfg)
         check_numbers(cfg)
         if module := SCOPE_MODULES.get(cfg.get('default_scope')):
             importlib.import_module(module)
