@@ -10,6 +10,7 @@ from mmpretrain.models import VisionTransformer
 from ...utils.errors import ConfigError
 from .config_variables import file_value, follow_variables
 
+AUTO = 'auto'  # what choose_settings fills in
 VARIABLE = 'embed_dims'  # what our configs build widths and scales from
 
 
@@ -20,12 +21,12 @@ def backbone_width(backbone: Mapping[str, Any]) -> int | None:
         ConfigError: There is no such arch.
     """
     arch = backbone.get('arch')
-    if isinstance(arch, str):
+    if isinstance(arch, str) and arch != AUTO:
         if arch not in VisionTransformer.arch_zoo:
             known = ', '.join(sorted(VisionTransformer.arch_zoo))
             raise ConfigError(f'model.backbone.arch={arch} is none of {known}')
         arch = VisionTransformer.arch_zoo[arch]
-    width = (backbone if arch is None else arch).get(VARIABLE)
+    width = None if arch == AUTO else (backbone if arch is None else arch).get(VARIABLE)
     return width if isinstance(width, int) else None
 
 

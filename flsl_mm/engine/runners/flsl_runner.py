@@ -45,6 +45,7 @@ from .run_config import (
     use_pretrained,
 )
 from .run_summary import describe_end, describe_start
+from .small_recipe import choose_settings
 from .start_screen import StartScreen
 from .work_dir_lock import alone_in
 
@@ -82,6 +83,8 @@ class FLSLRunner(Runner):
     - ``num_workers=0`` just works, though configs ask for persistent or prefetching workers.
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
+    - What a config leaves ``'auto'`` is chosen (:func:`choose_settings`); necks and heads follow
+      the width of the backbone (:func:`follow_backbone`).
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
     """
 
@@ -95,6 +98,7 @@ class FLSLRunner(Runner):
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
         follow_variables(cfg)
+        chosen = choose_settings(cfg)
         follow_backbone(cfg)
         check_numbers(cfg)
         if module := SCOPE_MODULES.get(cfg.get('default_scope')):
@@ -103,7 +107,10 @@ class FLSLRunner(Runner):
         use_pretrained(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
-        return super().from_cfg(cfg)
+        runner = super().from_cfg(cfg)
+        for line in chosen:
+            runner.logger.info(line)
+        return runner
 
     def train(self) -> nn.Module:
         """Train; the trained model. An error is also written to the end of the log file.
