@@ -35,6 +35,7 @@ from .backbone_width import follow_backbone
 from .config_entries import check_entries
 from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
+from .pretrained_design import take_design
 from .run_config import (
     KeywordSafeConfig,
     check_numbers,
@@ -83,8 +84,8 @@ class FLSLRunner(Runner):
     - ``num_workers=0`` just works, though configs ask for persistent or prefetching workers.
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
-    - What a config leaves ``'auto'`` is chosen (:func:`choose_settings`); necks and heads follow
-      the width of the backbone (:func:`follow_backbone`).
+    - What a config leaves ``'auto'`` is chosen (:func:`choose_settings`, :func:`take_design`);
+      necks and heads follow the width of the backbone (:func:`follow_backbone`).
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
     """
 
@@ -98,7 +99,7 @@ class FLSLRunner(Runner):
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
         follow_variables(cfg)
-        chosen = choose_settings(cfg)
+        chosen = [*choose_settings(cfg), *take_design(cfg)]
         follow_backbone(cfg)
         check_numbers(cfg)
         if module := SCOPE_MODULES.get(cfg.get('default_scope')):
