@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
 from ..checkpoint.foreign import CLASS_TOKEN, convert_foreign, is_plain
-from ..checkpoint.layouts import Checkpoint, Entry
+from ..checkpoint.layouts import Checkpoint, Entry, recorded_scale
 from ..checkpoint.loading import (
     Source,
     choose_network,
@@ -105,6 +105,7 @@ def _build(
     vit.init_weights()
     if not random:
         load_pretrained(vit, opened, key)
+    vit.self_scale = recorded_scale(opened) if opened else None
     return vit, opened
 
 

@@ -97,7 +97,7 @@ def _momentum(facts: Facts, chosen: Choice) -> float:
     return 0.98 if chosen['epochs'] * _epoch(facts, chosen) < 10_000 else 0.996
 
 
-def _save(_: Facts, chosen: Choice) -> int:
+def _save_every(_: Facts, chosen: Choice) -> int:
     return max(1, chosen['epochs'] // 10)
 
 
@@ -133,7 +133,7 @@ RULES = {
     'epochs': Rule(_epochs, ('train_cfg.max_epochs',)),
     'rate': Rule(_rate, ('optim_wrapper.optimizer.lr',)),
     'momentum': Rule(_momentum, ('model.momentum', 'default_hooks.schedule.momentum.start')),
-    'save': Rule(_save, ('default_hooks.checkpoint.interval',)),
+    'save': Rule(_save_every, ('default_hooks.checkpoint.interval',)),
     'lines': Rule(_lines, ('default_hooks.logger.interval',)),
     'workers': Rule(_workers, ('train_dataloader.num_workers',)),
 }
@@ -154,18 +154,18 @@ def choose_settings(cfg: Config) -> list[str]:
         DataError: There are no images.
         ConfigError: Entries that must agree were given different values.
     """
-    if not any(_get(cfg, path) == AUTO for rule in RULES.values() for path in rule.paths):
+    if not any(_read_entry(cfg, path) == AUTO for rule in RULES.values() for path in rule.paths):
         return []
     facts = look_at(cfg)
     chosen: dict[str, Any] = {}
     for name, rule in RULES.items():
-        given = {path: value for path in rule.paths if (value := _get(cfg, path)) != AUTO}
+        given = {path: value for path in rule.paths if (value := _read_entry(cfg, path)) != AUTO}
         values = list(given.values())
         if any(value != values[0] for value in values):
             raise ConfigError(' and '.join(f'{p}={v}' for p, v in given.items()) + ' must agree')
         chosen[name] = values[0] if values else rule.choose(facts, chosen)
         for path in rule.paths:
-            _set(cfg, path, chosen[name])
+            _write_entry(cfg, path, chosen[name])
     return list(_table(facts, chosen))
 
 
@@ -224,7 +224,7 @@ def _steps(path: str) -> list[str | int]:
     return [int(key) if key.isdecimal() else key for key in path.split('.')]
 
 
-def _get(cfg: Config, path: str) -> Any:
+def _read_entry(cfg: Config, path: str) -> Any:
     """What stands at a dotted path; None where there is nothing."""
     found = cfg
     for key in _steps(path):
@@ -235,7 +235,7 @@ def _get(cfg: Config, path: str) -> Any:
     return found
 
 
-def _set(cfg: Config, path: str, value: Any) -> None:
+def _write_entry(cfg: Config, path: str, value: Any) -> None:
     *parents, last = _steps(path)
     owner = cfg
     for key in parents:

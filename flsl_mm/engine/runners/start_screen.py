@@ -40,7 +40,7 @@ class StartScreen(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is shown."""
-        if self._opened or _origin() not in LIBRARIES:
+        if self._opened or _logging_package() not in LIBRARIES:
             return True
         if record.levelno >= logging.ERROR:
             return True
@@ -78,7 +78,7 @@ class _Shortened(logging.Formatter):
         return '\n'.join([*lines[:LONGEST], f'(and {len(lines) - LONGEST} lines in the log file)'])
 
 
-def _origin() -> str:
+def _logging_package() -> str:
     """The top-level package of the code that logs the present record."""
     frame = sys._getframe(1)
     passed = ('logging', 'mmengine.logging.logger', __name__)

@@ -36,6 +36,8 @@ class DenseTask(FrozenTask):
             ``data_root`` is given.
     """
 
+    image_limit = 'images.max_images'
+
     def __init__(
         self,
         val: LabeledImages | dict | None = None,
