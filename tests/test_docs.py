@@ -305,6 +305,7 @@ def needs_data(command: Command) -> bool:
 SELF_CONTAINED = {
     'docs/draw_architecture.py',
     'tools/analysis_tools/benchmark_backbone.py',
+    'tools/analysis_tools/benchmark_coco.py',
     'tools/analysis_tools/benchmark_davis.py',
     'tools/analysis_tools/benchmark_pretrain.py',
     'tools/analysis_tools/benchmark_startup.py',

@@ -59,6 +59,13 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='processes reading images (%(default)s)',
     )
+    parser.add_argument(
+        '--value-range',
+        type=float,
+        nargs=2,
+        metavar=('DARK', 'BRIGHT'),
+        help='values of black and white of grayscale of more than 8 bits (those of each image)',
+    )
     add_launcher_arguments(parser)
     return parser.parse_args(arguments)
 
@@ -86,7 +93,14 @@ def embed_files(args: argparse.Namespace) -> None:
         args.device
     )
     found = embed_images(
-        vit, args.images, args.out, args.short_side, args.what, args.batch_size, args.num_workers
+        vit,
+        args.images,
+        args.out,
+        args.short_side,
+        args.what,
+        args.batch_size,
+        args.num_workers,
+        args.value_range,
     )
     if is_main_process():
         left = report_unreadable(found['unreadable'])

@@ -12,9 +12,8 @@ __tool__ = True
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from flsl_mm.apis.command_line import (
@@ -53,7 +52,19 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=positive,
         default=1,
         metavar='N',
-        help='images at a time, where neighbors are of one size (%(default)s)',
+        help='images or tiles at a time, where neighbors are of one size (%(default)s)',
+    )
+    parser.add_argument(
+        '--tiles',
+        type=positive,
+        metavar='PIXELS',
+        help='cut larger images into tiles of this side, predict on each and merge',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=float,
+        metavar='SHARE',
+        help='of a tile that it has at least in common with the next one, below 1 (0.2)',
     )
     add_options_argument(parser, 'override entries of the config, as in training')
     add_trust_argument(parser)
@@ -61,6 +72,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if not 0 <= args.score <= 1:
         parser.error(f'--score must be between 0 and 1, got {args.score:g}')
+    if args.overlap is not None and args.tiles is None:
+        parser.error('--overlap is that of --tiles, which is not given')
+    if not 0 <= (args.overlap or 0) < 1:
+        parser.error(f'--overlap must be at least 0 and below 1, got {args.overlap:g}')
     return args
 
 
@@ -78,28 +93,10 @@ from flsl_mm.apis.predicting import (
     detections,
     draw_prediction,
     predict,
+    predict_in_tiles,
 )
-
-
-class Names:
-    """What the files of an image are called.
-
-    An image keeps its name where that is one of a kind that is written; ``a.tif`` becomes
-    ``a.png``, or ``a.tif.png`` where there is an ``a.png`` too.
-    """
-
-    def __init__(self) -> None:
-        self._taken: Counter[PurePath] = Counter()
-
-    def __call__(self, folder: str, name: str, endings: tuple[str, ...]) -> PurePath:
-        """The file of an image in a folder, ending in one of these."""
-        path = PurePath(folder, name)
-        if path.suffix.lower() not in endings:
-            path = path.with_suffix('.png')
-        if self._taken[path]:
-            path = PurePath(folder, f'{name}.png')
-        self._taken[path] += 1
-        return path
+from flsl_mm.apis.trained import use_trained_classes
+from flsl_mm.visualization.saving import PictureNames
 
 
 def write_image(image: Image.Image, path: Path) -> None:
@@ -140,22 +137,30 @@ def predict_files(args: argparse.Namespace) -> None:
     """
     args.device = usable_device(args.device)
     pictures, out = Pictures(args.images), Path(args.out)
+    use_trained_classes(args)
     cfg = read_config_file(args.config, args.cfg_options)
     inferencer = build_inferencer(cfg, args.checkpoint, args.device, args.trust)
     classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
     if len(classes) > 256 and cfg.default_scope == 'mmseg':
         raise ConfigError(f'{len(classes)} classes do not fit the 8 bits of a PNG of labels')
     check_writable(out / 'predictions.json')
-    results, names, count = [], Names(), 0
-    for found in predict(inferencer, pictures, args.batch_size):
+    results, names, count = [], PictureNames(), 0
+    if args.tiles is None:
+        predictions = predict(inferencer, pictures, args.batch_size)
+    else:
+        args.overlap = 0.2 if args.overlap is None else args.overlap
+        predictions = predict_in_tiles(
+            inferencer, pictures, args.tiles, args.overlap, args.batch_size, args.score
+        )
+    for found in predictions:
         count += 1
         if 'pred_sem_seg' in found.sample:
-            labels = names('labels', found.name, ('.png',))
+            labels = names('labels', found.name, endings=('.png',))
             results.append(dict(file_name=found.name, labels=str(labels)))
             results[-1]['shares'] = write_labels(found, classes, palette, out / labels)
         else:
             results += detections(found, classes, args.score)
-        picture = out / names('pictures', found.name, ('.jpg', '.jpeg', '.png'))
+        picture = out / names('pictures', found.name)
         write_image(Image.fromarray(draw_prediction(inferencer, found, args.score)), picture)
     finish(args, results, count, pictures, classes)
 

@@ -34,7 +34,7 @@ STAND_IN = ROOT / 'flsl_mm' / 'mmcv_operators.py'
 SOURCES = (CONSTRAINTS, ROOT / 'setup.cfg', STAND_IN, Path(__file__).resolve())
 
 OLDEST, TOO_NEW = (3, 10), (3, 14)  # Python
-EXTRAS = '.[onedl,timm,tsne,test,dev,docs]'
+EXTRAS = '.[onedl,timm,tsne,fast-coco,test,dev,docs]'
 # A finished environment has 6 GB; pip's download cache and temporary files double it.
 DISK_GB, TEMPORARY_GB = 12, 4
 

@@ -15,6 +15,7 @@ from flsl_mm.apis.command_line import (
     add_run_arguments,
     build_runner,
     end_processes,
+    positive,
     read_config,
     run_command,
     start_tool,
@@ -34,8 +35,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', metavar='FILE', help='JSON file for the numbers (<work dir>/test_metrics.json)'
     )
-    parser.add_argument('--show-dir', metavar='DIR', help='save pictures of the predictions there')
-    return parser.parse_args()
+    parser.add_argument(
+        '--show-dir', metavar='DIR', help='save pictures there: annotations beside predictions'
+    )
+    parser.add_argument(
+        '--worst',
+        type=positive,
+        metavar='N',
+        help='of the pictures only those of the N worst images, in order, and worst.json',
+    )
+    args = parser.parse_args()
+    if args.worst and not args.show_dir:
+        parser.error('--worst needs --show-dir')
+    return args
 
 
 if __name__ == '__main__':
@@ -44,6 +56,7 @@ if __name__ == '__main__':
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from flsl_mm.apis.trained import use_trained_classes
 from flsl_mm.checkpoint import load_model
 from flsl_mm.checkpoint.files import check_file
 
@@ -56,25 +69,23 @@ def add_test_settings(cfg: Config, args: argparse.Namespace) -> Config:
     """
     cfg.load_from, cfg.resume = None, False  # the checkpoint is loaded strictly, below
     if args.show_dir:
-        save_pictures(cfg, osp.abspath(args.show_dir))
+        save_pictures(cfg, osp.abspath(args.show_dir), args.worst)
     return cfg
 
 
-def save_pictures(cfg: Config, folder: str) -> None:
-    """Let the config's visualization hook write pictures into a folder, in place.
+def save_pictures(cfg: Config, folder: str, worst: int | None) -> None:
+    """Let a hook draw pictures into a folder, in place.
 
     Raises:
-        DataError: There is none.
+        ConfigError: The config has nothing to draw with.
     """
-    hook = cfg.default_hooks.get('visualization')
-    if hook is None:
-        raise ConfigError('--show-dir: the config has no default_hooks.visualization')
-    hook['draw'] = True
-    if hook['type'].endswith('DetVisualizationHook'):
-        hook['test_out_dir'] = folder
-    else:  # mmseg's takes the folder of the visualizer; upstream's leaves images out
-        hook['interval'] = 1
-        cfg.visualizer['save_dir'] = folder
+    if not (cfg.get('visualizer') or {}).get('type', '').endswith('LocalVisualizer'):
+        raise ConfigError("--show-dir: the config has no visualizer of mmdet's or mmseg's to draw")
+    hook = dict(type='mmpretrain.PicturesHook', folder=folder, worst=worst)
+    usual = cfg.default_hooks.get('visualization') or {}
+    if 'score_thr' in usual:
+        hook['score_thr'] = usual['score_thr']
+    cfg.default_hooks['visualization'] = hook
 
 
 def run_test(args: argparse.Namespace) -> None:
@@ -85,10 +96,11 @@ def run_test(args: argparse.Namespace) -> None:
         DataError: The config cannot be tested.
         FileNotFoundError: There is no config.
     """
+    check_file(args.checkpoint)  # before what takes time
+    use_trained_classes(args)
     cfg = add_test_settings(read_config(args), args)
     if cfg.get('test_dataloader') is None:
         raise ConfigError(f'{args.config} has no test_dataloader, so there is nothing to test')
-    check_file(args.checkpoint)  # before what takes time
     runner = build_runner(cfg)
     load_model(runner.model, args.checkpoint, args.trust)
     path = args.out or osp.join(runner.work_dir, 'test_metrics.json')

@@ -37,6 +37,7 @@ KINDS = {
     'ass': "aggregated similarity score by layer (paper's Figures 4 and 6)",
     'tsne': 't-SNE of the tokens of all images by layer, colored by image, mask or cluster',
     'modes': "the tokens that a query's mode is made of: its soft cluster mask",
+    'places': 'principal components, and those of the mean token of each place of many images',
     'pca': 'three principal components of all images as red, green and blue',
 }
 
@@ -48,12 +49,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for kind, text in KINDS.items():
         command = commands.add_parser(kind, help=text, description=f'{text[0].upper()}{text[1:]}.')
         add_common_arguments(command, kind)
-        if kind != 'modes':
+        if kind not in ('modes', 'places'):
             add_layers(command, kind)
         if kind in ('attention', 'modes'):
             add_queries(command)
         if kind == 'modes':
             add_mode_arguments(command)
+        if kind == 'places':
+            command.add_argument(
+                '--mean-of',
+                type=positive,
+                default=64,
+                metavar='N',
+                help='images that the mean is taken of, evenly spaced (%(default)s)',
+            )
         if kind == 'prefix':
             command.add_argument(
                 '--token',
@@ -174,10 +183,12 @@ if __name__ == '__main__':
 
 from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
+from PIL import Image
 
 from flsl_mm.apis.frozen import build_networks, usable_device
 from flsl_mm.datasets.mask_files import read_mask
 from flsl_mm.models import FrozenViT
+from flsl_mm.models.place import PLACES
 from flsl_mm.utils.images import evenly_spaced
 from flsl_mm.visualization import figures, token_maps
 from flsl_mm.visualization.images import (
@@ -217,12 +228,17 @@ class Drawing(NamedTuple):
 
 
 def load_photos(args: argparse.Namespace) -> list[Photo]:
-    """Read and resize the images to show."""
+    """Read and resize the images to show; for ``places`` followed by others for the mean."""
     paths = find_image_files(args.images)
-    if len(paths) > args.max_images:
+    shown = evenly_spaced(paths, args.max_images)
+    if args.kind == 'places':
+        for_mean = [path for path in evenly_spaced(paths, args.mean_of) if path not in shown]
+        shown += for_mean[: max(0, args.mean_of - len(shown))]
+        print(f'the mean is that of {len(shown)} of {len(paths)} images (--mean-of)')
+    elif len(paths) > args.max_images:
         print(f'showing {args.max_images} of {len(paths)} images, evenly spaced (--max-images)')
     photos = []
-    for path in evenly_spaced(paths, args.max_images):
+    for path in shown:
         image = read_pixels(path)
         resized = resize_short_side(image, args.short_side)
         if note := long_image_note(path, resized, args.short_side):
@@ -275,6 +291,8 @@ def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawi
     elif args.kind == 'prefix':
         colors = figures.ATTENTION_COLORS
         maps = token_maps.prefix_maps(vits, images, args.layers, args.token, track_iter_progress)
+    elif args.kind == 'places':
+        return draw_place_tokens(args, photos, vits)
     elif args.kind == 'ass':
         colors = figures.ASS_COLORS
         maps = token_maps.ass_maps(vits, images, args.layers, track_iter_progress)
@@ -289,6 +307,22 @@ def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawi
         points=points, networks={label: describe_maps(found) for label, found in maps.items()}
     )
     return Drawing(draw_maps(images, maps, colors, names, points), arrays, record)
+
+
+def draw_place_tokens(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawing:
+    """The picture of images, and below them of the mean token of each place."""
+    shown = min(args.max_images, len(photos))
+    maps = token_maps.place_maps(vits, [p.pixels for p in photos], shown, track_iter_progress)
+    arrays = {f'{label}/layers': np.array(found.layers) for label, found in maps.items()}
+    for label, found in maps.items():
+        arrays |= {f'{label}/{i}': values for i, values in enumerate(found.maps)}
+    networks = {label: describe_maps(found) for label, found in maps.items()}
+    side = PLACES * max(vit.patch_size for vit in vits.values())
+    sized = [np.array(Image.fromarray(p.pixels).resize((side, side))) for p in photos]
+    pictures = [*(p.pixels for p in photos[:shown]), np.mean(sized, axis=0).astype(np.uint8)]
+    names = [*(p.name for p in photos[:shown]), f'mean of {len(photos)}']
+    figure = draw_maps(pictures, maps, figures.PCA_COLORS, names)
+    return Drawing(figure, arrays, dict(networks=networks))
 
 
 def stack_points(points: Sequence[Sequence[Point]]) -> np.ndarray:

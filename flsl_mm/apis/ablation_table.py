@@ -1,6 +1,6 @@
 """The ablations of the paper: which configs make up a table, and what was reported for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +19,13 @@ class AblationCell(NamedTuple):
         label: Its value on the table's axis.
         config: Pretraining config.
         reported: The paper's figure, None where it has none.
+        untrained: Whether it is the network of the config with random weights.
     """
 
     label: str
     config: Path
     reported: float | None
+    untrained: bool = False
 
 
 class AblationTable(NamedTuple):
@@ -41,20 +43,21 @@ class AblationTable(NamedTuple):
     axis: str
     cells: tuple[AblationCell, ...]
 
-    def format(self, rows: Mapping[str, Mapping[Path, float | str]]) -> str:
+    def format(self, rows: Mapping[str, Mapping[AblationCell, float | str]]) -> str:
         """The table as text.
 
         Args:
-            rows: Under a row's title its value by config, a number with one decimal or a word;
-                configs may be missing. The reported figures come first by themselves.
+            rows: Under a row's title its value by cell, a number with one decimal or a word;
+                cells may be missing. The reported figures come first by themselves, where there
+                are any.
 
         Returns:
             str: The title, and a line for the labels, for the reported figures and for each row.
         """
-        reported = {cell.config: cell.reported for cell in self.cells if cell.reported is not None}
+        reported = {cell: cell.reported for cell in self.cells if cell.reported is not None}
         lines = [[self.axis, *(cell.label for cell in self.cells)]]
-        for title, values in dict(reported=reported, **rows).items():
-            lines.append([title, *(_text(values.get(cell.config)) for cell in self.cells)])
+        for title, values in {**(dict(reported=reported) if reported else {}), **rows}.items():
+            lines.append([title, *(_text(values.get(cell)) for cell in self.cells)])
         return f'{self.title}\n{text_table(lines)}'
 
 
@@ -93,13 +96,10 @@ def _read_table(file: Path, name: str, content: Mapping[str, Any]) -> AblationTa
         raise DataError(f'{file}: table {name!r} is not as it should be: {error}') from error
 
 
-def _read_cell(file: Path, label: str, config: str, reported: float | None = None) -> AblationCell:
+def _read_cell(
+    file: Path, label: str, config: str, reported: float | None = None, untrained: bool = False
+) -> AblationCell:
     path = (file.parent / config).resolve()
     if not path.is_file():
         raise DataError(f'{file}: there is no config {path}')
-    return AblationCell(str(label), path, reported)
-
-
-def all_configs(tables: Sequence[AblationTable]) -> list[Path]:
-    """Every config of the tables once, in order."""
-    return list(dict.fromkeys(cell.config for table in tables for cell in table.cells))
+    return AblationCell(str(label), path, reported, untrained)

@@ -285,6 +285,7 @@ def read_config_file(
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
     from ..engine.runners.backbone_width import follow_backbone
+    from ..engine.runners.config_entries import check_names
     from ..engine.runners.config_variables import follow_variables, run_entries
 
     cfg = Config.fromfile(path)
@@ -297,6 +298,7 @@ def read_config_file(
     follow_variables(cfg, known)
     if entries is None:
         follow_backbone(cfg)
+    check_names(cfg, known)
     return cfg
 
 

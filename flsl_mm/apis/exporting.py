@@ -11,12 +11,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..checkpoint.files import check_absent, check_destination
+from ..checkpoint.foreign import TIMM
 from ..checkpoint.layouts import to_timm_name
+from ..checkpoint.timm_models import timm_module
 from ..models import FLSLVisionTransformer, FrozenViT, build_vit
-from ..models.backbones.timm_vit import TimmViT, timm_module
+from ..models.backbones.timm_vit import TimmViT
 from ..utils.errors import CheckpointError
 from ..utils.files import first_line, whole_file, whole_folder
 
+ROTARY = 'vit_small_patch16_dinov3'
 TOLERANCE = 1e-4  # of outputs of the exported network, absolute and relative
 
 
@@ -140,6 +143,9 @@ def _timm_config(vit: FrozenViT, facts: dict[str, Any]) -> dict[str, Any]:
         if vit.arguments is None:
             raise CheckpointError('timm has this network by its name: there is nothing to export')
         arguments = dict(vit.arguments)
+        if vit.family.startswith(TIMM):
+            own = dict(img_size=facts['size'])
+            return _described(vit.family.removeprefix(TIMM), own, vit, facts)
     else:
         arguments = dict(
             img_size=facts['size'],
@@ -152,13 +158,34 @@ def _timm_config(vit: FrozenViT, facts: dict[str, Any]) -> dict[str, Any]:
             dynamic_img_size=True,
         )
     arguments.pop('num_classes', None)
-    arguments.update(global_pool='token' if vit.has_class_token else 'avg', fc_norm=False)
+    architecture = _architecture(vit)
+    norm = 'use_fc_norm' if architecture == ROTARY else 'fc_norm'
+    arguments.update({'global_pool': 'token' if vit.has_class_token else 'avg', norm: False})
+    return _described(architecture, arguments, vit, facts)
+
+
+def _architecture(vit: FrozenViT) -> str:
+    """A network of timm's with layers of the same kinds, which arguments cannot name."""
+    if not isinstance(vit, TimmViT):
+        return 'vit_base_patch16_224'
+    if isinstance(vit.model, timm_module('models').Eva):
+        return ROTARY
+    if not isinstance(vit.model.norm_pre, nn.Identity):
+        return 'vit_base_patch16_clip_quickgelu_224'
+    gated = isinstance(vit.model.blocks[0].mlp, timm_module('layers').GluMlp)
+    return 'vit_giant_patch14_dinov2' if gated else 'vit_base_patch16_224'
+
+
+def _described(
+    architecture: str, arguments: dict[str, Any], vit: FrozenViT, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """A design of timm's with other arguments, and the pixels that it expects."""
     pixels = dict(mean=facts['mean'], std=facts['std'], interpolation='bicubic', crop_pct=1.0)
     return dict(
-        architecture='vit_base_patch16_224',
+        architecture=architecture,
         num_classes=0,
         num_features=vit.embed_dims,
-        global_pool=arguments['global_pool'],
+        **{name: arguments[name] for name in ('global_pool',) if name in arguments},
         model_args=arguments,
         pretrained_cfg=dict(
             pixels,

@@ -35,10 +35,16 @@ COLUMNS = ('image', 'first_row', 'grid_rows', 'grid_columns')
 class _Pixels(Dataset):
     """Images of a network's size, or why there is none."""
 
-    def __init__(self, files: ImageFiles, short_side: int, patch_size: int) -> None:
+    def __init__(
+        self,
+        files: ImageFiles,
+        short_side: int,
+        patch_size: int,
+        value_range: tuple[float, float] | None,
+    ) -> None:
         self.files, self.short_side, self.patch_size = files, short_side, patch_size
         # Of a large JPEG twice the pixels that are needed are decoded, a fraction of its work.
-        self.load = LoadRGBImage(min_side=2 * short_side)
+        self.load = LoadRGBImage(2 * short_side, value_range)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -67,6 +73,7 @@ def embed_images(
     what: str = 'both',
     batch_size: int = 32,
     num_workers: int = 2,
+    value_range: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     """Encode the images below a folder and write their features, whole or not at all.
 
@@ -85,6 +92,7 @@ def embed_images(
         what: ``'tokens'``, ``'images'`` or ``'both'``.
         batch_size: Images of one size at a time.
         num_workers: Processes that read images.
+        value_range: Of grayscale of more than 8 bits, see :class:`LoadRGBImage`.
 
     Returns:
         dict: What ``embed.json`` holds: ``job``, ``images`` and ``tokens`` (their numbers),
@@ -102,6 +110,8 @@ def embed_images(
         raise DataError(f'no images found in {root} (looked for {", ".join(IMAGE_EXTENSIONS)})')
     names = hashlib.sha256(files.names.data.tobytes() + files.names.ends.tobytes()).hexdigest()
     job = dict(network=weights_digest(vit), short_side=short_side, what=what, names=names)
+    if value_range is not None:
+        job['value_range'] = list(value_range)
     if found := _read(out / RECORD):
         return _same_job(found, job, out)
     parts = out / '.parts'
@@ -168,7 +178,7 @@ def _encode_parts(
     """Encode parts and write each: its arrays, and then the JSON file that says that it is done."""
     ranges = [range(n * PART, min((n + 1) * PART, len(files))) for n in numbers]
     loader = DataLoader(
-        _Pixels(files, job['short_side'], vit.patch_size),
+        _Pixels(files, job['short_side'], vit.patch_size, job.get('value_range')),
         batch_size=None,
         sampler=[index for part in ranges for index in part],
         collate_fn=lambda sample: sample,

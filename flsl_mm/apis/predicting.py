@@ -12,14 +12,22 @@ from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import BaseDataElement
+from PIL import Image
 from torch import nn
 
 from ..checkpoint import load_model
+from ..datasets.image_content import open_image, page_count, read_content
 from ..datasets.image_files import IMAGE_EXTENSIONS
+from ..datasets.orientation import oriented
 from ..datasets.transforms.load_fitting_image import LoadFittingImage
+from ..datasets.transforms.load_rgb_image import to_rgb
+from ..engine.runners.own_classes import use_classes
+from ..utils.colors import distinct_colors
 from ..utils.errors import ConfigError, DataError
+from ..utils.files import first_line, open_regular
 from ..utils.progress import progress
 from ..visualization.images import expand_patterns, find_image_files
+from .tiling import Tile, make_tiles, merge_tiles
 
 VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 
@@ -88,6 +96,7 @@ def build_inferencer(
     else:
         from mmseg.apis import MMSegInferencer as Inferencer
     cfg = cfg.copy()
+    use_classes(cfg)
     cfg.visualizer.vis_backends = None  # pictures are written here
     inferencer_type = type(f'Safe{Inferencer.__name__}', (_Safely, Inferencer), {})
     return inferencer_type(cfg, os.fspath(checkpoint), device, trust)
@@ -111,15 +120,8 @@ def _classes(checkpoint: Mapping[str, Any], cfg: Config) -> dict[str, Any]:
         )
     classes, colors = meta['classes'], list(meta.get('palette') or [])[: len(meta['classes'])]
     if len(colors) < len(classes):  # of classes of one's own
-        colors = _distinct_colors(len(classes))
+        colors = distinct_colors(len(classes))
     return dict(classes=tuple(classes), palette=[tuple(map(int, color)) for color in colors])
-
-
-def _distinct_colors(number: int) -> np.ndarray:
-    """Bright colors (number, 3) of hues as far apart as can be."""
-    hues = np.arange(number) * 180 / number
-    bright = np.stack([hues, np.full(number, 210), np.full(number, 235)], axis=1)
-    return cv2.cvtColor(bright.round().astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0]
 
 
 class Pictures:
@@ -127,7 +129,7 @@ class Pictures:
 
     Args:
         sources: Files, folders and patterns, see :func:`find_image_files`; a video is known by its
-            ending.
+            ending. A TIFF of several pages is like a video.
 
     Attributes:
         unreadable: Why, by name, of those that were met and could not be read.
@@ -144,8 +146,10 @@ class Pictures:
         self.unreadable: dict[str, str] = {}
 
     def __len__(self) -> int:
-        """Number of images and, as far as the files say it, of frames."""
-        return sum(_count_frames(p) if _is_video(p) else 1 for p in self._paths.values())
+        """Number of images and, as far as the files say it, of frames and pages."""
+        return sum(
+            _count_frames(p) if _is_video(p) else _count_pages(p) for p in self._paths.values()
+        )
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         """Name and pixels, BGR (H, W, 3) uint8."""
@@ -153,6 +157,8 @@ class Pictures:
             try:
                 if _is_video(path):
                     yield from ((f'{name}/{i:06}.jpg', f) for i, f in enumerate(_frames(path)))
+                elif (pages := _count_pages(path)) > 1:
+                    yield from ((f'{name}/{i:06}.jpg', _read_page(path, i)) for i in range(pages))
                 else:
                     yield name, LoadFittingImage().transform(dict(img_path=path))['img']
             except (DataError, OSError) as error:
@@ -165,6 +171,30 @@ def _is_video(path: str) -> bool:
 
 def _count_frames(path: str) -> int:
     return max(1, int(cv2.VideoCapture(path).get(cv2.CAP_PROP_FRAME_COUNT)))
+
+
+def _count_pages(path: str) -> int:
+    """Of a TIFF; 1 of any other file, or of one that cannot be read."""
+    if not path.lower().endswith(('.tif', '.tiff')):
+        return 1
+    try:
+        with open_regular(path) as file, Image.open(file) as image:
+            return page_count(image)
+    except Exception:  # of nearly every type, and told when it is read
+        return 1
+
+
+def _read_page(path: str, number: int) -> np.ndarray:
+    """A page of a TIFF, BGR (H, W, 3).
+
+    Raises:
+        DataError: It is damaged.
+    """
+    try:
+        with open_image(read_content(path), lambda _: number) as image:
+            return np.ascontiguousarray(np.array(to_rgb(oriented(image)))[..., ::-1])
+    except Exception as error:  # of nearly every type
+        raise DataError(f'page {number} cannot be read: {first_line(error)}') from error
 
 
 def _frames(path: str) -> Iterator[np.ndarray]:
@@ -215,6 +245,46 @@ def _predict_batch(
     samples = inferencer.forward(inferencer.collate_fn([prepared for *_, prepared in batch]))
     for (name, pixels, _), sample in zip(batch, samples):
         yield Prediction(name, np.ascontiguousarray(pixels[..., ::-1]), sample.cpu())
+
+
+def predict_in_tiles(
+    inferencer: BaseInferencer,
+    pictures: Pictures,
+    side: int,
+    overlap: float,
+    batch_size: int = 1,
+    score: float = 0.0,
+) -> Iterator[Prediction]:
+    """Predict on all pictures as on their tiles, each at its own resolution.
+
+    Args:
+        inferencer: Of :func:`build_inferencer`.
+        pictures: What to predict on.
+        side: Of the tiles, in pixels of the picture.
+        overlap: Least share of a tile that it has in common with the next one, in [0, 1).
+        batch_size: At most so many tiles at a time.
+        score: Detections of a lower score are left out.
+    """
+    for name, pixels in progress(pictures, len(pictures), 'images'):
+        size = pixels.shape[:2]
+        tiles = make_tiles(size, side, overlap)
+        samples = _predict_tiles(inferencer, pixels, tiles, batch_size)
+        found = merge_tiles(tiles, samples, size, score)
+        yield Prediction(name, np.ascontiguousarray(pixels[..., ::-1]), found)
+
+
+def _predict_tiles(
+    inferencer: BaseInferencer, pixels: np.ndarray, tiles: Sequence[Tile], batch_size: int
+) -> Iterator[BaseDataElement]:
+    """What is found in each tile, in its pixels, on the CPU."""
+    for start in range(0, len(tiles), batch_size):
+        crops = (
+            np.ascontiguousarray(pixels[tile.top : tile.bottom, tile.left : tile.right])
+            for tile in tiles[start : start + batch_size]
+        )
+        prepared = list(map(inferencer.pipeline, crops))
+        for sample in inferencer.forward(inferencer.collate_fn(prepared)):
+            yield sample.cpu()
 
 
 def draw_prediction(inferencer: BaseInferencer, found: Prediction, score: float) -> np.ndarray:

@@ -14,7 +14,14 @@ from torch import Tensor
 from ..utils.errors import CheckpointError, errors_about
 from ..version import __version__
 from .files import check_destination, write_checkpoint, write_whole
-from .layouts import Checkpoint, Entry, config_value, recorded_network, to_timm_name
+from .layouts import (
+    Checkpoint,
+    Entry,
+    config_value,
+    recorded_family,
+    recorded_network,
+    to_timm_name,
+)
 from .loading import choose_network, open_checkpoint, report_rest, take_network
 from .matching import Target, check_values, match
 from .report import LoadReport
@@ -58,6 +65,11 @@ def convert_checkpoint(
         raise CheckpointError(f"can convert to 'mmpretrain' or 'timm', not to {to!r}")
     found = open_checkpoint(source, trust)
     with errors_about(found.name):
+        if family := recorded_family(found.other):
+            raise CheckpointError(
+                f'holds a {family} network, which no such file can: --to timm with a folder as DST '
+                'writes it for timm, and publish_model.py takes it out'
+            )
         if to == 'mmpretrain' and key is None and found.layout.heads is not None:
             tensors, meta, report = extract_model(found)
         else:
@@ -73,13 +85,25 @@ def extract_backbone(
 ) -> tuple[dict[str, Tensor], dict[str, Any], LoadReport]:
     """One network's plain ViT under our names, its settings and the report.
 
+    Another project's network that went on training here is taken as it is, under timm's names.
+
     Raises:
-        CheckpointError: The network is absent, incomplete or no plain ViT.
+        CheckpointError: The network is absent or incomplete, or neither of these.
     """
     entries, report = take_network(found, choose_network(found, key), key)
-    tensors = match(entries, Target.own(entries), report)
+    family = recorded_family(found.other)
+    if family is None:
+        tensors = match(entries, Target.own(entries), report)
+        kernel = tensors['patch_embed.projection.weight']
+    else:  # as it is: the names of timm's model, and what they do not say
+        entries = found.select(found.layout.networks[report.network])
+        tensors = {name: entry.tensor for name, entry in entries.items()}
+        kernel = tensors['patch_embed.proj.weight']
+        report.used.update({key: name for name, entry in entries.items() for key in entry.keys})
     report_rest(found, report)
-    settings = _network_settings(tensors['patch_embed.projection.weight'], report)
+    settings = _network_settings(kernel, report)
+    if family is not None:
+        settings['family'] = family
     if report.network == 'backbone':  # converted before, perhaps
         settings['network'] = recorded_network(found.other) or 'backbone'
     return tensors, settings, report

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..utils.errors import CheckpointError
 from ..utils.images import IMAGENET_MEAN, IMAGENET_STD
-from .layouts import Checkpoint, Entry, to_timm_name
+from .layouts import TRAINED_HERE, Checkpoint, Entry, recorded_family, to_timm_name
 from .matching import check_values
 from .report import LoadReport
 
@@ -44,6 +44,8 @@ class Positions(NamedTuple):
 IMAGENET = Statistics(IMAGENET_MEAN, IMAGENET_STD)
 HALF = Statistics((127.5,) * 3, (127.5,) * 3)
 CLIP = Statistics((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305))
+
+TIMM = 'timm:'  # before a name of timm's: a network as timm makes it
 
 _PLAIN, _DINO = Positions(), Positions(offset=0.1)
 SHARP = Positions(antialias=True)
@@ -150,6 +152,7 @@ _RENAMED = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r'^(register|storage)_tokens$', 'reg_token'),
+        (r'^rope\.periods$', 'rope_embed.periods'),
         (r'\.mlp\.(w3|weights_out|down_proj)\.', '.mlp.fc2.'),
         (r'\.mlp\.(w12|weights_in)\.', '.mlp.fc1.'),
         (r'\.mlp\.(w1|fc1_g)\.', '.mlp.gate_proj.'),
@@ -183,6 +186,8 @@ def is_plain(found: Checkpoint, entries: Mapping[str, Entry]) -> bool:
         found: The file.
         entries: The network's tensors under our names.
     """
+    if recorded_family(found.other) is not None or found.layout.name in TRAINED_HERE:
+        return False
     if found.layout.name in _DETECTION or 'layers.0.attn.qkv.weight' not in entries:
         return True  # a malformed one is refused there
     return 'pos_embed' in entries and not any(_SPECIAL.match(name) for name in entries)
@@ -202,7 +207,7 @@ def convert_foreign(
         CheckpointError: A tensor has no known place, or is malformed.
     """
     named = _to_timm(entries)
-    family = next(f for f in FAMILIES if f.recognize(found.layout.name, named))
+    family = _family_of(found, named)
     periods = named.pop('rope_embed.periods', None)
     if periods is not None:
         check_values(periods.keys[0], periods.tensor)
@@ -222,6 +227,27 @@ def convert_foreign(
         None if periods is None else periods.tensor.float(),
         {_without_scale(n, rotary): e.keys for n, e in named.items()},
     )
+
+
+def _family_of(found: Checkpoint, named: Mapping[str, Entry]) -> Family:
+    """The family that a file records, where it was trained here, or that its layout implies.
+
+    Raises:
+        CheckpointError: It should be recorded and is not, or there is no such family.
+    """
+    recorded, layout = recorded_family(found.other), found.layout.name
+    if recorded is None and layout in TRAINED_HERE:
+        raise CheckpointError(
+            'does not record of which family its network is: take the checkpoint as training wrote '
+            'it, or what publish_model.py made of it'
+        )
+    if recorded is not None and not recorded.startswith(TIMM):
+        known = {family.name: family for family in (*FAMILIES, CLASS_TOKEN)}
+        if recorded not in known:
+            raise CheckpointError(f'holds a network of the family {recorded!r}, which is not known')
+        return known[recorded]
+    layout = layout if recorded is None else 'timm'
+    return next(family for family in FAMILIES if family.recognize(layout, named))
 
 
 def _to_timm(entries: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -182,6 +182,8 @@ def _is_released_flsl(entries: Mapping[str, Entry], other: set[str]) -> bool:
 
 
 _BLOCK = r'blocks\.\d+\.'
+# Another project's network that went on training here, in timm.
+TRAINED_HERE = 'FLSL on another network', 'detector on another network'
 LAYOUTS = (
     Layout(
         'released FLSL',
@@ -199,6 +201,17 @@ LAYOUTS = (
         _has(r'teacher\.backbone\.layers\.\d+\.', r'backbone\.layers\.\d+\.'),
         dict(teacher=r'teacher\.backbone\.', student=r'backbone\.'),
         dict(teacher=r'teacher\.head\.', student=r'head\.'),
+    ),
+    Layout(
+        TRAINED_HERE[0],
+        _has(r'teacher\.backbone\.model\.blocks\.', r'backbone\.model\.blocks\.'),
+        dict(teacher=r'teacher\.backbone\.model\.', student=r'backbone\.model\.'),
+        dict(teacher=r'teacher\.head\.', student=r'head\.'),
+    ),
+    Layout(
+        TRAINED_HERE[1],
+        _has(r'backbone\.trunk\.model\.blocks\.'),
+        dict(backbone=r'backbone\.trunk\.model\.'),
     ),
     Layout(
         'MoCo v3',
@@ -261,9 +274,10 @@ def identify(checkpoint: Mapping[str, Any], name: str) -> Checkpoint:
     entries: dict[str, Entry] = {}
     other: dict[str, Any] = {}
     states = {
-        key: _innermost(checkpoint[key])
-        for key in STATES
-        if isinstance(checkpoint.get(key), Mapping) and _innermost(checkpoint[key])
+        key: state
+        for key in [k for k in STATES if k in checkpoint]
+        + [k for k in checkpoint if k not in STATES]
+        if (state := _innermost(checkpoint[key])) and (key in STATES or _is_network(key, state))
     }
     if len(states) > 1:
         return _identify_states(checkpoint, states, name)
@@ -272,7 +286,7 @@ def identify(checkpoint: Mapping[str, Any], name: str) -> Checkpoint:
             _add(entries, '', {key: value})
         elif key in states:
             _add(entries, '', states[key])
-        elif key in ('student', 'teacher') and isinstance(value, Mapping):
+        elif key in PAIR and isinstance(value, Mapping):
             _add(entries, f'{key}.', value)
         else:
             other[key] = value
@@ -280,15 +294,18 @@ def identify(checkpoint: Mapping[str, Any], name: str) -> Checkpoint:
     if 'network' in own:
         other.setdefault('meta', own)
     if not entries:
-        raise CheckpointError(f'holds no weights, only {_some(checkpoint) or "an empty dict"}')
-    for layout in LAYOUTS:
-        if layout.recognize(entries, set(other)):
-            return Checkpoint(name, layout, entries, other)
+        raise CheckpointError(
+            f'holds no weights, only {_some(checkpoint) or "an empty dict"}'
+            + (' (weights are tensors, no NumPy arrays)' if checkpoint else '')
+        )
+    if layout := _layout_of(entries, set(other)):
+        return Checkpoint(name, layout, entries, other)
     known = ', '.join(dict.fromkeys(layout.name for layout in LAYOUTS))
     raise CheckpointError(f'no ViT of a known layout ({known}); its keys: {_some(entries)}')
 
 
-# Entries that hold a network's weights, averaged ones first where timm's loader takes them.
+# Entries that hold a network's weights, averaged ones first where timm's loader takes them. Others
+# hold some too where a network is recognized in them.
 STATES = (
     'state_dict_ema',
     'model_ema',
@@ -298,21 +315,62 @@ STATES = (
     'net',
     'weights',
     'ema_state_dict',
+    'target_encoder',  # the averaged one of two in I-JEPA's files
 )
+PAIR = ('student', 'teacher')
 
 
-def _innermost(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tensors of an entry, which may be one dict deeper; empty where there are none."""
+def _innermost(state: Any) -> Mapping[str, Any]:
+    """The tensors of an entry, which may be some dicts deeper; empty where there are none."""
+    if not isinstance(state, Mapping):
+        return {}
     if any(isinstance(value, Tensor) for value in state.values()):
         return state
-    if any(isinstance(state.get(key), Mapping) for key in ('student', 'teacher')):
+    if any(isinstance(state.get(key), Mapping) for key in PAIR):
         return {
-            f'{key}.{name}': value
-            for key in ('student', 'teacher')
-            for name, value in (state.get(key) or {}).items()
+            f'{key}.{name}': value for key in PAIR for name, value in (state.get(key) or {}).items()
         }
-    inner = (_innermost(state[key]) for key in STATES if isinstance(state.get(key), Mapping))
+    inner = (_innermost(state[key]) for key in sorted(state, key=lambda key: key not in STATES))
     return next((found for found in inner if found), {})
+
+
+def _is_network(key: Any, state: Mapping[str, Any]) -> bool:
+    """Whether an entry of a name that says nothing holds a network, and no state of training."""
+    if key in PAIR or 'optim' in str(key):
+        return False
+    entries: dict[str, Entry] = {}
+    _add(entries, '', state)
+    return _layout_of(entries, set()) is not None
+
+
+def _layout_of(entries: Mapping[str, Entry], other: set[str]) -> Layout | None:
+    """The layout of a file; the names of its networks may all begin with another module's.
+
+    Such as ``encoder.`` or Lightning's ``model.``; the networks are called by it where there are
+    several.
+    """
+    for layout in LAYOUTS:
+        if layout.recognize(entries, other):
+            return layout
+    prefixes = {match[1]: None for name in entries if (match := _INSIDE.match(name))}
+    found = {}
+    for prefix in prefixes:
+        inside = {n[len(prefix) :]: e for n, e in entries.items() if n.startswith(prefix)}
+        whole = any(name.startswith(('patch_embed.', 'embeddings.')) for name in inside)
+        layout = next((k for k in LAYOUTS if whole and k.recognize(inside, other)), None)
+        if layout is not None and list(layout.networks) == ['backbone']:
+            found[prefix] = layout
+    if not found:
+        return None
+    names = ['backbone'] if len(found) == 1 else [prefix.strip('.') for prefix in found]
+    networks = {
+        name: re.escape(prefix) + layout.networks['backbone']
+        for name, (prefix, layout) in zip(names, found.items())
+    }
+    return replace(next(iter(found.values())), networks=networks)
+
+
+_INSIDE = re.compile(r'(.+?\.)(blocks|layers?|encoder\.layer)\.\d+\.')
 
 
 def _identify_states(
@@ -349,10 +407,15 @@ def _identify_states(
 def _add(entries: dict[str, Entry], prefix: str, tensors: Mapping[str, Any]) -> None:
     """Add the tensors, without the prefixes of DDP and torch.compile in their names."""
     for key, tensor in tensors.items():
+        if isinstance(tensor, Mapping):
+            _add(entries, f'{prefix}{key}.', tensor)
         if isinstance(tensor, Tensor):
             name = re.sub(r'(^|(?<=\.))(module|_orig_mod)\.', '', f'{prefix}{key}')
             if name in entries:
                 raise CheckpointError(f'{prefix}{key} is in the file twice')
+            if tensor.is_meta or tensor.layout != torch.strided:
+                kind = 'has no values' if tensor.is_meta else 'is sparse'
+                raise CheckpointError(f'{prefix}{key} {kind}: save a dense tensor')
             entries[name] = Entry(tensor.detach(), (f'{prefix}{key}',))
 
 
@@ -389,7 +452,7 @@ def recorded_heads(other: Mapping[str, Any], layout: str, width: int) -> int | N
     if isinstance(meta, Mapping):
         if str(meta.get('num_heads', '')).isdigit():
             return int(meta['num_heads'])
-        return _heads_of_config(meta.get('cfg'))
+        return _heads_of_config(_recorded_backbone(other))
     args = other.get('args')
     settings = dict(vars(args)) if hasattr(args, '__dict__') else {}
     for name in (settings.get('arch'), settings.get('model'), other.get('arch')):
@@ -411,6 +474,50 @@ def recorded_network(other: Mapping[str, Any]) -> str | None:
     meta = other.get('meta')
     network = meta.get('network') if isinstance(meta, Mapping) else None
     return network if network in ('teacher', 'student') else None
+
+
+def recorded_family(other: Mapping[str, Any]) -> str | None:
+    """Family of another project's network that was trained on here; None where there is none.
+
+    Args:
+        other: Entries of the file that are no weights.
+
+    Returns:
+        str: A name in :data:`~flsl_mm.checkpoint.foreign.FAMILIES`, or ``'timm:NAME'``.
+    """
+    meta = other.get('meta')
+    if not isinstance(meta, Mapping):
+        return None
+    if isinstance(meta.get('family'), str):
+        return meta['family']
+    trunk = _recorded_backbone(other).get('trunk')  # of detectors that were trained earlier
+    family = trunk.get('family') if isinstance(trunk, dict) else None
+    return family if isinstance(family, str) else None
+
+
+def check_windows(other: Mapping[str, Any]) -> None:
+    """Refuse a detector whose blocks attend in windows: frozen networks have none.
+
+    Args:
+        other: Entries of the file that are no weights.
+
+    Raises:
+        CheckpointError: It is one.
+    """
+    backbone = _recorded_backbone(other)
+    if 'trunk' in backbone and (size := backbone.get('window_size', 0)):
+        raise CheckpointError(
+            f'its blocks were trained to attend in windows of {size} tokens: only a detector can '
+            'use it'
+        )
+
+
+def _recorded_backbone(other: Mapping[str, Any]) -> dict[str, Any]:
+    """The backbone in the config text of mmengine's files; empty where there is none."""
+    meta = other.get('meta')
+    model = config_value(meta.get('cfg'), 'model') if isinstance(meta, Mapping) else None
+    backbone = model.get('backbone') if isinstance(model, dict) else None
+    return backbone if isinstance(backbone, dict) else {}
 
 
 def config_value(text: Any, name: str) -> Any:
@@ -440,11 +547,7 @@ def recorded_scale(found: Checkpoint) -> float | None:
     return float(scale) if isinstance(scale, int | float) and scale > 0 else None
 
 
-def _heads_of_config(text: Any) -> int | None:
-    model = config_value(text, 'model')
-    backbone = model.get('backbone') if isinstance(model, dict) else None
-    if not isinstance(backbone, dict):
-        return None
+def _heads_of_config(backbone: Mapping[str, Any]) -> int | None:
     arch = backbone.get('arch', backbone)
     if isinstance(arch, str):
         if arch.lower() in ('mocov3-s', 'mocov3-small'):  # in the zoo once one has been built

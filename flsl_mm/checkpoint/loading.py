@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ..utils.errors import CheckpointError, errors_about
 from ..utils.modules import unwrap_model
 from .files import read_checkpoint
-from .foreign import convert_foreign
+from .foreign import TIMM, convert_foreign
 from .layouts import Checkpoint, Entry, identify, recorded_heads, recorded_network, to_our_names
 from .matching import Target, match
 from .report import LoadReport
+from .timm_models import create_model
 
 Source = str | os.PathLike | Mapping[str, Any] | Checkpoint
 
@@ -27,8 +28,9 @@ def load_pretrained(
 
     Args:
         module: ``FLSLVisionTransformer``, ``ViTFPN``, ``ViTDet`` or ``ViTMap``.
-        source: Path or state dict in any layout of :data:`~flsl_mm.checkpoint.layouts.LAYOUTS`, or
-            what :func:`open_checkpoint` gave for it.
+        source: Path or state dict in any layout of :data:`~flsl_mm.checkpoint.layouts.LAYOUTS`,
+            ``'timm:NAME'`` for what timm downloads under that name, or what
+            :func:`open_checkpoint` gave for it.
         key: ``'teacher'`` or ``'student'``. Files of one network need none. Without it the teacher
             is taken (of MoCo v3 the momentum encoder). In files with averaged weights beside the
             raw ones also the entry, such as ``'model_ema'`` or ``'model'``; the teacher is the one
@@ -74,7 +76,13 @@ def open_checkpoint(source: Source, trust: bool) -> Checkpoint:
     if isinstance(source, Mapping):
         name, checkpoint = 'state dict', source
     else:
-        name, checkpoint = str(source), read_checkpoint(source, trust)
+        name = str(source)
+        if name.startswith(TIMM):
+            with errors_about(name):
+                model = create_model(name.removeprefix(TIMM), pretrained=True)
+            checkpoint = model.state_dict()
+        else:
+            checkpoint = read_checkpoint(source, trust)
     with errors_about(name):
         return identify(checkpoint, name)
 
@@ -124,6 +132,10 @@ def take_network(
         report.note = 'the default; in the file: ' + ', '.join(found.networks())
     if 'pos_embed' in entries and entries['pos_embed'].tensor.ndim:
         width = entries['pos_embed'].tensor.shape[-1]
+    else:  # rotary positions
+        kernel = entries.get('patch_embed.projection.weight')
+        width = len(kernel.tensor) if kernel is not None and kernel.tensor.ndim else None
+    if width is not None:
         report.num_heads = recorded_heads(found.other, found.layout.name, width)
     return entries, report
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
-from ..utils.errors import CheckpointError
+from ..utils.errors import CheckpointError, first_names
 from .layouts import Entry
 from .report import LoadReport
 
@@ -239,11 +239,6 @@ def check_heads(wanted: int | None, recorded: int | None) -> None:
 def _uncovered(entries: Mapping[str, Entry], target: Target) -> list[str]:
     """Parameters that neither the file has nor can do without."""
     return [n for n in target.parameters if n not in entries and not _OPTIONAL.match(n)]
-
-
-def first_names(parameters: list[str]) -> str:
-    """The first three of some names, for messages."""
-    return ', '.join(parameters[:3]) + (', ...' if len(parameters) > 3 else '')
 
 
 def _check_architecture(entries: Mapping[str, Entry], target: Target, recorded: int | None) -> None:

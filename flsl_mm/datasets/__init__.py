@@ -10,6 +10,7 @@ __getattr__, __all__ = lazy_names(
         '.imagenet_boxes': ['ImageNetBoxes'],
         '.instance_images': ['InstanceImages'],
         '.masks': ['MaskFolder'],
+        '.plain_images': ['PlainImages'],
         '.samplers': ['ResumableSampler', 'SampleKey'],
         '.transforms': transforms.__all__,
         '.uavdt': ['UAVDTDataset'],

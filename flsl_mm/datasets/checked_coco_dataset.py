@@ -2,14 +2,16 @@
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
+from mmengine.logging import MMLogger
 
-from ..utils.errors import DataError
+from ..utils.errors import DataError, first_names
 from .coco_file import check_masks, read_coco_file
 from .transforms.load_fitting_image import load_fitting_images
 
@@ -37,25 +39,20 @@ class CheckedCOCO(COCO):
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names: list = [], sup_names: list = [], cat_ids: list = []) -> list:  # noqa: B006
-        """Category ids of classes, in the order of the file.
+        """Category ids of classes, in the order of the classes: so their labels are.
 
         Raises:
-            DataError: The file lacks some of the classes, or has them in another order: labels
-                would stand for other classes than their names say.
+            DataError: The file lacks some of the classes.
         """
-        found = [c['name'] for c in self.dataset['categories'] if c['name'] in cat_names]
-        missing = [name for name in cat_names if name not in found]
+        ids = {category['name']: category['id'] for category in self.dataset['categories']}
+        missing = [name for name in cat_names if name not in ids]
         if missing:
-            listed = ', '.join(missing[:5]) + (', ...' if len(missing) > 5 else '')
             raise DataError(
-                f'lacks {len(missing)} of the {len(cat_names)} classes of the config ({listed}); '
-                "set the dataset's metainfo.classes and the heads' num_classes to those of the file"
+                f'lacks {len(missing)} of the {len(cat_names)} classes of the config '
+                f'({first_names(missing)}); it has {first_names(list(ids))}'
             )
-        if found != list(cat_names):
-            raise DataError(
-                'has its categories in another order than the classes of the config; '
-                "give the dataset's metainfo.classes in the order of the file"
-            )
+        if cat_names:
+            return [ids[name] for name in cat_names]
         return super().get_cat_ids(cat_names, sup_names, cat_ids)
 
 
@@ -85,7 +82,13 @@ class CheckedCocoDataset(CocoDataset):
         if self.test_mode:  # for StandardCocoMetric; checkpoints of a training hold no paths
             self._metainfo['ann_file'] = os.path.abspath(self.ann_file)
         try:
+            self._others: Counter[str] = Counter()
             images = super().load_data_list()
+            if self._others:
+                MMLogger.get_current_instance().warning(
+                    f'annotation file {self.ann_file}: {self._others.total()} objects of other '
+                    f'classes are left out ({first_names(list(self._others))})'
+                )
             if masks:
                 _check_masks(images)
             return images
@@ -93,6 +96,15 @@ class CheckedCocoDataset(CocoDataset):
             if str(self.ann_file) in str(error):
                 raise
             raise DataError(f'annotation file {self.ann_file}: {error}') from error
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """An image and its objects; those of other classes are left out, and counted."""
+        self._others.update(
+            self.coco.cats[annotation['category_id']]['name']
+            for annotation in raw_data_info['raw_ann_info']
+            if annotation['category_id'] not in self.cat2label
+        )
+        return super().parse_data_info(raw_data_info)
 
     def filter_data(self) -> list[dict]:
         """Leave out what cannot be trained on."""

@@ -10,7 +10,7 @@ _SPLITS = (('training', 'validation'), ('train', 'val'))
 _COCO_FILE = 'annotations/instances_{}2017.json'
 
 
-def find_labeled_images(root: str) -> tuple[dict | None, dict]:
+def find_labeled_images(root: str, plain: bool = False) -> tuple[dict | None, dict]:
     """Find training and validation images below a folder.
 
     Known are COCO's layout (``annotations/instances_val2017.json`` and ``val2017`` or
@@ -20,6 +20,7 @@ def find_labeled_images(root: str) -> tuple[dict | None, dict]:
 
     Args:
         root: The folder.
+        plain: In no known layout take all images below it, without labels.
 
     Returns:
         tuple: Configs of the training images, None where there is no split, and of those to
@@ -46,6 +47,8 @@ def find_labeled_images(root: str) -> tuple[dict | None, dict]:
                 )
                 return train, val
         return None, _masks(images, masks)
+    if plain:
+        return None, dict(type='PlainImages', images=root)
     raise DataError(
         f'{root} is in no known layout: neither {_COCO_FILE.format("val")} nor images and masks in '
         + ' or '.join(f'{images}, {masks}' for images, masks in _MASK_LAYOUTS)

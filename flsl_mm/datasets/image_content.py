@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 
 from mmengine.fileio import get
 from PIL import Image
@@ -24,23 +25,34 @@ def read_content(path: str | os.PathLike, backend_args: dict | None = None) -> b
     return read_regular(path)
 
 
-def open_image(content: bytes) -> Image.Image:
+def open_image(content: bytes, choose: Callable[[int], int] | None = None) -> Image.Image:
     """Open an image that is going to be decoded to RGB.
 
     Args:
         content: Of its file.
+        choose: Which page of a TIFF that has several, by their number.
 
     Raises:
-        ValueError: It says that it has far more pixels than its file can be meant to have.
+        ValueError: It says that it has far more pixels than its file can be meant to have, or it
+            has several pages and none is chosen.
         Exception: Of nearly every type: it is damaged, or no image.
     """
     image = Image.open(io.BytesIO(content))
+    if (pages := page_count(image)) > 1:
+        if choose is None:
+            raise ValueError(f'a TIFF of {pages} pages: here an image is one page, save them apart')
+        image.seek(int(choose(pages)))
     pixels = image.width * image.height
     if pixels > max(FREE_PIXELS, PIXELS_PER_BYTE * len(content)):
         raise ValueError(
             f'{image.width} x {image.height} pixels in a file of {len(content)} bytes: not decoded'
         )
     return image
+
+
+def page_count(image: Image.Image) -> int:
+    """The pages of a TIFF; 1 of any other file, also of animations and stereo pictures."""
+    return image.n_frames if image.format == 'TIFF' else 1
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

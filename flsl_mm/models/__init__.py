@@ -13,6 +13,7 @@ from .data_preprocessors import MultiViewPreprocessor
 from .heads import DINOHead, FLSLHead
 from .mean_shift import mean_shift
 from .necks import MeanShiftNeck
+from .pretrained_network import PretrainedNetwork
 from .selfsup import DINO, FLSL
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     'FrozenViT',
     'MeanShiftNeck',
     'MultiViewPreprocessor',
+    'PretrainedNetwork',
     'ViTDet',
     'ViTFPN',
     'ViTMap',

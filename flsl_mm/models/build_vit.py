@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
 from ..checkpoint.foreign import CLASS_TOKEN, convert_foreign, is_plain
-from ..checkpoint.layouts import Checkpoint, Entry, recorded_scale
+from ..checkpoint.layouts import Checkpoint, Entry, check_windows, recorded_family, recorded_scale
 from ..checkpoint.loading import (
     Source,
     choose_network,
@@ -25,7 +25,7 @@ from ..utils.errors import errors_about
 from .backbones import FLSLVisionTransformer
 from .backbones.flsl_vit import sincos_position_embedding
 from .backbones.frozen_vit import FrozenViT
-from .backbones.timm_vit import TimmViT, build_foreign, create_timm
+from .backbones.timm_vit import TimmViT, build_foreign, create_timm, load_named
 from .build_head import build_head
 
 RANDOM = 'random:'
@@ -99,6 +99,10 @@ def _build(
         with errors_about(opened.name):
             entries, report = take_network(opened, choose_network(opened, key), key)
             if not _is_ours(opened, entries):
+                check_windows(opened.other)
+                family = recorded_family(opened.other) or ''
+                if family.startswith(TIMM[0]):
+                    return _build_named(opened, family, report.network, random), opened
                 return _build_foreign(opened, entries, report, num_heads, random), opened
         design = _read_design(opened, key, num_heads)
     vit = FLSLVisionTransformer(**design._asdict(), out_type='raw')
@@ -117,9 +121,10 @@ def _is_ours(found: Checkpoint, entries: dict[str, Entry]) -> bool:
     """
     if not is_plain(found, entries):
         return False
+    if 'source_layout' in (found.other.get('meta') or ()):
+        return True
     table = entries['pos_embed'].tensor if 'pos_embed' in entries else None
-    meta = found.other.get('meta')
-    if found.layout.name != 'timm' or table is None or 'source_layout' in (meta or ()):
+    if found.layout.name != 'timm' or table is None:
         return True
     if table.ndim != 3 or isqrt(table.shape[1]) ** 2 != table.shape[1] or table.shape[2] % 4:
         return True  # refused with a reason
@@ -132,6 +137,15 @@ def _is_our_table(table: Tensor) -> bool:
         return False
     fixed = sincos_position_embedding((isqrt(table.shape[1]),) * 2, table.shape[2])
     return torch.allclose(table.float(), fixed, atol=1e-2)  # stored in half precision, perhaps
+
+
+def _build_named(found: Checkpoint, family: str, network: str, random: bool) -> TimmViT:
+    """A network that timm has by its name, as training here left it."""
+    vit = create_timm(family.removeprefix(TIMM[0]), pretrained=False)
+    if not random:
+        entries = found.select(found.layout.networks[network])
+        load_named(vit, {name: entry.tensor for name, entry in entries.items()})
+    return vit
 
 
 def _build_foreign(

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from .layers.positions import token_centers
 
+PLACES = 14  # of each side of an image, where images of several shapes are compared
 _ROUNDING = 1e-6  # of a variance of vectors of length 1 in float32
 
 
@@ -23,6 +24,21 @@ def place_moments(tokens: Tensor) -> tuple[Tensor, Tensor]:
     squares = tokens.mean(dim=1).square().sum(dtype=torch.float64)
     count = torch.full_like(squares, len(tokens))
     return tokens.sum(dim=0, dtype=torch.float64), torch.stack([count, squares])
+
+
+def at_places(tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
+    """The tokens of an image at ``side`` x ``side`` places of it, whatever its own grid is.
+
+    Args:
+        tokens: (N, D), row-major over ``grid``.
+        grid: Rows and columns.
+        side: Places of each side of the image.
+
+    Returns:
+        Tensor: The nearest token of each (side * side, D), row-major.
+    """
+    rows, columns = ((torch.arange(side) + 0.5) * n / side for n in grid)
+    return tokens.unflatten(0, grid)[rows.long()[:, None], columns.long()].flatten(0, 1)
 
 
 def place_share(places: Tensor, sums: Tensor) -> Tensor:
@@ -58,9 +74,9 @@ def mean_place_share(views: list[Tensor]) -> Tensor:
 
 def squared_distances(points: Tensor, grid: tuple[int, int]) -> Tensor:
     """From points to the tokens of a view: (B, Q, 2), fractions of it, to (B, Q, N), in tokens."""
-    size = points.new_tensor(grid[::-1])
     offsets = points.unsqueeze(2) - token_centers(grid, points.device).to(points.dtype)
-    return (offsets * size).square().sum(dim=-1)
+    x, y = offsets.unbind(-1)
+    return (x * grid[1]).square() + (y * grid[0]).square()
 
 
 def place_bias(points: Tensor, grid: tuple[int, int], width: float) -> Tensor:

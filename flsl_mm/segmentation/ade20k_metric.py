@@ -1,4 +1,4 @@
-"""IoU and accuracy on ADE20K; needs mmseg."""
+"""IoU and accuracy of semantic segmentation, as on ADE20K; needs mmseg."""
 
 import torch
 from mmseg.evaluation import IoUMetric
@@ -38,7 +38,7 @@ class ADE20KMetric(IoUMetric):
         intersection, union, _, label = (torch.stack(part).sum(0) for part in zip(*results))
         if not label.sum():
             raise DataError(
-                f'ADE20K: no pixel of the {len(results)} masks is labelled, nothing to evaluate'
+                f'no pixel of the {len(results)} masks is labelled, nothing to evaluate'
             )
         metrics = super().compute_metrics(results)
         if self.per_class:

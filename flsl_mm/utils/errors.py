@@ -4,7 +4,7 @@ They are siblings: what is caught says whose mistake it is. Any other error is o
 keeps its traceback.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -38,3 +38,8 @@ def errors_about(name: object) -> Iterator[None]:
         yield
     except UserError as error:
         raise type(error)(f'{name}: {error}') from error
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first three of some names, for messages."""
+    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')

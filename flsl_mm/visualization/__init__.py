@@ -12,6 +12,7 @@ from .token_maps import (
     mode_maps,
     pca_maps,
     pick_points,
+    place_maps,
     prefix_maps,
 )
 from .training_log import read_training_log
@@ -33,6 +34,7 @@ __all__ = [
     'pca_figure',
     'pca_maps',
     'pick_points',
+    'place_maps',
     'prefix_maps',
     'read_training_log',
     'tsne_figure',

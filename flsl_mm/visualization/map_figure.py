@@ -201,11 +201,12 @@ def _draw_map(
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
     )
     _frame(axis, size)  # the padding of the last patches is outside
-    if maps.notes:
+    text = maps.notes[row.image][cell.layer][row.query] if maps.notes else ''
+    if text:
         note = axis.text(
             0.03,
             0.03,
-            maps.notes[row.image][cell.layer][row.query],
+            text,
             color='white',
             fontsize=7,
             transform=axis.transAxes,

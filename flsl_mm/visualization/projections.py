@@ -11,15 +11,19 @@ from ..evaluation.functional.clustering import nearest_centroids, spherical_kmea
 from ..utils.errors import DataError
 
 
-def principal_components(features: Sequence[np.ndarray], number: int = 3) -> list[np.ndarray]:
+def principal_components(
+    features: Sequence[np.ndarray], number: int = 3, also: np.ndarray | None = None
+) -> list[np.ndarray]:
     """Project the tokens of several images on their common principal components.
 
     Args:
         features: Tokens (N_i, D) of each image.
         number: How many components.
+        also: More tokens (M, D), projected on the same components.
 
     Returns:
-        list[np.ndarray]: (N_i, number) for each image, largest variance first. Of the two
+        list[np.ndarray]: (N_i, number) for each image and (M, number) for ``also``, largest
+        variance first. Of the two
         directions of a component the one is taken in which the largest projection is positive.
 
     Raises:
@@ -28,28 +32,32 @@ def principal_components(features: Sequence[np.ndarray], number: int = 3) -> lis
     joined = np.concatenate(features).astype(np.float64)
     if min(joined.shape) < number:
         raise DataError(f'{number} components of {joined.shape[0]} tokens x {joined.shape[1]}')
-    centered = joined - joined.mean(axis=0)
+    center = joined.mean(axis=0)
+    centered = joined - center
     # Of D x D, which stays small for any number of tokens.
     _, directions = np.linalg.eigh(centered.T @ centered)
-    projected = centered @ directions[:, ::-1][:, :number]
+    directions = directions[:, ::-1][:, :number]
+    projected = centered @ directions
     extreme = projected[np.abs(projected).argmax(axis=0), np.arange(number)]
-    projected = projected * np.where(extreme < 0, -1, 1)
+    signs = np.where(extreme < 0, -1, 1)
     ends = np.cumsum([len(f) for f in features])[:-1]
-    return np.split(projected, ends)
+    found = np.split(projected * signs, ends)
+    return found if also is None else [*found, (also - center) @ directions * signs]
 
 
-def as_colors(components: Sequence[np.ndarray]) -> list[np.ndarray]:
+def as_colors(components: Sequence[np.ndarray], count: int | None = None) -> list[np.ndarray]:
     """Scale components of several images to 0-1, alike in all of them.
 
     The 1st and 99th percentile of each component become 0 and 1; beyond them colors are clipped.
 
     Args:
         components: (..., 3) for each image.
+        count: The percentiles are those of so many, the first; of all by default.
 
     Returns:
         list[np.ndarray]: float, same shapes.
     """
-    joined = np.concatenate([c.reshape(-1, c.shape[-1]) for c in components])
+    joined = np.concatenate([c.reshape(-1, c.shape[-1]) for c in components[:count]])
     low, high = np.percentile(joined, (1, 99), axis=0)
     span = np.where(high > low, high - low, 1)
     return [((c - low) / span).clip(0, 1) for c in components]

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..evaluation.functional.similarity import aggregated_similarity
 from ..models import FrozenViT
 from ..models.mean_shift import effective_number, mean_shift_weights
+from ..models.place import PLACES, at_places, place_moments, place_share
 from ..utils.errors import ConfigError
 from ..utils.token_grid import grid_of_size
 from .layer_tokens import layer_tokens, probe_attention, resolve_layers
@@ -252,6 +254,47 @@ def pca_maps(
             by_layer.append([c.reshape(shape) for c, shape in zip(colors, shapes)])
         maps = [np.stack(image_maps) for image_maps in zip(*by_layer)]
         found[label] = TokenMaps(vit.patch_size, resolve_layers(vit, layers), maps)
+    return found
+
+
+def place_maps(
+    vits: Vits, images: Images, shown: int, progress: Progress = iter
+) -> dict[str, TokenMaps]:
+    """Colors of tokens, and of the mean token of each place: what the place alone tells.
+
+    Components and their ranges are those of the shown images, so that colors can be compared: a
+    mean that goes from one color to another says that tokens are codes of their place.
+
+    Args:
+        vits: Networks by the name to show.
+        images: uint8 (H, W, 3) each, some dozen, for a mean of few images shows these.
+        shown: So many of them, the first, have maps of their own.
+        progress: Shows how far it is.
+
+    Returns:
+        dict[str, TokenMaps]: Of the last block: colors (1, 1, rows, columns, 3), 0-1, of the shown
+        images, then those of :data:`.PLACES` x :data:`.PLACES` places. The notes are '' for images,
+        and for the mean the :func:`.place_share` of all images.
+    """
+    tokens = encode_all(vits, images, LAST, progress)
+    found = {}
+    for label, vit in vits.items():
+        features = [torch.from_numpy(layers[0]) for layers in tokens[label]]
+        units = torch.stack(
+            [
+                at_places(F.normalize(x, dim=-1), _grid_of(vit, image), PLACES)
+                for x, image in zip(features, images)
+            ]
+        )
+        # The components are those of the images alone: the mean is shown in their colors.
+        own = [F.normalize(x, dim=-1).numpy() for x in features[:shown]]
+        colors = as_colors(principal_components(own, also=units.mean(dim=0).numpy()), len(own))
+        shapes = [(1, 1, *_grid_of(vit, image), 3) for image in images[:shown]]
+        shapes.append((1, 1, PLACES, PLACES, 3))
+        share = float(place_share(*place_moments(units)))
+        notes = [[['']]] * shown + [[[f'place share {share:.2f}']]]
+        maps = [c.reshape(shape) for c, shape in zip(colors, shapes)]
+        found[label] = TokenMaps(vit.patch_size, resolve_layers(vit, LAST), maps, notes)
     return found
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flsl_mm.apis.ablation_table import all_configs, read_ablation_tables
+from flsl_mm.apis.ablation_table import read_ablation_tables
 from flsl_mm.utils.errors import DataError
 
 TABLES = """
@@ -36,14 +36,17 @@ def test_a_folder_is_its_table_and_their_parent_is_all_of_them(folder):
     assert [table.name for table in read_ablation_tables(folder)] == ['width', 'depth']
 
 
-def test_a_config_of_several_tables_counts_once(folder):
-    configs = all_configs(read_ablation_tables(folder))
-    assert configs == [folder / 'width/narrow.py', folder / 'base.py']
+def test_a_cell_may_be_the_untrained_network_of_a_config(folder):
+    (folder / 'tables.yml').write_text(
+        'depth: {title: x, axis: y, cells: [{label: random, config: base.py, untrained: true}]}'
+    )
+    [table] = read_ablation_tables(folder)
+    assert table.cells[0].untrained and 'reported' not in table.format({})
 
 
 def test_reported_and_measured_figures_stand_in_rows_of_their_own(folder):
     [width] = read_ablation_tables(folder / 'width')
-    text = width.format(dict(measured={folder / 'base.py': 7.06}, state={}))
+    text = width.format(dict(measured={width.cells[1]: 7.06}, state={}))
     assert [line.split() for line in text.splitlines()] == [
         ['Width', '(Table', '1)'],
         ['D', '64', '128'],

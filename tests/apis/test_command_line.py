@@ -26,7 +26,7 @@ def test_a_name_is_what_is_before_an_equals_sign_of_no_path(text, expected):
 @pytest.mark.parametrize('option', ['model.depth.x', 'stages.5.depth', 'stages.last.depth'])
 def test_an_override_that_does_not_fit_is_one_clear_line(tmp_path, option):
     path = tmp_path / 'config.py'
-    path.write_text('model = dict(depth=2)\nstages = [dict(depth=1)]\n')
+    path.write_text('stages = [dict(depth=1)]\nmodel = dict(depth=2, stages=stages)\n')
     assert read_config_file(path, {'model.depth': 3}).model.depth == 3
     with pytest.raises(ConfigError, match='--cfg-options do not fit .*config.py: '):
         read_config_file(path, {option: 1})

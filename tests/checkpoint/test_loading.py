@@ -73,6 +73,14 @@ def test_every_layout_gives_the_features_of_the_network_asked_for(
         (dict(net='raw'), None, 'raw'),
         (dict(weights='raw'), None, 'raw'),
         (dict(model=dict(state_dict='raw')), None, 'raw'),
+        (dict(module='raw', global_steps=3), None, 'raw'),
+        (dict(network='raw', optimizer=dict(state={0: dict(exp_avg='mean')})), None, 'raw'),
+        (dict(checkpoint=dict(model=dict(state_dict='raw'))), None, 'raw'),
+        (dict(model='raw', ema_model='mean'), None, 'raw'),
+        (dict(model='raw', ema_model='mean'), 'ema_model', 'mean'),
+        (dict(params='raw', params_ema='mean'), 'params_ema', 'mean'),
+        (dict(encoder='raw', predictor={}, target_encoder='mean'), None, 'mean'),
+        (dict(encoder='raw', predictor={}, target_encoder='mean'), 'student', 'raw'),
     ],
 )
 def test_the_states_of_a_file_are_networks_to_choose_from(
@@ -121,6 +129,50 @@ def test_a_state_that_is_not_in_the_file_is_refused(timm_state, vit):
     file = dict(model=timm_state, model_ema=timm_state)
     with pytest.raises(CheckpointError, match="one of .*'model_ema', 'model', got 'ema'"):
         load_pretrained(vit, file, 'ema')
+
+
+@pytest.mark.parametrize(
+    'prefix', ['model.', 'encoder.', 'visual.', 'trunk.', 'backbone.model.', '_forward_module.']
+)
+def test_names_may_all_begin_with_another_module_s(prefix, timm_state, student, vit):
+    state = {f'{prefix}{name}': tensor for name, tensor in timm_state.items()}
+    report = load_pretrained(vit, dict(state_dict={**state, 'head.weight': torch.zeros(3)}))
+    assert torch.equal(tokens(vit), tokens(student))
+    assert report.ignored['head.weight'] == 'outside the backbone'
+
+
+@pytest.mark.parametrize('key, expected', [('online.encoder', 'raw'), ('target.encoder', 'mean')])
+def test_so_may_those_of_two_networks(key, expected, timm_state, layouts, student, teacher, vit):
+    states = {'online.encoder': timm_state}
+    states['target.encoder'] = layouts['timm'][0](teacher.state_dict(), None)
+    named = {f'{p}.{name}': t for p, state in states.items() for name, t in state.items()}
+    load_pretrained(vit, named, key)
+    assert torch.equal(tokens(vit), tokens(dict(raw=student, mean=teacher)[expected]))
+
+
+def test_a_pair_may_be_dicts_of_dicts(timm_state, layouts, student, teacher, vit):
+    averaged = layouts['timm'][0](teacher.state_dict(), None)
+    load_pretrained(vit, dict(student=dict(backbone=timm_state), teacher=dict(backbone=averaged)))
+    assert torch.equal(tokens(vit), tokens(teacher))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda t: t.to('meta'), 'has no values'),
+        (lambda t: t.to_sparse(), 'is sparse'),
+        (lambda t: t.to(torch.int8), 'torch.int8, not floating-point'),
+        (lambda t: t.to(torch.complex64), 'torch.complex64, not floating-point'),
+        (lambda t: t * float('nan'), 'NaN or infinite'),
+        (lambda t: t.numpy(), 'lacks 1 backbone parameters'),
+        (lambda t: [t], 'lacks 1 backbone parameters'),
+    ],
+)
+def test_a_tensor_that_is_none_is_named(change, message, timm_state, vit):
+    name = 'blocks.0.attn.qkv.weight'
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_pretrained(vit, dict(model={**timm_state, name: change(timm_state[name])}))
+    assert '\n' not in str(error.value)
 
 
 def test_blocks_in_chunks_are_read(timm_state, student, vit):

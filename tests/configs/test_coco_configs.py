@@ -27,6 +27,9 @@ TRUNKS = {
 }
 
 
+BOXES = ['faster-rcnn_flsl-vits16_fpn_1x_coco', 'faster-rcnn_flsl-vitb16_vitdet_100e_coco']
+
+
 def load(name: str) -> Config:
     return Config.fromfile(FOLDER / f'{name}.py')
 
@@ -42,7 +45,9 @@ def transforms(pipeline) -> list[dict]:
 
 
 def test_there_are_no_other_configs():
-    assert sorted(p.stem for p in FOLDER.glob('*.py')) == sorted([*SMALL, *LARGE, *TRUNKS, ANY])
+    assert sorted(p.stem for p in FOLDER.glob('*.py')) == sorted(
+        [*SMALL, *LARGE, *TRUNKS, *BOXES, ANY]
+    )
 
 
 @pytest.mark.parametrize('name', SMALL + LARGE)

@@ -22,7 +22,7 @@ OPTIONS = {
     'flsl_vits16_300e': {},
     'flsl_vits16_two-pairs_300e': {'model.head.teacher_norm': 'sinkhorn'},
     'flsl_vits8_300e': {'model.neck.random_queries': True, 'model.backbone.with_cp': True},
-    'flsl_vit-tiny_demo': {'model.neck.positional_positives': True},
+    'flsl_vit-tiny_demo': {'model.neck.positional_positives': True, 'model.student_keep': 0.5},
     'flsl_vits16_100e': {
         'model.head.teacher_norm': 'centering',
         'model.backbone.position_window': (0.25, 1.0),

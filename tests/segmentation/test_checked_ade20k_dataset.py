@@ -49,7 +49,7 @@ def test_a_missing_folder_is_named(root, kind, folder):
 def test_a_folder_without_images_is_an_error(root):
     for path in (root / 'images').iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match=r'no \.jpg images in .*images'):
+    with pytest.raises(ValueError, match=r'no images \(\.jpg\) in .*images'):
         build(root)
 
 

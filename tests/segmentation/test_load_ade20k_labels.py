@@ -43,7 +43,7 @@ def test_a_mask_without_labels_is_all_ignored(load):
     (np.ones((4, 5), bool), None, r'mask\.png has 1 bit for each pixel: masks have 8 bits'),
     (np.ones((4, 5), np.float32), None, r'mask .*mask\.png '),
     (np.ones((4, 5), np.uint8), (5, 4), r'mask\.png is 5 x 4 pixels, its image 4 x 5$'),
-    (np.ones((4, 5, 3), np.uint8), None, r'mask\.png has 3 channels: ADE20K masks have one'),
+    (np.ones((4, 5, 3), np.uint8), None, r'mask\.png has 3 channels: masks have one'),
 ])  # fmt: skip
 def test_wrong_masks_are_errors(load, mask, size, message):
     with pytest.raises(ValueError, match=message):

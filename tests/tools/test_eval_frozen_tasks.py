@@ -42,6 +42,7 @@ def configs(project_root) -> dict[str, str]:
         davis='davis/label-propagation_davis2017-val-480p',
         dense='frozen/coco',
         ade20k='frozen/ade20k',
+        collapse='frozen/collapse',
     )
     return {name: str(project_root / f'configs/{path}.py') for name, path in names.items()}
 
@@ -70,6 +71,29 @@ def scenes(tmp_path):
 def dense(scenes):
     """Options for small dense tasks on the scenes."""
     return [f'dense.data_root={scenes}', 'dense.short_side=64', 'dense.num_workers=0']
+
+
+@pytest.mark.parametrize('suite', [False, True])
+def test_signs_of_collapse_need_no_labels(run, checkpoint, image_folder, suite, capsys):
+    name = 'dense' if suite else 'collapse'
+    options = [f'{name}.data_root={image_folder}', f'{name}.short_side=64', f'{name}.num_workers=0']
+    if suite:
+        options.append('dense.tasks=[{"type": "CollapseMonitors"}]')
+    code, results = run(name, checkpoint, options=options)
+    assert code == 0
+    prefix = 'collapse/' if suite else ''
+    numbers = results[checkpoint][name]
+    assert 1 <= numbers[f'{prefix}RankMe'] <= 32 and numbers[f'{prefix}ASS_contrast'] > 0
+    assert run('dense', checkpoint, options=[f'dense.data_root={image_folder}'])[0] == 2
+    assert 'is in no known layout' in last_error(capsys)
+
+
+def test_a_folder_without_images_is_one_line(run, checkpoint, tmp_path, capsys):
+    (tmp_path / 'empty').mkdir()
+    for folder, message in (('empty', 'no images found under'), ('none', 'there is no folder')):
+        options = [f'collapse.data_root={tmp_path / folder}']
+        assert run('collapse', checkpoint, options=options)[0] == 2
+        assert message in last_error(capsys)
 
 
 def last_error(capsys) -> str:

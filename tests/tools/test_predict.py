@@ -178,6 +178,22 @@ def test_a_video_is_its_frames(segmentor, predict, tmp_path, capsys):
     assert predict(*segmentor, path, tmp_path / 'none') == 2
 
 
+def test_pages_of_a_tiff_are_like_frames_and_many_bits_are_not_cut_off(
+    segmentor, predict, photos, tmp_path
+):
+    pages = [Image.fromarray(np.full((48, 64), level, np.uint16)) for level in (10, 120)]
+    for page in pages:
+        page.paste(600, (0, 0, 20, 20))
+    (tmp_path / 'scans').mkdir()
+    pages[0].save(tmp_path / 'scans/a.tif', save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / 'scans/b.tif')
+    assert predict(*segmentor, tmp_path / 'scans', tmp_path / 'out') == 0
+    found = [item['file_name'] for item in read(tmp_path / 'out')]
+    assert found == ['a.tif/000000.jpg', 'a.tif/000001.jpg', 'b.tif']
+    one, two, alone = (Image.open(tmp_path / 'out' / i['labels']) for i in read(tmp_path / 'out'))
+    assert np.array_equal(one, two) and np.array_equal(one, alone)  # scaled, they are the same
+
+
 def test_classes_that_the_checkpoint_does_not_name_come_from_the_config(
     project_root, predict, photos, tmp_path, capsys
 ):

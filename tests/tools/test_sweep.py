@@ -61,9 +61,10 @@ def test_a_sweep_trains_evaluates_and_is_repeated_without_work(
     cells = content['tables']['prototypes']['cells']
     assert [cell['reported'] for cell in cells] == [12.5, None]
     for cell in cells:
-        assert 0 <= cell['measured'] <= 100 and cell['measured'] == cell['knn']['top1_k3']
+        [run] = cell['runs']
+        top1 = run['numbers']['knn']['top1_k3']
         shown = next(line for line in first.splitlines() if line.startswith('measured'))
-        assert f'{cell["measured"]:.1f}' in shown
+        assert 0 <= top1 <= 100 and f'{top1:.1f}' in shown
 
     monkeypatch.setattr(sweep_tool.Step, 'begin', None)  # nothing is trained again, nor evaluated
     assert sweep_tool.main(arguments) == 0
@@ -74,6 +75,38 @@ def test_a_sweep_trains_evaluates_and_is_repeated_without_work(
 
     assert sweep_tool.main([*arguments, 'optim_wrapper.optimizer.lr=1']) == 2
     assert 'holds a run with other options' in capsys.readouterr().err
+
+
+def test_a_study_compares_seeds_and_random_weights_on_the_tasks_of_a_config(
+    sweep_tool, arguments, tmp_path, capsys
+):
+    file = tmp_path / 'ablations/tables.yml'
+    random = '    - {label: random, config: prototypes/k8.py, untrained: true}\n'
+    other = (
+        'other:\n  title: Other\n  axis: K\n  cells:\n    - {label: e, config: prototypes/k8.py}\n'
+    )
+    file.write_text(TABLES.rsplit('    - ', 1)[0] + random + other)
+    settings = dict(type='BoxKNN', ks=(3,), cells=1, resize=48, crop=48, num_workers=0)
+    (tmp_path / 'tasks.py').write_text(f'knn = {settings}')
+    study = [
+        *(str(tmp_path / 'ablations'), *arguments[1:4], '--seeds', '1', '2'),
+        *(f'--tasks={tmp_path / "tasks.py"}', '--task-options'),
+        *(f'knn.data_root={tmp_path / "imagenet"}', '--cfg-options', *OPTIONS),
+    ]
+    assert sweep_tool.main(study) == 0
+    out = capsys.readouterr().out
+    assert '2 networks, 2 of them to be trained' in out  # the config of two tables counts once
+    [line] = [line for line in out.splitlines() if line.startswith('knn top1_k3')][:1]
+    assert line.count('±') == 2
+    first, second = json.loads((tmp_path / 'runs/sweep.json').read_text())['tables'].values()
+    trained, untrained = first['cells']
+    assert [run['seed'] for run in trained['runs']] == [1, 2]
+    assert {'loss', 'place_share', 'attended_tokens'} <= set(trained['runs'][0]['signs'])
+    assert untrained['untrained'] and not untrained['runs'][0]['signs']
+    assert second['cells'][0]['runs'] == trained['runs']
+
+    assert sweep_tool.main([*study, '--knn-options', 'ks=[3]']) == 2
+    assert '--tasks has --task-options' in capsys.readouterr().err
 
 
 def test_a_network_that_fails_does_not_stop_the_others(

@@ -65,6 +65,22 @@ def test_every_image_has_a_picture(evaluated, shared_dir):
     assert {p.name for p in (evaluated[1] / 'pictures').iterdir()} == images
 
 
+def test_the_worst_images_are_drawn_in_order(config, checkpoint, run_tool, tmp_path):
+    result = run_tool(
+        'test.py',
+        config,
+        checkpoint,
+        f'--work-dir={tmp_path / "run"}',
+        f'--show-dir={tmp_path / "worst"}',
+        '--worst=2',
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    worst = json.loads((tmp_path / 'worst/worst.json').read_text())
+    assert len(worst) == 2 and worst[0]['quality'] <= worst[1]['quality']
+    drawn = {path.name for path in (tmp_path / 'worst').iterdir()}
+    assert drawn == {'worst.json', *(image['picture'] for image in worst)}
+
+
 def test_two_processes_find_the_same(evaluated, config, checkpoint, run_tool, tmp_path):
     result = run_tool(
         'dist_test.sh',

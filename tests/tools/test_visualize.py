@@ -90,6 +90,17 @@ def test_every_kind_writes_a_picture_and_its_arrays(run, photos):
                 assert record['points'] == found['points'].tolist()
 
 
+def test_places_are_drawn_below_the_images(run, photos):
+    code, picture, arrays = run('places', '--max-images=1', '--mean-of=2')
+    assert code == 0 and picture.exists()
+    with np.load(arrays) as found:
+        assert found['ours/0'].shape == (1, 1, 11, 6, 3)
+        assert found['ours/1'].shape == (1, 1, 14, 14, 3)
+        assert len(found['images']) == 2
+    record = json.loads(arrays.with_suffix('.json').read_text())
+    assert record['networks']['ours']['notes'][-1][0][0].startswith('place share ')
+
+
 def test_the_class_token_s_attention_is_drawn(run, tmp_path):
     from flsl_mm.models import ClassTokenViT
 
@@ -223,7 +234,9 @@ def test_wrong_arguments_are_refused(run, capsys, kind, argument, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('kind', ['', 'attention', 'prefix', 'ass', 'tsne', 'modes', 'pca'])
+@pytest.mark.parametrize(
+    'kind', ['', 'attention', 'prefix', 'ass', 'tsne', 'modes', 'places', 'pca']
+)
 def test_help_is_there_for_every_kind(visualize, capsys, kind):
     with pytest.raises(SystemExit) as end:
         visualize([*([kind] if kind else []), '--help'])

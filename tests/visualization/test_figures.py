@@ -15,6 +15,7 @@ from flsl_mm.visualization import (
     pca_figure,
     pca_maps,
     pick_points,
+    place_maps,
     tsne_figure,
 )
 from flsl_mm.visualization.figures import ASS_COLORS, draw_tsne
@@ -70,6 +71,17 @@ def test_principal_colors_are_the_same_for_the_same_thing_in_all_images(
     assert abs(red[0] - blue[0]) == pytest.approx(1)
     np.testing.assert_allclose(square[..., 0], np.where(is_blue, blue[0], red[0]), atol=1e-6)
     np.testing.assert_allclose(wide[[0, -1], [0, -1], 0], [red[0], blue[0]], atol=1e-6)
+
+
+def test_the_mean_of_a_place_has_a_color_of_its_own_only_where_places_differ(color_vit, images):
+    square = images[0]
+    swapped = square[..., ::-1].copy()  # red for blue
+    for others, share in (([square] * 3, 1), ([square, swapped] * 2, 0)):
+        found = place_maps({'a': color_vit}, others, 1)['a']
+        image, mean = (colors[0, 0, ..., 0] for colors in found.maps)
+        assert mean.shape == (14, 14)
+        assert found.notes == [[['']], [[f'place share {share:.2f}']]]
+        assert (mean[0, 0] == pytest.approx(image[0, 0])) == bool(share)
 
 
 def test_points_are_picked_on_both_colors(color_vit, images, is_blue):

@@ -4,8 +4,9 @@ The step is all that happens between two batches: forward, backward, clipping, o
 teacher. It trains on random views that are on the device already; how fast real ones come,
 `benchmark_dataloader.py` measures. The plain twin (`plain_step.py`) has the same losses and
 updates, with every attention matrix in memory and a loop over the parameters. DINO has the same
-network and views, and its own head. All run in turns, in processes of their own; the last line is
-JSON. With --profile, the parts of real training steps instead, from the config's images.
+network and views, and its own head. `dense` encodes all tokens of the student, for a config with
+`model.student_keep` below 1. All run in turns, in processes of their own; the last line is JSON.
+With --profile, the parts of real training steps instead, from the config's images.
 
 Example:
     python tools/analysis_tools/benchmark_pretrain.py configs/pretrain/flsl_vits16_300e.py \
@@ -30,6 +31,7 @@ from flsl_mm.apis.command_line import (
 from flsl_mm.utils.files import write_json
 
 VARIANTS = ('flsl', 'plain', 'dino')
+MORE_VARIANTS = ('dense',)
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +40,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config of an FLSL pretraining')
     add_step_arguments(parser, batch_size=16, steps=5, warmup=2)
     parser.add_argument(
-        '--variants', nargs='+', choices=VARIANTS, default=VARIANTS, help='the first is compared'
+        '--variants',
+        nargs='+',
+        choices=VARIANTS + MORE_VARIANTS,
+        default=VARIANTS,
+        help='the first is compared with each other one (flsl plain dino)',
     )
     parser.add_argument(
         '--profile',
@@ -107,7 +113,7 @@ def make_samples(views: Sequence[Tensor]) -> list[DataSample]:
     return [DataSample(view_boxes=boxes) for _ in views[0]]
 
 
-def build_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
+def build_moving_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
     """The optimizer, which moves the teacher after every step."""
     wrapper = build_optim_wrapper(model, optim_cfg)
     wrapper.optimizer.register_step_post_hook(lambda *_: model.update_teacher())
@@ -125,15 +131,18 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     if variant == 'dino':
         channels = cfg.model.head.in_channels
         cfg.model.pop('previous_teacher', None)
+        cfg.model.pop('student_keep', None)
         cfg.model.update(type='DINO', neck=None)
         cfg.model.head = dict(type='DINOHead', in_channels=channels)
+    if variant == 'dense':
+        cfg.model.student_keep = 1.0
     model = build_model(cfg.model, args.device)
     if variant == 'plain':
         adamw, clip = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.clip_grad
         step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
         clean = inputs.get('clean_inputs')
         return partial(step, views, getattr(torch, args.dtype), samples=samples, clean=clean)
-    wrapper = build_optimizer(model, cfg.optim_wrapper)
+    wrapper = build_moving_optimizer(model, cfg.optim_wrapper)
     if options := cfg.get('compile'):
         compile_networks(model, **({} if options is True else options))
 
@@ -153,7 +162,7 @@ def profile(args: argparse.Namespace) -> dict:
     if args.data_root:
         loader.dataset.data_root = args.data_root
     model = build_model(cfg.model, args.device)
-    wrapper = build_optimizer(model, cfg.optim_wrapper)
+    wrapper = build_moving_optimizer(model, cfg.optim_wrapper)
     parts = profile_training(
         model, wrapper, loader, args.steps, args.warmup, args.device, trace=args.profile
     )

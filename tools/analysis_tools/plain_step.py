@@ -68,8 +68,8 @@ from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW, UnlabeledImag
 from flsl_mm.engine import use_pretrained
 from flsl_mm.models import FLSL, MultiViewPreprocessor
 from flsl_mm.models.data_preprocessors.photometry import Photometry
+from flsl_mm.models.layers.positions import gather_tokens
 from flsl_mm.models.necks import ViewPair
-from flsl_mm.models.necks.queries import gather_tokens, window_queries
 
 # 1. Views of an image.
 
@@ -226,10 +226,11 @@ class PlainStep:
         with torch.no_grad():
             teachers = encode(model.teacher.backbone, views[:count])
             earlier = encode(model.previous_teacher, clean) if model.previous_teacher else None
-        students = encode(model.backbone, views[count:])
+        places = model.draw_places(views)  # of the tokens that the student encodes; None for all
+        students = encode(model.backbone, views[count:], places)
 
         # Each student view and the teacher view that its queries look into.
-        pairs = model.pair(views, students, teachers, samples, earlier)
+        pairs = model.pair(views, students, teachers, samples, earlier, places)
         z, modes, positives = (
             torch.cat(parts) for parts in zip(*(self.cluster(pair) for pair in pairs))
         )  # (M, D) each: the queries of all views
@@ -249,9 +250,7 @@ class PlainStep:
     def cluster(self, pair: ViewPair) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, modes and positives (B * Q, D) of one student view (Eq. 4 and 12)."""
         neck, tokens = self.model.neck, pair.student
-        window = neck.window_sizes[pair.kind]  # one query in each window x window tokens
-        indices = window_queries(pair.student_grid, window, len(tokens), neck.random_queries)
-        indices = indices.to(tokens.device)
+        indices = neck.queries(pair)  # one in each window of tokens
         z = gather_tokens(tokens, indices)
         modes = retrieve(z, tokens, neck.self_scale)
         with torch.no_grad():
@@ -286,9 +285,21 @@ def retrieve(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
     return (scale * (queries @ keys.transpose(-2, -1))).softmax(dim=-1) @ keys
 
 
-def encode(backbone: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
-    """Tokens (B, N, D) of each view; neighbors of one size share a pass."""
+def encode(
+    backbone: nn.Module, views: Sequence[Tensor], places: Sequence[Tensor] | None = None
+) -> list[Tensor]:
+    """Tokens (B, N, D) of each view; neighbors of one size share a pass.
+
+    With ``places`` (B, K) those tokens alone pass through the blocks, view by view.
+    """
     tokens = []
+    for view, kept in zip(views, places or ()):
+        tokens.append(gather_tokens(backbone.embed(view), kept))
+        for layer in backbone.layers:
+            tokens[-1] = layer(tokens[-1])
+        tokens[-1] = backbone.final(tokens[-1])
+    if places is not None:
+        return tokens
     for _, group in groupby(views, key=lambda view: view.shape[-2:]):
         group = list(group)
         tokens += backbone(torch.cat(group))[-1].chunk(len(group))

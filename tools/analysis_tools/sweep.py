@@ -1,13 +1,16 @@
-r"""Train the networks of ablation tables, evaluate them by box-aligned k-NN, and print the tables.
+r"""Train the networks of ablation tables, evaluate them frozen, and print the tables.
 
-A set is a folder of configs/ablations, or that folder itself for all of them. Beside our figures
-("measured") stand those of the paper ("reported"). Networks that are finished are not trained again
-and unfinished ones continue, so the same command can be repeated at any time.
+A set is a folder of configs/ablations, or that folder itself for all of them; configs/photographs
+is a study of another kind. Beside our figures ("measured") stand those of the paper ("reported").
+Networks that are finished are not trained again and unfinished ones continue, so the same command
+can be repeated at any time.
 
 Examples:
     python tools/analysis_tools/sweep.py configs/ablations/prototypes configs/ablations/window \
         --data-root data/imagenet --gpus 8
     python tools/analysis_tools/sweep.py configs/ablations --slurm PARTITION --gpus 8
+    python tools/analysis_tools/sweep.py configs/photographs --data-root data/photographs/pretrain \
+        --tasks configs/frozen/photographs.py --seeds 0 1 2 --work-dir work_dirs/photographs
 """
 
 __tool__ = True
@@ -17,7 +20,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flsl_mm.apis.command_line import (
     OptionsAction,
@@ -40,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--data-root',
         metavar='DIR',
         default='data/imagenet',
-        help='ImageNet with its boxes, to train on and for k-NN (%(default)s)',
+        help='images to train on; without --tasks ImageNet with its boxes (%(default)s)',
     )
     parser.add_argument(
         '--work-dir',
@@ -57,6 +60,26 @@ def build_parser() -> argparse.ArgumentParser:
         default={},
         metavar='KEY=VALUE',
         help='override settings of the k-NN (BoxKNN), such as train_per_class=100',
+    )
+    parser.add_argument(
+        '--tasks',
+        metavar='CONFIG',
+        help='frozen tasks in place of the k-NN, such as configs/frozen/photographs.py',
+    )
+    parser.add_argument(
+        '--task-options',
+        nargs='+',
+        action=OptionsAction,
+        default={},
+        metavar='TASK.KEY=VALUE',
+        help='override settings of --tasks, such as davis.data_root=DIR',
+    )
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        metavar='N',
+        help="train every network with each of these seeds (its config's)",
     )
     parser.add_argument(
         '--gpus', type=positive, default=1, metavar='N', help='processes that train (%(default)s)'
@@ -79,65 +102,149 @@ def build_parser() -> argparse.ArgumentParser:
 if __name__ == '__main__':
     start_tool(build_parser().parse_args)
 
-from flsl_mm.apis.ablation_table import AblationTable, all_configs, read_ablation_tables
-from flsl_mm.apis.frozen import build_task, usable_device
+import numpy as np
+from scipy.stats import spearmanr
+
+from flsl_mm.apis.ablation_table import AblationCell, AblationTable, read_ablation_tables
+from flsl_mm.apis.frozen import build_task, read_tasks, run_tasks, usable_device
 from flsl_mm.apis.steps import Step, StepRunner, training_step
+from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
 from flsl_mm.models import build_vit
+from flsl_mm.utils.errors import ConfigError
 from flsl_mm.utils.files import check_writable, write_json
+from flsl_mm.utils.tables import text_table
+from flsl_mm.visualization import read_training_log
+
+# Signs that need no label, of the end of training or of the frozen network.
+SIGNS = (
+    *('loss', 'place_share', 'matching_accuracy', 'attended_tokens', 'prototypes_used'),
+    *('entropy_p_bar', 'max_p_t', 'collapse/place_share', 'collapse/RankMe'),
+)
+# What they are compared with, by the ends of the numbers' names.
+MEASURES = ('top1_k20', 'J&F-Mean', 'retrieval/mIoU', 'over_mIoU')
+FEWEST = 5  # runs from which a rank correlation is shown
+
+
+class Run(NamedTuple):
+    """A network of one seed: how it is trained, and how it is evaluated."""
+
+    seed: int | None
+    train: Step
+    frozen: Step
+
+    def numbers(self) -> dict[str, Any]:
+        """What its evaluation under these settings gave, by task; empty before that."""
+        return self.frozen.read()['result'] if self.frozen.is_done() else {}
+
+    def signs(self) -> dict[str, float]:
+        """What its log had to say at the end."""
+        last: dict[str, float] = {}
+        for row in read_training_log(self.train.folder):
+            last.update(row)
+        return {name: last[name] for name in SIGNS if name in last}
+
+
+Runs = Mapping[AblationCell, Sequence[Run]]
 
 
 def sweep(args: argparse.Namespace) -> None:
     """Train, evaluate and print.
 
     Raises:
+        ConfigError: An option of the evaluation does not fit it.
         DataError: Something is wrong with arguments or data, or a network could not be trained.
         FileNotFoundError: There are no data.
     """
     args.device = usable_device(args.device)
     tables = [table for path in args.sets for table in read_ablation_tables(path)]
-    options = {**args.cfg_options, 'train_dataloader.dataset.data_root': args.data_root}
-    knn = {'data_root': args.data_root, **args.knn_options, 'type': 'BoxKNN'}
-    task = []  # once for all networks: to index ImageNet takes minutes
-
-    def evaluate(checkpoint: Path) -> dict[str, Any]:
-        numbers = dict(task[0](build_vit(str(checkpoint), key='teacher').to(args.device)))
-        return dict(measured=numbers[task[0].headline], knn=numbers)
-
-    def network_steps(config: Path) -> tuple[Step, Step]:
-        processes = 1 if args.slurm else args.gpus
-        train = training_step(TOOLS, config, args.work_dir / config.stem, options, processes)
-        return train, Step(
-            'knn',
-            f'k-NN of {config.stem}',
-            train.folder,
-            work=lambda: evaluate(train.leaves),
-            after=(train.name,),
-            settings=dict(knn_settings=knn),
-            files=(str(train.leaves),),
-        )
-
-    networks = {config: network_steps(config) for config in all_configs(tables)}
-    waiting = [train for train, _ in networks.values() if not train.is_done()]
-    print(f'{len(networks)} networks, {len(waiting)} of them to be trained', flush=True)
+    settings = chosen_tasks(args)
+    tasks: dict[
+        str, FrozenTask
+    ] = {}  # built once for all networks: to index ImageNet takes minutes
+    runs = network_runs(tables, args, settings, tasks)
+    trained = {run.train.mark: run.train for found in runs.values() for run in found}
+    waiting = [step for step in trained.values() if not step.is_done()]
+    print(f'{len(trained)} networks, {len(waiting)} of them to be trained', flush=True)
     if args.dry_run or args.slurm:
         for step in waiting:
             print(command_line(step, args))
     if args.dry_run:
-        print_tables(tables, networks)
+        print_tables(tables, runs, args)
         return
-    task.append(build_task(knn))
+    tasks.update({name: build_task(task) for name, task in settings.items()})
     args.out = args.out or str(args.work_dir / 'sweep.json')
     check_writable(args.out)
     if args.slurm:
         for step in waiting:
             step.begin()  # what the jobs will train
-    left_out = waiting if args.slurm else []
-    steps = [step for pair in networks.values() if pair[0] not in left_out for step in pair]
+    left_out = {step.mark for step in waiting} if args.slurm else set()
+    pairs = [run for found in runs.values() for run in found if run.train.mark not in left_out]
+    steps = {step.mark: step for run in pairs for step in (trained[run.train.mark], run.frozen)}
     try:
-        StepRunner(keep_going=True).run(steps)
+        StepRunner(keep_going=True).run(list(steps.values()))
     finally:
-        print_tables(tables, networks)
-        write_tables(tables, networks, args)
+        print_tables(tables, runs, args)
+        write_tables(tables, runs, args, settings)
+
+
+def chosen_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The frozen tasks by name.
+
+    Raises:
+        ConfigError: An option is for the other kind of evaluation.
+    """
+    if args.tasks:
+        if args.knn_options:
+            raise ConfigError('--knn-options are of the k-NN; --tasks has --task-options')
+        return read_tasks(args.tasks, args.task_options)
+    if args.task_options:
+        raise ConfigError('--task-options need --tasks; the k-NN has --knn-options')
+    return dict(knn={'data_root': args.data_root, **args.knn_options, 'type': 'BoxKNN'})
+
+
+def network_runs(
+    tables: Sequence[AblationTable],
+    args: argparse.Namespace,
+    settings: Mapping[str, Any],
+    tasks: Mapping[str, FrozenTask],
+) -> dict[AblationCell, list[Run]]:
+    """The runs of every cell, one for each seed.
+
+    Args:
+        tables: What is compared.
+        args: Of the command line.
+        settings: Of the tasks, by name.
+        tasks: The tasks, once they are built.
+    """
+    # Of several cells with the same config there is one step, as a step belongs to one folder.
+    cells = {cell: None for table in tables for cell in table.cells}
+    options = {**args.cfg_options, 'train_dataloader.dataset.data_root': args.data_root}
+    processes = 1 if args.slurm else args.gpus
+    known: dict[Path, Step] = {}
+
+    def evaluate(source: str, seed: int) -> dict[str, Any]:
+        return run_tasks(tasks, {source: build_vit(source, seed=seed)}, args.device)[source]
+
+    def run(cell: AblationCell, seed: int | None) -> Run:
+        more = {} if seed is None else {'randomness.seed': seed}
+        name = cell.config.stem + ('' if seed is None else f'_seed{seed}')
+        folder = args.work_dir / name
+        train = known.setdefault(
+            folder, training_step(TOOLS, cell.config, folder, {**options, **more}, processes)
+        )
+        source = f'random:{train.leaves}' if cell.untrained else str(train.leaves)
+        frozen = Step(
+            'untrained' if cell.untrained else 'frozen',
+            f'evaluate {cell.label} ({name})',
+            train.folder,
+            work=lambda: evaluate(source, seed or 0),
+            after=(train.name,),
+            settings=dict(tasks=settings),
+            files=(str(train.leaves),),
+        )
+        return Run(seed, train, frozen)
+
+    return {cell: [run(cell, seed) for seed in args.seeds or [None]] for cell in cells}
 
 
 def command_line(step: Step, args: argparse.Namespace) -> str:
@@ -148,46 +255,98 @@ def command_line(step: Step, args: argparse.Namespace) -> str:
     return shlex.join([*head, step.folder.name, *step.command[2:]])
 
 
-def found(knn: Step) -> dict[str, Any]:
-    """The numbers of a network that has been evaluated under these settings."""
-    return knn.read()['result'] if knn.is_done() else {}
+def measured(runs: Sequence[Run]) -> dict[str, list[float]]:
+    """Every number of the tasks by name, such as ``davis J&F-Mean``, of the finished runs."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for task, numbers in run.numbers().items():
+            for name, value in numbers.items():
+                if isinstance(value, int | float):
+                    key = name if '/' in name else f'{task} {name}'
+                    found.setdefault(key, []).append(float(value))
+    return found
 
 
-def print_tables(
-    tables: Sequence[AblationTable], networks: Mapping[Path, tuple[Step, Step]]
-) -> None:
-    """Every table: what was reported, what was measured, and the level of chance."""
-    numbers = {config: found(knn) for config, (_, knn) in networks.items()}
-    rows = dict(
-        measured={config: n['measured'] for config, n in numbers.items() if n},
-        chance={config: n['knn']['chance'] for config, n in numbers.items() if n},
-    )
+def summary(values: Sequence[float]) -> float | str:
+    """The mean, with the standard deviation where there are several."""
+    if len(values) == 1:
+        return values[0]
+    return f'{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}'
+
+
+def print_tables(tables: Sequence[AblationTable], runs: Runs, args: argparse.Namespace) -> None:
+    """Every table: of the k-NN what was reported, measured and is chance; of tasks all numbers."""
     for table in tables:
+        rows: dict[str, dict[AblationCell, float | str]] = {}
+        for cell in table.cells:
+            found = measured(runs[cell])
+            if not args.tasks and found:
+                headline = next(iter(found))  # which comes first
+                found = dict(measured=found[headline], chance=found['knn chance'])
+            for name, values in found.items():
+                rows.setdefault(name, {})[cell] = summary(values)
         print(f'\n{table.format(rows)}')
+    if args.tasks:
+        print('\nmeasured with the settings of this command')
+        return print_correlations(runs)
     print(
         '\nbox-aligned k-NN, top-1 in percent. reported: ViT-S/16, 100 epochs of ImageNet (paper); '
         'measured: with the settings of this command; chance: with shuffled labels',
     )
 
 
+def print_correlations(runs: Runs) -> None:
+    """Which signs of training go along with which numbers: Spearman's rank correlation."""
+    rows = [
+        {**run.signs(), **{name: value for name, [value] in measured([run]).items()}}
+        for cell, found in runs.items()
+        for run in found
+        if not cell.untrained and run.numbers()
+    ]
+    names = {name: None for row in rows for name in row}
+    measures = [name for name in names if name.endswith(MEASURES)]
+    lines = []
+    for sign in (name for name in names if name in SIGNS):
+        cells = []
+        for measure in measures:
+            pairs = [(row[sign], row[measure]) for row in rows if {sign, measure} <= set(row)]
+            varied = all(len(set(values)) > 1 for values in zip(*pairs))
+            shown = len(pairs) >= FEWEST and varied
+            cells.append(f'{spearmanr(*zip(*pairs))[0]:+.2f} ({len(pairs)})' if shown else '-')
+        lines.append([sign, *cells])
+    if any(cell != '-' for line in lines for cell in line[1:]):
+        print('\nrank correlation over the trained networks (their number), at the end of training')
+        print(text_table([['', *measures], *lines]))
+
+
 def write_tables(
     tables: Sequence[AblationTable],
-    networks: Mapping[Path, tuple[Step, Step]],
+    runs: Runs,
     args: argparse.Namespace,
+    tasks: Mapping[str, Any],
 ) -> None:
-    """The tables with all numbers of the k-NN as JSON."""
+    """The tables with all numbers as JSON."""
 
-    def content(cell) -> dict[str, Any]:
-        train, knn = networks[cell.config]
+    def content(cell: AblationCell) -> dict[str, Any]:
         about = dict(label=cell.label, config=str(cell.config), reported=cell.reported)
-        return dict(about, training=train.read(), **(found(knn) or dict(measured=None)))
+        found = [
+            dict(
+                seed=run.seed,
+                training=run.train.read(),
+                signs={} if cell.untrained else run.signs(),
+                numbers=run.numbers(),
+            )
+            for run in runs[cell]
+            if run.numbers()
+        ]
+        return dict(about, untrained=cell.untrained, runs=found)
 
     settings = dict(vars(args), device=str(args.device), work_dir=str(args.work_dir))
     result = {
         table.name: dict(title=table.title, cells=[content(cell) for cell in table.cells])
         for table in tables
     }
-    write_json(args.out, dict(settings=settings, tables=result))
+    write_json(args.out, dict(settings=settings, tasks=tasks, tables=result))
     print(f'written to {args.out}')
 
 

@@ -1,4 +1,5 @@
-# ADE20K (SceneParsing challenge, 150 classes), in the folder that its archive unpacks to.
+# ADE20K (SceneParsing challenge, 150 classes), in the folder that its archive unpacks to; or one's
+# own masks in such folders, with classes=[NAMES] (docs/my_own_data.md).
 # Scaled by 0.5-2.0 and cropped to 512 x 512; tested whole, with a short side of 512.
 crop_size = (512, 512)
 train_pipeline = [
@@ -18,7 +19,19 @@ test_pipeline = [
 ]
 
 data_root = 'data/ade/ADEChallengeData2016'
-dataset = dict(type='CheckedADE20KDataset', data_root=data_root)
+# None: ADE20K's. Names of one's own, in the order of the masks' values 0, 1, 2, ...; with
+# reduce_zero_label of 1, 2, ...: 0 is ignored.
+classes = None
+reduce_zero_label = False
+own = dict(
+    type='CheckedMaskDataset',
+    metainfo=dict(classes=classes),
+    reduce_zero_label=reduce_zero_label,
+)
+dataset = dict(
+    dict(type='CheckedADE20KDataset') if classes is None else own,
+    data_root=data_root,
+)
 train_dataloader = dict(
     batch_size=2,  # per process: 8 x 2 = 16
     num_workers=4,

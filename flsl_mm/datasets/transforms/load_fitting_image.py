@@ -13,7 +13,7 @@ from ...utils.errors import DataError
 from ...utils.files import first_line
 from ..image_content import open_image, read_content
 from ..orientation import describe_sizes, orientation_of, oriented
-from .load_rgb_image import to_rgb
+from .load_rgb_image import is_deep, to_rgb
 
 
 class LoadFittingImage(LoadImageFromFile):
@@ -58,7 +58,9 @@ class LoadFittingImage(LoadImageFromFile):
             stored = header.size
             # a PNG would have to be decoded once more to find out
             tagged = header.format != 'PNG' or b'eXIf' in content
-            if tagged and self.color_type == 'color' and orientation_of(header) != 1:
+            # OpenCV would cut off the bits that are too many
+            special = is_deep(header) or (tagged and orientation_of(header) != 1)
+            if special and self.color_type == 'color':
                 image = oriented(header, size)
                 pixels = None if image is None else np.array(to_rgb(image))[..., ::-1].copy()
                 return pixels, stored

@@ -16,7 +16,9 @@ class LoadRGBImage(BaseTransform):
     """Decode an image file to upright 8-bit RGB.
 
     The orientation of the EXIF data is applied; grayscale, palette and CMYK images are converted,
-    transparency is dropped (colors stay as stored), 16-bit grayscale is scaled to 8 bits.
+    transparency is dropped (colors stay as stored), grayscale of 16 or 32 bits or of floating-point
+    numbers is scaled to 8 bits (:func:`to_rgb`). Of a TIFF with several pages one is drawn at
+    random where the results have a generator ``rng``, as in pretraining; elsewhere it is an error.
 
     Required key: ``img_path``, or ``img_bytes``, the content of the file, which is removed. Added
     keys: ``img`` (H, W, 3) uint8, ``ori_shape`` (height, width) of the upright original in pixels,
@@ -26,16 +28,24 @@ class LoadRGBImage(BaseTransform):
         min_side: If given, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where its short side
             stays at least this many pixels. It costs a fraction of the whole and differs from it
             by the decoder's way of averaging (in the frequency domain).
+        value_range: Darkest and brightest value of grayscale of more than 8 bits; by default those
+            of each file.
 
     Raises:
         OSError: The file cannot be read as an image; says why.
-        ConfigError: Wrong ``min_side``.
+        ConfigError: Wrong ``min_side`` or ``value_range``.
     """
 
-    def __init__(self, min_side: int | None = None) -> None:
+    def __init__(
+        self, min_side: int | None = None, value_range: tuple[float, float] | None = None
+    ) -> None:
         if min_side is not None and min_side < 1:
             raise ConfigError(f'LoadRGBImage: min_side must be at least 1 pixel, got {min_side}')
-        self.min_side = min_side
+        if value_range is not None and not (len(value_range) == 2 and np.diff(value_range) > 0):
+            raise ConfigError(
+                f'LoadRGBImage: value_range must be (darkest, brightest), got {value_range}'
+            )
+        self.min_side, self.value_range = min_side, value_range
 
     def transform(self, results: dict) -> dict:
         """Load ``results['img_path']``."""
@@ -43,11 +53,12 @@ class LoadRGBImage(BaseTransform):
         try:
             if content is None:
                 content = read_content(results['img_path'])
-            with open_image(content) as image:
+            rng = results.get('rng')
+            with open_image(content, rng and rng.integers) as image:
                 height, width = image.height, image.width
                 reduction = self._reduction(image)
                 sideways = orientation_of(image) in SIDEWAYS
-                pixels = decode(image, content, reduction)
+                pixels = decode(image, content, reduction, self.value_range)
             if reduction == 1:  # of a TIFF, Pillow gives the size already turned
                 height, width = pixels.shape[:2]
             elif sideways:
@@ -71,10 +82,15 @@ class LoadRGBImage(BaseTransform):
         return next((f for f in (8, 4, 2) if min(image.size) >= f * self.min_side), 1)
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(min_side={self.min_side})'
+        return f'{type(self).__name__}(min_side={self.min_side}, value_range={self.value_range})'
 
 
-def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
+def decode(
+    image: Image.Image,
+    content: bytes,
+    reduction: int,
+    value_range: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Upright 8-bit RGB pixels.
 
     An upright color or grayscale JPEG goes to libjpeg-turbo directly, which saves PIL's own copies
@@ -84,6 +100,7 @@ def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
         image: The image, opened by PIL, not decoded yet.
         content: The content of its file.
         reduction: 1, or for a JPEG 2, 4 or 8 for so many times fewer pixels along each axis.
+        value_range: See :func:`to_rgb`.
 
     Returns:
         np.ndarray: Pixels (H, W, 3), uint8.
@@ -101,23 +118,45 @@ def decode(image: Image.Image, content: bytes, reduction: int) -> np.ndarray:
             pass  # PIL bears with some damage
     if reduction > 1:
         image.draft(None, (image.width // reduction, image.height // reduction))
-    return np.array(to_rgb(oriented(image)))
+    return np.array(to_rgb(oriented(image), value_range))
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -> Image.Image:
     """Convert a PIL image of any mode to 8-bit RGB.
 
+    Grayscale of more than 8 bits is scaled: nobody knows which of its levels a camera of 10, 12 or
+    14 bits uses, and most would come out near black.
+
+    Args:
+        image: The image.
+        value_range: The values of grayscale of more than 8 bits that become black and white; by
+            default the 0.1st and the 99.9th percentile of the image, which a few hot pixels do not
+            move.
+
     Raises:
-        ValueError: The pixels are floating-point numbers, whose range is unknown.
+        ValueError: No pixel is a finite number.
     """
     if image.mode == 'RGB':
         image.load()
         return image
-    if image.mode == 'F':
-        raise ValueError('floating-point images have no known range')
-    if image.mode.startswith('I'):  # 16-bit grayscale, which convert() would clip to white
-        levels = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    if is_deep(image):
+        image = Image.fromarray(_to_bytes(np.asarray(image), value_range))
     elif image.mode == 'P' and 'transparency' in image.info:
         image = image.convert('RGBA')  # PIL warns about the direct way
     return image.convert('RGB')
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether a PIL image is grayscale of more than 8 bits."""
+    return image.mode.startswith(('I', 'F'))
+
+
+def _to_bytes(levels: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
+    """Levels (H, W) of any type in 0-255, uint8; what is no number is black."""
+    levels = levels.astype(np.float64)
+    finite = np.isfinite(levels)
+    if not finite.any():
+        raise ValueError('no pixel is a finite number')
+    low, high = np.percentile(levels[finite], (0.1, 99.9)) if value_range is None else value_range
+    scaled = (np.where(finite, levels, low) - low) * (255 / (high - low) if high > low else 0)
+    return (scaled.clip(0, 255) + 0.5).astype(np.uint8)

@@ -22,4 +22,21 @@ def clip_grad_norm_per_parameter_(parameters: Sequence[Tensor], max_norm: float)
         return
     norms = torch.stack(torch._foreach_norm(grads))
     factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(grads, list(factors.unbind()))
+    if grads[0].is_cpu:
+        torch._foreach_mul_(grads, list(factors.unbind()))
+    else:
+        _scale_together(grads, factors)
+
+
+def _scale_together(grads: Sequence[Tensor], factors: Tensor) -> None:
+    """Multiply each gradient with its own factor (G,), in a few calls.
+
+    ``_foreach_mul_`` of tensors of other shapes is a call for each, and a GPU waits for the host
+    to make some 150 of them.
+    """
+    sizes = [grad.numel() for grad in grads]
+    each = torch.cat([factor.expand(size) for factor, size in zip(factors.unbind(), sizes)])
+    scaled = torch.cat([grad.flatten() for grad in grads]).mul_(each)
+    torch._foreach_copy_(
+        grads, [part.view_as(grad) for part, grad in zip(scaled.split(sizes), grads)]
+    )

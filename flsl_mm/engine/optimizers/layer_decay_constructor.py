@@ -2,11 +2,12 @@
 
 from mmcv.cnn import is_norm
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
 from ...utils.errors import ConfigError
 from ...utils.modules import unwrap_model
+from .build_optimizer import build_optimizer
 
 _FREE = ('pos_embed', 'rel_pos_h', 'rel_pos_w', 'cls_token', 'reg_token')
 
@@ -74,7 +75,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                 groups.items(), key=lambda item: (item[0][0], -item[0][1])
             )
         ]
-        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': config})
+        optimizer = build_optimizer(self.optimizer_cfg, config)
         wrapper = OPTIM_WRAPPERS.build(
             {'type': 'OptimWrapper', **self.optim_wrapper_cfg},
             default_args=dict(optimizer=optimizer),

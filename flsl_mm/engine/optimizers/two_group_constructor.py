@@ -1,12 +1,11 @@
 """Two parameter groups: with and without weight decay."""
 
-import torch
-from mmengine.logging import MMLogger
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
 from ...utils.errors import ConfigError
+from .build_optimizer import build_optimizer
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -38,17 +37,6 @@ class TwoGroupConstructor(DefaultOptimWrapperConstructor):
             dict(params=decayed, decayed=True),
             dict(params=others, decayed=False, weight_decay=0.0),
         ]
-        optimizer = self._build_optimizer(groups)
+        optimizer = build_optimizer(self.optimizer_cfg, groups)
         config = {'type': 'OptimWrapper', **self.optim_wrapper_cfg}
         return OPTIM_WRAPPERS.build(config, default_args=dict(optimizer=optimizer))
-
-    def _build_optimizer(self, groups: list[dict]) -> torch.optim.Optimizer:
-        config = {**self.optimizer_cfg, 'params': groups}
-        try:
-            # copies: an optimizer that refuses has already written its defaults into its groups
-            return OPTIMIZERS.build({**config, 'params': [dict(group) for group in groups]})
-        except RuntimeError as error:
-            if not config.pop('fused', False):
-                raise
-            MMLogger.get_current_instance().warning(f'no fused optimizer: {error}')
-            return OPTIMIZERS.build(config)

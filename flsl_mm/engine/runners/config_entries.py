@@ -3,14 +3,15 @@
 A dict with a ``type`` is read by the class of that name: by the arguments of its constructor, and
 of its bases where it passes on what it does not know. A dict without one is read by the functions
 of :data:`READERS`, or by name somewhere in the packages of the classes around it (mmdet's
-``test_cfg.rcnn.score_thr``, mmengine's ``paramwise_cfg.custom_keys.*.lr_mult``).
+``test_cfg.rcnn.score_thr``, mmengine's ``paramwise_cfg.custom_keys.*.lr_mult``). A top-level entry
+is read by a run, or by the config files themselves, as a variable.
 """
 
 import inspect
 import os.path as osp
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -24,11 +25,12 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
+from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 from ...utils.errors import ConfigError
-from .config_variables import run_entries
+from .config_variables import assigned_names, names_used, read_files, run_entries
 
 # What the settings that are no classes are read by: functions, or the names that mmengine gets.
 READERS: dict[str, tuple[Callable | str, ...]] = {
@@ -62,6 +64,7 @@ BUILDERS = {
     'optim_wrapper': ('optimizer', 'constructor', 'paramwise_cfg', 'type'),
     'weight initializer': ('override', 'layer', 'name'),
     'model': ('requires_grad',),
+    'transform': ('magnitude_key', 'magnitude_range'),  # of automatic augmentation
 }
 REGISTRIES = [
     registry
@@ -73,7 +76,8 @@ UNREAD_BY_MMDET = 'debug'
 # Arguments whose names are free, or those of somebody else's function.
 FREE = re.compile(
     r'(.*\.)?(metainfo|backend_args|file_client_args|init_kwargs|label_map|mapping|custom_keys|'
-    r'keymap|_.*)'
+    r'keymap|(frozen_layers|generation|encoder|decoder)_cfg|med_config|lang_encoder|'
+    r'caption_prompt|_.*)'
 )
 
 
@@ -86,6 +90,7 @@ def check_entries(cfg: Config) -> None:
     Raises:
         ConfigError: Names the entry, and the nearest that there is.
     """
+    check_names(cfg)
     hooks = cfg.get('default_hooks') or {}
     typed = [f'default_hooks.{k}' for k, hook in hooks.items() if hook and 'type' in hook]
     for name, hook in hooks.items():
@@ -98,13 +103,77 @@ def check_entries(cfg: Config) -> None:
         for path, setting, kinds in settings:
             names, more = _names_read(path, setting, kinds)
             for key in set(setting) - names - {'type', '_scope_'}:
-                if more and _is_read(key, around):
+                if more and _is_read(key, _modules(around)):
                     continue
                 near = _nearest(key, names)
                 if more == 'anywhere':
                     near = near or _nearest(key, set().union(*map(_words_of, _modules(around))))
                 if near or more != 'outside':
                     raise ConfigError(f'{path}.{key} is read by nothing{near}')
+
+
+def check_names(cfg: Config, known: Set[str] | None = None) -> None:
+    """Refuse top-level entries that nothing reads, such as ``optim_wraper``.
+
+    Those are read that are known, begin with ``_``, or are variables: used by one of the config's
+    files, or named in a package of ``custom_imports``. What only a library's own files assign is
+    left alone. Of a config without such files, as one that a run has saved, variables cannot be
+    told: entries are refused that are nearly known ones and no lists or texts that are in these.
+
+    Args:
+        cfg: A config, overrides merged.
+        known: Top-level entries that are read; those of a run by default.
+
+    Raises:
+        ConfigError: Names the entry, and the nearest that there is.
+    """
+    known = run_entries() if known is None else known
+    files = read_files(cfg.filename)
+    used = names_used(files)
+    own = [assigned_names(file) for file in files if '.mim' not in file.path.parts]
+    library = set().union(*map(assigned_names, files)).difference(*own)
+    saved = len(files) < 2 and not used.intersection(*own)
+    imports = set((cfg.get('custom_imports') or {}).get('imports') or ()) - {'flsl_mm'}
+    for name in sorted(set(cfg) - known - used - library):
+        if name.startswith('_') or _is_read(name, imports):
+            continue
+        names = sorted((known | used) - {'tta_pipeline'})  # not what train_pipeline was meant for
+        near = get_close_matches(name, names, n=1, cutoff=0.8 if saved else 0.6)
+        if saved and (not near or _holds([cfg.get(n) for n in known], cfg[name])):
+            continue
+        near = f'; is it {near[0]}?' if near else ' (a note may begin with _)'
+        raise ConfigError(f'{name} is read by nothing of {cfg.filename}{near}')
+
+
+def check_custom_keys(paramwise_cfg: Mapping[str, Any] | None, model: nn.Module) -> list[str]:
+    """The ``custom_keys`` of an optimizer that are in no parameter's name, so change nothing.
+
+    Raises:
+        ConfigError: One is nearly a part of a name.
+    """
+    # As mmengine's constructor has them
+    names = [f'.{name}' for name, _ in model.named_parameters()]
+    keys = (paramwise_cfg or {}).get('custom_keys') or {}
+    unused = [key for key in keys if not any(key in name for name in names)]
+    parts = {part for name in names for part in name.split('.')}
+    for key in unused:
+        for part in key.split('.'):
+            near = get_close_matches(part, parts, n=1, cutoff=0.8)
+            if part not in parts and near:
+                raise ConfigError(
+                    f'optim_wrapper.paramwise_cfg.custom_keys.{key} is in no parameter name; '
+                    f'is it {near[0]}?'
+                )
+    return unused
+
+
+def _holds(content: Any, value: Any) -> bool:
+    """Whether a part of a config has a value that says something: a text, a list or a dict."""
+    if isinstance(value, (bool, int, float, type(None))):
+        return False
+    parts = content.values() if isinstance(content, dict) else content
+    inside = isinstance(content, (dict, list, tuple)) and any(_holds(p, value) for p in parts)
+    return inside or (type(content) is type(value) and content == value)
 
 
 Kinds = dict[Any, str]  # what a type may stand for, and the registry of each
@@ -209,10 +278,12 @@ def _arguments_of(kind: Any) -> tuple[list[str], bool]:
     return found, True
 
 
-def _is_read(key: str, kinds: Iterable[Any]) -> bool:
-    """Whether a name is in the source of classes, or of their packages, such as mmdet.models."""
-    modules = _modules(kinds)
-    packages = {'.'.join(module.split('.')[:2]) for module in modules}
+def _is_read(key: str, modules: Set[str]) -> bool:
+    """Whether a name is in the source of modules, or of their packages, such as mmdet.models.
+
+    Or in that of mmcv's operators, to which these pass settings on.
+    """
+    packages = {'.'.join(module.split('.')[:2]) for module in modules} | {'mmcv.ops'}
     files = (
         m
         for m in (*modules, *sorted(sys.modules))

@@ -9,6 +9,7 @@ is taken over.
 import ast
 import inspect
 import os.path as osp
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -61,7 +62,7 @@ def follow_variables(cfg: Config, known: Set[str] | None = None) -> None:
     if cfg.__dict__.get('_followed') == variables:
         return  # by the tool that read the file; evaluating it takes up to half a second
     cfg.__dict__['_followed'] = variables
-    files = _read_files(cfg.filename)
+    files = read_files(cfg.filename)
     before = _evaluate(files, {}) if files else _plain(Config.fromfile(cfg.filename))
     changes = {
         name: _changed(before[name], present[name])
@@ -90,9 +91,9 @@ def file_value(cfg: Config, name: str) -> Any:
     return Config.fromfile(cfg.filename, import_custom_modules=False).get(name)
 
 
-def _read_files(path: str) -> list[_File]:
+def read_files(path: str | None) -> list[_File]:
     """A config file and those that it inherits from, it first; empty where they are not plain."""
-    if not path.endswith('.py') or Config._is_lazy_import(path):
+    if not path or not osp.isfile(path) or not path.endswith('.py') or Config._is_lazy_import(path):
         return []
     files: list[_File] = []
 
@@ -129,13 +130,46 @@ def _targets(node: ast.stmt) -> set[str]:
     return {n.id for n in names if isinstance(n.ctx, ast.Store)}
 
 
-def _assigned_names(file: _File) -> set[str]:
+def assigned_names(file: _File) -> set[str]:
+    """The names that a file assigns, in a statement of their own."""
     return {name for node in file.tree.body for name in _targets(node)}
+
+
+def names_used(files: Sequence[_File]) -> set[str]:
+    """The names that files use, of their own or of those that they inherit from.
+
+    Where one is changed only, as in ``name.update(...)`` or ``name['a'] = 1``, it is not used.
+    """
+    nodes = [node for file in files for node in ast.walk(file.tree)]
+    changed = {id(root) for node in nodes for root in _changed_names(node)}
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.update(set() if id(node) in changed else {node.id})
+        elif isinstance(node, ast.Attribute):  # `_base_.name`, `{{_base_.name}}`
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # '{{_base_.name}}'
+            found.update(re.findall(r'{{\s*_base_\.(\w+)', node.value))
+        elif isinstance(node, (ast.For, ast.comprehension, ast.NamedExpr)):
+            found.update(n.id for n in ast.walk(node.target) if isinstance(n, ast.Name))
+    return found
+
+
+def _changed_names(node: ast.AST) -> Iterator[ast.Name]:
+    """The names whose values a statement changes in place."""
+    parts = getattr(node, 'targets', [getattr(node, 'target', None)])
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        parts = [node.value.func]
+    for part in parts if isinstance(node, ast.stmt) else ():
+        while isinstance(part, (ast.Attribute, ast.Subscript)):
+            part = part.value
+        if isinstance(part, ast.Name):
+            yield part
 
 
 def _assigned_twice(files: Sequence[_File]) -> set[str]:
     """Names that more than one of the files assigns."""
-    listed = [name for file in files for name in _assigned_names(file)]
+    listed = [name for file in files for name in assigned_names(file)]
     return {name for name in listed if listed.count(name) > 1}
 
 
@@ -152,7 +186,7 @@ def _evaluate(
     Raises:
         ConfigError: They cannot be evaluated with these values.
     """
-    first = {name: i for i in reversed(range(len(files))) for name in _assigned_names(files[i])}
+    first = {name: i for i in reversed(range(len(files))) for name in assigned_names(files[i])}
     with tempfile.TemporaryDirectory() as folder:
         for i, file in enumerate(files):
             below = {n: v for n, v in (inherited or {}).items() if first[n] < i}

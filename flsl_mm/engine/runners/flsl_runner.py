@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from ...checkpoint import CheckpointError, load_model, read_checkpoint
 from ...checkpoint.files import check_checksums
+from ...models.backbones import FrozenViT
 from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
 from ...utils.errors import ConfigError
@@ -32,9 +33,10 @@ from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
 from ..schedulers import WarmupCosineLR
 from .backbone_width import follow_backbone
-from .config_entries import check_entries
+from .config_entries import check_custom_keys, check_entries
 from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
+from .own_classes import use_classes
 from .pretrained_design import take_design
 from .run_config import (
     KeywordSafeConfig,
@@ -87,6 +89,7 @@ class FLSLRunner(Runner):
     - What a config leaves ``'auto'`` is chosen (:func:`choose_settings`, :func:`take_design`);
       necks and heads follow the width of the backbone (:func:`follow_backbone`).
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
+    - Heads have as many classes as the training data (:func:`use_classes`).
     """
 
     def __init__(self, *args, cfg: dict | Config | None = None, **kwargs) -> None:
@@ -106,6 +109,7 @@ class FLSLRunner(Runner):
             importlib.import_module(module)
         check_entries(cfg)
         use_pretrained(cfg)
+        use_classes(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
         runner = super().from_cfg(cfg)
@@ -231,6 +235,21 @@ class FLSLRunner(Runner):
             return
         compile_networks(model, **({} if options is True else options))
 
+    def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
+        """Build the optimizer, or those of a dict.
+
+        Raises:
+            ConfigError: One of its ``custom_keys`` is a misspelt part of the model.
+        """
+        if isinstance(optim_wrapper, dict):
+            model = unwrap_model(self.model)
+            if unused := check_custom_keys(optim_wrapper.get('paramwise_cfg'), model):
+                self.logger.warning(
+                    f'optim_wrapper.paramwise_cfg.custom_keys: {", ".join(unused)} '
+                    f'{"is" if len(unused) == 1 else "are"} in no parameter name: without effect'
+                )
+        return super().build_optim_wrapper(optim_wrapper)
+
     def build_param_scheduler(
         self, scheduler: _ParamScheduler | dict | list
     ) -> list[_ParamScheduler] | dict[str, list[_ParamScheduler]]:
@@ -290,6 +309,14 @@ class FLSLRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
+
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs
+    ) -> None:
+        """Save a checkpoint, with what the weights of a ViT do not say beside them."""
+        backbone = getattr(unwrap_model(self.model), 'backbone', None)
+        facts = backbone.facts if isinstance(backbone, FrozenViT) else {}
+        super().save_checkpoint(out_dir, filename, *args, meta={**(meta or {}), **facts}, **kwargs)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Continue the run of a checkpoint; the learning rate is that of the present config.

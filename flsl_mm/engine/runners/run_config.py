@@ -10,7 +10,9 @@ from torch import nn
 
 from ...checkpoint import CheckpointError, PretrainedViT
 from ...checkpoint.files import check_file
+from ...checkpoint.foreign import TIMM
 from ...checkpoint.pretrained_vit import loads_a_file
+from ...models.build_vit import RANDOM
 from ...utils.errors import ConfigError
 
 # Dotted path: whether it is a whole number, and its least value.
@@ -154,10 +156,11 @@ def check_pretrained(cfg: Config) -> None:
         CheckpointError: ``pretrained`` names no file.
     """
     for init_cfg in pretrained_vits(cfg.get('model')):
-        if init_cfg.get('checkpoint') is None:
+        file = init_cfg.get('checkpoint')
+        if file is None or str(file).startswith((TIMM, RANDOM)):
             continue
         try:
-            check_file(init_cfg['checkpoint'])
+            check_file(file)
         except CheckpointError as error:
             raise CheckpointError(
                 f'pretrained weights: {error}; name a file with --cfg-options pretrained=FILE '

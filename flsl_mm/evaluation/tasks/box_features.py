@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from ...datasets import ImageNetBoxes, Unusable
 from ...models import FrozenViT
-from ...models.necks.queries import gather_tokens
+from ...models.layers.positions import gather_tokens
 from ...utils.errors import DataError
 from ...utils.files import whole_file
 from ...utils.progress import progress

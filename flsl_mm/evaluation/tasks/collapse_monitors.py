@@ -6,14 +6,12 @@ import torch
 
 from ...models import FrozenViT
 from ...models.mean_shift import mean_shift
-from ...models.place import place_moments, place_share
+from ...models.place import PLACES, at_places, place_moments, place_share
 from ...registry import FROZEN_TASKS
 from ..functional.collapse import prototype_use, rankme_of_gram, similarity_contrast
 from .dense_images import DenseImage
 from .dense_task import DenseTask
 from .frozen_task import sum_processes
-
-PLACES = 14  # of each side of an image; its tokens may be any number
 
 
 @FROZEN_TASKS.register_module()
@@ -33,6 +31,7 @@ class CollapseMonitors(DenseTask):
 
     name = 'collapse'
     headline = 'RankMe'
+    needs_labels = False
 
     def __init__(self, *args, self_scale: float = 0.1 / 384**0.5, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -55,9 +54,7 @@ class CollapseMonitors(DenseTask):
         tokens = image.tokens.double()
         self._gram += tokens.T @ tokens
         self._contrast += similarity_contrast(tokens[None])[0]
-        rows, columns = ((torch.arange(PLACES) + 0.5) * n / PLACES for n in image.grid)
-        at_places = tokens.unflatten(0, image.grid)[rows.long()[:, None], columns.long()]
-        places, sums = place_moments(at_places.flatten(0, 1)[None])
+        places, sums = place_moments(at_places(tokens, image.grid, PLACES)[None])
         self._places += places
         self._place_sums += sums
         if self._head is not None:

@@ -36,7 +36,10 @@ class DenseSuite(FrozenTask):
         tasks: Sequence[dict] = tuple(dict(type=name) for name in TASKS),
         **kwargs,
     ) -> None:
-        val, train = build_images(val, train, data_root, images)
+        needs_labels = any(
+            getattr(FROZEN_TASKS.get(task['type']), 'needs_labels', True) for task in tasks
+        )
+        val, train = build_images(val, train, data_root, images, needs_labels)
         shared = dict(kwargs, val=val, train=train)
         self.tasks = [FROZEN_TASKS.build(dict(task, **shared)) for task in tasks]
         self.headline = f'{self.tasks[0].name}/{self.tasks[0].headline}'

@@ -22,7 +22,7 @@ class DenseTask(FrozenTask):
         val: Images to evaluate: :class:`LabeledImages` or a config of them.
         train: Labelled images to learn from, for tasks that do; the same.
         data_root: Where ``val`` is not given, a folder to find both in, see
-            :func:`find_labeled_images`.
+            :func:`find_labeled_images`. Where no labels are needed any folder of images will do.
         images: More arguments of both, where they are no objects: ``max_images``, or of masks
             ``reduce_zero_label`` and so on.
         short_side: Pixels that the short side of the images is resized to; the whole image is
@@ -37,6 +37,7 @@ class DenseTask(FrozenTask):
     """
 
     image_limit = 'images.max_images'
+    needs_labels = True
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class DenseTask(FrozenTask):
             raise ConfigError(f'{name}: short_side must be at least 1, got {short_side}')
         if num_workers < 0:
             raise ConfigError(f'{name}: num_workers must be at least 0, got {num_workers}')
-        self.val, self.train = build_images(val, train, data_root, images)
+        self.val, self.train = build_images(val, train, data_root, images, self.needs_labels)
         self.short_side = short_side
         self.num_workers = num_workers
 
@@ -82,8 +83,11 @@ def build_images(
     train: LabeledImages | dict | None,
     data_root: str | None,
     images: Mapping[str, Any] | None,
+    needs_labels: bool = True,
 ) -> tuple[LabeledImages, LabeledImages | None]:
     """The images to evaluate and those to learn from; arguments as of :class:`DenseTask`.
+
+    Without ``needs_labels`` a folder in no known layout is taken as one of images.
 
     Raises:
         FileNotFoundError: The data are not there.
@@ -93,7 +97,7 @@ def build_images(
     if (val is None) == (data_root is None):
         raise ConfigError('a dense task needs either val or data_root')
     if val is None:
-        train, val = find_labeled_images(data_root)
+        train, val = find_labeled_images(data_root, plain=not needs_labels)
     val, train = (
         DATASETS.build(dict(i, **(images or {}))) if isinstance(i, dict) else i
         for i in (val, train)

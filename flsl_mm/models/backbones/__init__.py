@@ -6,5 +6,15 @@ from .frozen_vit import FrozenViT
 from .vit_fpn import ViTFPN
 from .vit_map import ViTMap
 from .vitdet import ViTDet
+from .windowed_vit import WindowedMAEViT, WindowedMoCoV3ViT
 
-__all__ = ['ClassTokenViT', 'FLSLVisionTransformer', 'FrozenViT', 'ViTDet', 'ViTFPN', 'ViTMap']
+__all__ = [
+    'ClassTokenViT',
+    'FLSLVisionTransformer',
+    'FrozenViT',
+    'ViTDet',
+    'ViTFPN',
+    'ViTMap',
+    'WindowedMAEViT',
+    'WindowedMoCoV3ViT',
+]

@@ -91,6 +91,11 @@ class DetectionViT(FLSLVisionTransformer):
         """Tokens before those of the patches."""
         return self.trunk.num_prefix_tokens if hasattr(self, 'trunk') else 0
 
+    @property
+    def family(self) -> str | None:
+        """Of a trunk."""
+        return self.trunk.family if hasattr(self, 'trunk') else None
+
     def blocks_for(self, images: Tensor) -> tuple[Tensor, Iterator[Block]]:
         """What enters the first block (B, P + N, D), and the blocks, for images (B, 3, H, W)."""
         return (self.trunk if hasattr(self, 'trunk') else super()).blocks_for(images)
@@ -118,9 +123,7 @@ class DetectionViT(FLSLVisionTransformer):
         """Depth of a parameter among ``depth + 2``: 0 before the blocks, the last after them."""
         if not hasattr(self, 'trunk'):
             return super().get_layer_depth(param_name, prefix)
-        own, after = f'{prefix}trunk.', self.depth + 1
-        inside = param_name.startswith(own)
-        return self.trunk.stage_of(param_name.removeprefix(own)) if inside else after, after + 1
+        return self.trunk.get_layer_depth(param_name, f'{prefix}trunk.')
 
     def _freeze_stages(self) -> None:
         """Stop gradients of the frozen stages and put them into eval mode.

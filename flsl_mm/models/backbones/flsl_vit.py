@@ -16,10 +16,16 @@ from ...checkpoint.pretrained_vit import loads_a_file
 from ...utils.errors import ConfigError
 from ..layers.attention import Groups, attend
 from ..layers.norm import apply_norm
-from ..layers.positions import check_sides, read_windows
+from ..layers.positions import check_sides, gather_tokens, read_windows
 from ..layers.precision import residual_stream
 from ..layers.recomputation import linear_of
-from ..layers.stochastic_depth import add_branch
+from ..layers.stochastic_depth import (
+    Kept,
+    add_branch,
+    draw_branches,
+    drop_rate,
+    plan_branches,
+)
 from .frozen_vit import Block, FrozenViT
 
 
@@ -98,6 +104,9 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         drop_path_rate: Stochastic depth of the last block, in [0, 1); earlier blocks have
             linearly less.
         with_cp: Recompute each block in the backward pass: less memory, same results.
+        recompute: Recompute only what LayerNorm and GELU give: a third less memory for a hundredth
+            of the time, and more work for the host. None does so on a CPU, but not on a GPU, which
+            has memory of its own and should not wait for the host.
         out_type: What :meth:`forward` returns: ``'featmap'`` (B, D, H, W), ``'raw'`` (B, N, D) or
             ``'avg_featmap'`` (B, D).
         position_window: ``(low, high)``: while a method trains this network, as student or teacher,
@@ -119,6 +128,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         patch_size: int = 16,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
+        recompute: bool | None = None,
         out_type: str = 'featmap',
         position_window: tuple[float, float] | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
@@ -144,8 +154,12 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             raise ConfigError(
                 'FLSLVisionTransformer has no other feed-forward network than two linear layers'
             )
+        for layer in self.layers:  # mmpretrain's are numpy's, which a compiler does not take
+            for path in (layer.attn.out_drop, layer.ffn.dropout_layer):
+                path.drop_prob = float(getattr(path, 'drop_prob', 0.0))
         self.patch_size = patch_size
         self.with_cp = with_cp
+        self.recompute = recompute
         self.position_window = check_sides(type(self).__name__, position_window)
         self.pos_embed = nn.Parameter(
             sincos_position_embedding(self.patch_resolution, self.embed_dims), requires_grad=False
@@ -243,6 +257,8 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         images: Sequence[Tensor],
         with_prefix: bool = False,
         windows: Sequence[Tensor | None] | None = None,
+        kept: Tensor | None = None,
+        places: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """Encode views of several sizes in one pass.
 
@@ -254,19 +270,30 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             images: Views, each (B, 3, H, W); B, H and W may differ between views.
             with_prefix: Whether the prefix tokens, where the network has any, come first.
             windows: For each view where its images read the position table, see :meth:`embed`.
+            kept: Which images each branch keeps, see :meth:`draw_depth`; drawn where it is None.
+            places: For each view the patches of each image that are encoded, int64 (B, K); no
+                other is in memory after the patch embedding. None for all.
 
         Returns:
             list[Tensor]: Tokens (B, N, D), or (B, P + N, D), of each view after the final
-            LayerNorm.
+            LayerNorm; with ``places`` K instead of N.
         """
         windows = [None] * len(images) if windows is None else windows
         embedded = [self.embed(*view) for view in zip(images, windows)]
-        groups = _group_by_length(embedded)
+        if places is not None:
+            embedded = [self._keep(*view) for view in zip(embedded, places)]
+        groups = _merge_groups([tokens.shape[:2] for tokens in embedded])
         x = torch.cat([tokens.flatten(0, 1) for tokens in embedded])  # (T, D)
         stream = residual_stream(x)
-        for layer in self.layers:
-            # Where whole blocks are recomputed, their parts must not keep what that needs.
-            block = partial(_packed_block, layer, groups, not self.with_cp)
+        rates = self._drop_rates()
+        if kept is None:
+            kept = draw_branches(rates, [batch for batch, _ in groups])
+        plans = plan_branches(kept, rates, groups, x.device)
+        recompute = x.is_cpu if self.recompute is None else self.recompute
+        # Where whole blocks are recomputed, their parts must not keep what that needs.
+        recompute = recompute and not self.with_cp
+        for layer, *branches in zip(self.layers, plans[::2], plans[1::2]):
+            block = partial(_packed_block, layer, groups, branches, recompute)
             stream = self.run_layer(block, stream)
         x = stream.to(x.dtype)
         if self.final_norm:
@@ -276,6 +303,40 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         skip = 0 if with_prefix else self.num_prefix_tokens
         return [tokens[:, skip:] for tokens in views] if skip else views
 
+    def draw_depth(
+        self, images: Sequence[Tensor], places: Sequence[Tensor] | None = None
+    ) -> Tensor | None:
+        """Which images stochastic depth keeps in each of the two branches of each block.
+
+        Args:
+            images: The views, as for :meth:`forward_tokens`.
+            places: Likewise.
+
+        Returns:
+            Tensor | None: True for kept, (2 * depth, images of all views) on the CPU; None where
+            nothing is dropped.
+        """
+        if places is None:
+            lengths = [rows * columns for rows, columns in map(self.grid_of, images)]
+        else:
+            lengths = [view.shape[1] for view in places]
+        groups = _merge_groups([(len(view), n) for view, n in zip(images, lengths)])
+        return draw_branches(self._drop_rates(), [batch for batch, _ in groups])
+
+    def _drop_rates(self) -> list[float]:
+        """Of the two branches of each block."""
+        return [
+            drop_rate(path)
+            for layer in self.layers
+            for path in (layer.attn.out_drop, layer.ffn.dropout_layer)
+        ]
+
+    def _keep(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Prefix tokens, and the patches at ``places`` (B, K), of tokens (B, P + N, D)."""
+        prefix = self.num_prefix_tokens
+        kept = gather_tokens(tokens, places + prefix)
+        return torch.cat([tokens[:, :prefix], kept], dim=1) if prefix else kept
+
 
 def _queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Of a block's attention, each (B, heads, N, d)."""
@@ -283,11 +344,10 @@ def _queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(qkv.permute(2, 0, 3, 1, 4)[:2])
 
 
-def _group_by_length(embedded: Sequence[Tensor]) -> list[tuple[int, int]]:
+def _merge_groups(views: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """(number of images, tokens per image) of each run of views with equally many tokens."""
     groups: list[tuple[int, int]] = []
-    for tokens in embedded:
-        batch, length = tokens.shape[:2]
+    for batch, length in views:
         if groups and groups[-1][1] == length:
             groups[-1] = (groups[-1][0] + batch, length)
         else:
@@ -295,8 +355,10 @@ def _group_by_length(embedded: Sequence[Tensor]) -> list[tuple[int, int]]:
     return groups
 
 
-def _packed_block(layer: nn.Module, groups: Groups, recompute: bool, x: Tensor) -> Tensor:
-    """One transformer block on packed tokens (T, D).
+def _packed_block(
+    layer: nn.Module, groups: Groups, kept: Sequence[Kept | None], recompute: bool, x: Tensor
+) -> Tensor:
+    """One transformer block on packed tokens (T, D); ``kept`` of its two branches.
 
     With ``recompute`` what LayerNorm and GELU give is computed again in the backward pass, which
     saves a third of what is kept for it, for about a hundredth of the time.
@@ -318,5 +380,5 @@ def _packed_block(layer: nn.Module, groups: Groups, recompute: bool, x: Tensor) 
             x = apply(activate, x, narrow)
         return layer.ffn.gamma2(drop_out(x))
 
-    x = add_branch(x, attention, layer.attn.out_drop, groups)
-    return add_branch(x, feed_forward, layer.ffn.dropout_layer, groups)
+    x = add_branch(x, attention, groups, kept[0])
+    return add_branch(x, feed_forward, groups, kept[1])

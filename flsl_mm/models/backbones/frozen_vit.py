@@ -28,6 +28,7 @@ class FrozenViT:
         std: Their standard deviations.
         self_scale: Factor of the mean-shift's logits that it was trained with; None where its file
             does not record one.
+        family: Of another project's network, as checkpoints record it; None for FLSL's own.
     """
 
     patch_size: int
@@ -39,6 +40,13 @@ class FrozenViT:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     self_scale: float | None = None
+    family: str | None = None
+
+    @property
+    def facts(self) -> dict[str, int | str]:
+        """What the weights do not say and a checkpoint of training records beside them."""
+        facts = dict(num_heads=self.num_heads)
+        return facts if self.family is None else dict(facts, family=self.family)
 
     @property
     def identity(self) -> str:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import isqrt
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,15 +14,16 @@ from ...checkpoint.foreign import (
     FAMILIES,
     IMAGENET,
     SHARP,
+    TIMM,
     ForeignViT,
     Positions,
     Statistics,
     timm_arguments,
 )
-from ...checkpoint.matching import check_heads, first_names, resize_patch_embedding
+from ...checkpoint.matching import check_heads, resize_patch_embedding
 from ...checkpoint.report import LoadReport
-from ...utils.errors import CheckpointError, ConfigError, errors_about
-from ...utils.files import first_line
+from ...checkpoint.timm_models import create_model, timm_module
+from ...utils.errors import CheckpointError, ConfigError, errors_about, first_names
 from .frozen_vit import Block, FrozenViT, pad_to_patches
 from .timm_windows import Windows, windowed_block
 
@@ -39,6 +39,7 @@ class TimmViT(FrozenViT, nn.Module):
         positions: How its position table is resampled.
         statistics: Of the pixels that it expects.
         arguments: Of the model, but for its layers, where it was made from them.
+        family: Whose network it is, as checkpoints of its training record it.
 
     Raises:
         CheckpointError: The model is of another kind.
@@ -50,9 +51,11 @@ class TimmViT(FrozenViT, nn.Module):
         positions: Positions = SHARP,
         statistics: Statistics = IMAGENET,
         arguments: Mapping[str, Any] | None = None,
+        family: str | None = None,
     ) -> None:
         super().__init__()
         self.arguments = arguments
+        self.family = family
         models = timm_module('models')
         kinds = models.VisionTransformer, models.Eva
         if type(model) not in kinds or getattr(model, 'rope_mixed', False):
@@ -79,9 +82,18 @@ class TimmViT(FrozenViT, nn.Module):
         """Patch tokens (B, N, D) after the final norm, as a backbone's only output."""
         return (self.forward_features(images)[0],)
 
-    def forward_tokens(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Patch tokens (B, N, D) after the final norm, of each view (B, 3, H, W)."""
-        return [self.forward_features(view)[0] for view in images]
+    def forward_tokens(self, images: Sequence[Tensor], with_prefix: bool = False) -> list[Tensor]:
+        """Tokens after the final norm of each view (B, 3, H, W).
+
+        Args:
+            images: The views.
+            with_prefix: Whether the prefix tokens come first.
+
+        Returns:
+            list[Tensor]: Patch tokens (B, N, D), or all (B, P + N, D).
+        """
+        parts = map(self.forward_features, images)
+        return [torch.cat([p, t], dim=1) if with_prefix else t for t, p in parts]
 
     def blocks_for(self, images: Tensor) -> tuple[Tensor, Iterator[Block]]:
         """What enters the first block (B, P + N, D), and the blocks, for images (B, 3, H, W)."""
@@ -126,6 +138,28 @@ class TimmViT(FrozenViT, nn.Module):
         if block := re.match(r'model\.blocks\.(\d+)\.', name):
             return int(block[1]) + 1
         return self.depth + 1 if name.startswith('model.norm.') else 0
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter among ``depth + 2``: 0 before the blocks, the last after them."""
+        inside, after = param_name.startswith(prefix), self.depth + 1
+        return self.stage_of(param_name.removeprefix(prefix)) if inside else after, after + 1
+
+    @staticmethod
+    def is_unused(name: str) -> bool:
+        """Whether a parameter has no part in tokens: timm's heads that pool them."""
+        return not re.match(
+            r'model\.(patch_embed|blocks|norm|norm_pre)\.|model\.(pos_embed|cls_token|reg_token)$',
+            name,
+        )
+
+    def keep_periods(self) -> None:
+        """Put the periods of rotary positions into checkpoints, as they are.
+
+        Those of a file differ from timm's own in their last digits, and must come back with what
+        was trained from them.
+        """
+        if hasattr(getattr(self.model, 'rope', None), 'periods'):
+            self.model.rope.register_buffer('periods', self.model.rope.periods, persistent=True)
 
     def freeze(self, stages: int) -> None:
         """Stop gradients of everything before the blocks and of the first ones; of all: the norm's.
@@ -206,23 +240,6 @@ def resample_positions(
     return maps.flatten(2).transpose(1, 2).to(table.dtype)
 
 
-def timm_module(name: str) -> ModuleType:
-    """A module of timm's.
-
-    Raises:
-        CheckpointError: timm is not installed.
-    """
-    try:
-        import timm.data
-        import timm.layers
-        import timm.models
-    except ImportError as error:
-        raise CheckpointError(
-            f'needs the package timm, which cannot be imported ({error}): pip install timm'
-        ) from error
-    return getattr(timm, name)
-
-
 def build_foreign(vit: ForeignViT, num_heads: int, report: LoadReport, random: bool) -> TimmViT:
     """The network of a file, strictly loaded.
 
@@ -252,7 +269,7 @@ def build_foreign(vit: ForeignViT, num_heads: int, report: LoadReport, random: b
         _load(model, vit, report, vit.family.positions)
     elif vit.periods is not None:
         _set_periods(model, vit.periods)
-    return TimmViT(model, vit.family.positions, vit.family.statistics, plain)
+    return TimmViT(model, vit.family.positions, vit.family.statistics, plain, vit.family.name)
 
 
 def _load(model: nn.Module, vit: ForeignViT, report: LoadReport, rule: Positions) -> None:
@@ -333,13 +350,13 @@ def build_trunk(
         raise ConfigError(f'trunk: no family {family!r}; known: {", ".join(known)}')
     options = dict(no_embed_class=True, global_pool='', **arguments)
     try:
-        model = _create(name, norm_layer=partial(nn.LayerNorm, eps=known[family].eps), **options)
-        vit = TimmViT(model, known[family].positions, known[family].statistics)
+        model = create_model(
+            name, norm_layer=partial(nn.LayerNorm, eps=known[family].eps), **options
+        )
+        vit = TimmViT(model, known[family].positions, known[family].statistics, family=family)
     except CheckpointError as error:
         raise ConfigError(f'trunk {name}: {error}') from error
-    if hasattr(model, 'rope') and hasattr(model.rope, 'periods'):
-        # Those of a file differ in their last digits, and must come back with a trained detector.
-        model.rope.register_buffer('periods', model.rope.periods, persistent=True)
+    vit.keep_periods()
     if window_size:
         models = timm_module('models')
         kinds = models.vision_transformer.Block, models.eva.EvaBlock
@@ -347,6 +364,20 @@ def build_trunk(
             raise ConfigError(f'trunk {name}: its blocks have no windows: window_size=0')
         vit.windows = {i: window_size for i in range(vit.depth) if i not in global_indices}
     return vit
+
+
+def load_named(vit: TimmViT, tensors: Mapping[str, Tensor]) -> None:
+    """Load what training made of a network that timm has by its name.
+
+    Raises:
+        CheckpointError: They are not exactly its tensors.
+    """
+    vit.keep_periods()
+    vit.arguments = {}  # it is timm's network, but for its weights
+    try:
+        vit.model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f'is no {vit.family} ({" ".join(str(error).split())})') from error
 
 
 def create_timm(name: str, pretrained: bool) -> TimmViT:
@@ -357,16 +388,7 @@ def create_timm(name: str, pretrained: bool) -> TimmViT:
     """
     title = f'{"timm:" if pretrained else "random:timm/"}{name}'
     with errors_about(title):
-        model = _create(name, pretrained=pretrained)
+        model = create_model(name, pretrained=pretrained)
         config = timm_module('data').resolve_model_data_config(model)
         scaled = Statistics(*(tuple(255 * v for v in config[key]) for key in ('mean', 'std')))
-        return TimmViT(model, statistics=scaled)
-
-
-def _create(name: str, **options) -> nn.Module:
-    """A model of timm's without a classifier, for images of any size."""
-    models = timm_module('models')
-    try:
-        return models.create_model(name, num_classes=0, dynamic_img_size=True, **options)
-    except Exception as error:  # of the registry, the hub, the network, or the model's arguments
-        raise CheckpointError(f'timm cannot make it ({first_line(error)})') from error
+        return TimmViT(model, statistics=scaled, family=f'{TIMM}{name}')

@@ -58,11 +58,11 @@ class Windows:
 def windowed_block(block: nn.Module, windows: Windows, x: Tensor) -> Tensor:
     """A ``Block`` or ``EvaBlock`` of timm's on (B, P + N, D), with its attention in windows."""
     attended = windows.attend(block.attn, block.norm1(x))
-    x = x + block.drop_path1(_scale(block, 1, attended))
-    return x + block.drop_path2(_scale(block, 2, block.mlp(block.norm2(x))))
+    x = x + block.drop_path1(_layer_scale(block, 1, attended))
+    return x + block.drop_path2(_layer_scale(block, 2, block.mlp(block.norm2(x))))
 
 
-def _scale(block: nn.Module, branch: int, x: Tensor) -> Tensor:
+def _layer_scale(block: nn.Module, branch: int, x: Tensor) -> Tensor:
     """LayerScale of a branch, if there is one."""
     if hasattr(block, 'ls1'):
         return getattr(block, f'ls{branch}')(x)

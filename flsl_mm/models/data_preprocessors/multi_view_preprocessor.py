@@ -1,6 +1,7 @@
 """Views: from teacher crops to the normalized images that FLSL learns from."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -16,7 +17,7 @@ from ...datasets.transforms.teacher_crop import (
 from ...utils.errors import ConfigError
 from ...utils.images import IMAGENET_MEAN, IMAGENET_STD
 from .photometry import ColorStep, Photometry, render
-from .resized_crop import channels_last, resized_crop
+from .resized_crop import channels_last, resized_crops
 
 
 @MODELS.register_module()
@@ -94,12 +95,12 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         # the model may run under autocast; pixels are worth float32
         with torch.autocast(self.device.type, enabled=False):
             if not training:
-                return dict(inputs=self.render(images.float() / 255, ()), data_samples=samples)
+                return dict(inputs=self.render([images.float() / 255])[0], data_samples=samples)
             views, boxes = self.cut(images)
             outputs = dict(data_samples=_add_view_boxes(samples, boxes, images.shape[-2:]))
             if self.clean_views:
-                outputs['clean_inputs'] = [self.render(view, ()) for view in views]
-            outputs['inputs'] = [self.render(view, self.draw(len(view))) for view in views]
+                outputs['clean_inputs'] = self.render(views)
+            outputs['inputs'] = self.render(views, [self.draw(len(view)) for view in views])
         return outputs
 
     def cut(self, crops: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -109,29 +110,31 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
             crops: Teacher crops (B, 3, S, S), uint8.
 
         Returns:
-            tuple: V views (B, 3, H, W), uint8 or float32 in [0, 1], and their boxes x1, y1, x2, y2
-            in pixels of the crop, (B, V, 4) int64 on the CPU.
+            tuple: V views (B, 3, H, W), uint8 on a CPU or float32 in [0, 1] elsewhere, and their
+            boxes x1, y1, x2, y2 in pixels of the crop, (B, V, 4) int64 on the CPU.
         """
         height, width = crops.shape[-2:]
-        if crops.device.type == 'cpu':
-            crops = channels_last(crops)
+        crops = channels_last(crops) if crops.is_cpu else crops / 255
         views = [crops] * self.num_teacher_views
         whole = torch.tensor([0, 0, width, height]).expand(len(crops), 4)
         boxes = [whole] * self.num_teacher_views
-        for size, scale in self.cuts:
+        for _, scale in self.cuts:
             uniforms = torch.rand(len(crops), CROP_UNIFORMS, dtype=torch.float64).numpy()
-            box = torch.from_numpy(sample_crop_boxes(height, width, scale, uniforms))
-            views.append(resized_crop(crops, box, size))
-            boxes.append(box)
+            boxes.append(torch.from_numpy(sample_crop_boxes(height, width, scale, uniforms)))
+        cut = zip(self.cuts, boxes[self.num_teacher_views :])
+        for size, group in groupby(cut, key=lambda view: view[0][0]):  # those of one size together
+            views += resized_crops(crops, [box for _, box in group], size)
         return views, torch.stack(boxes, dim=1)
 
     def draw(self, batch_size: int) -> Sequence[ColorStep]:
         """Random photometry for one view of a batch."""
         return () if self.photometry is None else self.photometry.draw(batch_size)
 
-    def render(self, view: Tensor, steps: Sequence[ColorStep]) -> Tensor:
-        """Recolor one view (B, 3, H, W), uint8 or in [0, 1], and normalize it."""
-        return render(view, steps, self.gain, self.shift)
+    def render(
+        self, views: Sequence[Tensor], steps: Sequence[Sequence[ColorStep]] | None = None
+    ) -> list[Tensor]:
+        """Normalize views (B, 3, H, W), uint8 or in [0, 1], recolored where there are steps."""
+        return render(views, steps or [()] * len(views), self.gain, self.shift)
 
 
 def _parse_views(

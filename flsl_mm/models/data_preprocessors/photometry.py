@@ -1,8 +1,9 @@
 """Random colors, blur and solarization, with parameters of each sample's own.
 
 The operations are torchvision's, on float images in [0, 1]; here every sample has its own
-parameter and its own order of operations. Each has two forms with equal results: batched in torch,
-and one image at a time in OpenCV, which a CPU does in a quarter of the time.
+parameter and its own order of operations. There are two forms with equal results: one image at a
+time in OpenCV, which a CPU does in a quarter of the time, and for all other devices all images
+together in passes of static shape, which are few calls, and can be compiled.
 """
 
 import math
@@ -12,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils.devices import send
 from ...utils.errors import ConfigError
 from . import photometry_opencv as opencv
 
@@ -23,12 +24,19 @@ class Operation(NamedTuple):
     """One operation in both its forms.
 
     Attributes:
-        batched: ``(images (n, 3, H, W), values (n,)) -> (n, 3, H, W)``.
+        name: What it is called.
         single: ``(image (H, W, 3), value) -> None``, changes the array in place.
+        weights: Of an operation that is a :func:`blend`: its three weights, (n,) or numbers, from
+            the values (n,).
+        batched: Of any other: ``(images (n, 3, H, W), values (n,)) -> (n, 3, H, W)``.
+        neutral: The value at which the latter changes nothing.
     """
 
-    batched: Callable[[Tensor, Tensor], Tensor]
+    name: str
     single: Callable[[np.ndarray, float], None]
+    weights: Callable[[Tensor], tuple[Tensor | float, ...]] | None = None
+    batched: Callable[[Tensor, Tensor], Tensor] | None = None
+    neutral: float = 0.0
 
 
 class ColorStep(NamedTuple):
@@ -98,7 +106,9 @@ class Photometry:
         self.blur_sigma = blur_sigma
         radius = math.ceil(3 * blur_sigma[1])
         self.blur = Operation(
-            partial(gaussian_blur, radius=radius), partial(opencv.gaussian_blur, radius=radius)
+            'blur',
+            partial(opencv.gaussian_blur, radius=radius),
+            batched=partial(gaussian_blur, radius=radius),
         )
 
     def draw(self, batch_size: int) -> list[ColorStep]:
@@ -130,20 +140,32 @@ def _color_step(operation: Operation, chosen: Tensor, values: Tensor) -> ColorSt
     return ColorStep(operation, samples, values[samples])
 
 
-def render(views: Tensor, steps: Sequence[ColorStep], gain: Tensor, shift: Tensor) -> Tensor:
+def render(
+    views: Sequence[Tensor], steps: Sequence[Sequence[ColorStep]], gain: Tensor, shift: Tensor
+) -> list[Tensor]:
     """Recolor views and normalize them.
 
     Args:
-        views: Pixels (B, 3, H, W), uint8 in 0-255 or float32 in [0, 1]; not changed.
-        steps: Operations in their order, each for its samples only; samples and values on the CPU.
+        views: Pixels, each (B, 3, H, W), uint8 in 0-255 or float32 in [0, 1]; not changed.
+        steps: Of each view operations in their order, each for its samples only; samples and values
+            on the CPU.
         gain: What pixels in [0, 1] are multiplied with at the end, (3, 1, 1).
         shift: What is added then, (3, 1, 1).
 
     Returns:
-        Tensor: Views (B, 3, H, W), float32, on the device of ``views``.
+        list[Tensor]: Views (B, 3, H, W), float32, on the device of ``views``. Elsewhere than on a
+        CPU those of one size are rendered together, and are parts of one tensor.
     """
-    form = render_looped if views.device.type == 'cpu' else render_batched
-    return form(views, steps, gain, shift)
+    if views[0].is_cpu:
+        return [render_looped(*view, gain, shift) for view in zip(views, steps)]
+    rendered: dict[int, Tensor] = {}
+    for size in dict.fromkeys(view.shape[-2:] for view in views):
+        numbers = [i for i, view in enumerate(views) if view.shape[-2:] == size]
+        together = render_batched(
+            [views[i] for i in numbers], [steps[i] for i in numbers], gain, shift
+        )
+        rendered.update(zip(numbers, together))
+    return [rendered[i] for i in range(len(views))]
 
 
 def render_looped(views: Tensor, steps: Sequence[ColorStep], gain: Tensor, shift: Tensor) -> Tensor:
@@ -166,34 +188,95 @@ def render_looped(views: Tensor, steps: Sequence[ColorStep], gain: Tensor, shift
 
 
 def render_batched(
-    views: Tensor, steps: Sequence[ColorStep], gain: Tensor, shift: Tensor
-) -> Tensor:
-    """:func:`render` with all samples of a step together and no synchronization."""
-    rendered = views / 255 if views.dtype == torch.uint8 else views.clone()
-    if steps:
-        lengths = [len(step.samples) for step in steps]
-        samples = torch.cat([step.samples for step in steps]).to(views.device, non_blocking=True)
-        values = torch.cat([step.values for step in steps]).to(views.device, non_blocking=True)
-        for step, chosen, value in zip(steps, samples.split(lengths), values.split(lengths)):
-            changed = step.operation.batched(rendered.index_select(0, chosen), value)
-            rendered.index_copy_(0, chosen, changed)
-    return rendered.mul_(gain).add_(shift)
+    views: Sequence[Tensor], steps: Sequence[Sequence[ColorStep]], gain: Tensor, shift: Tensor
+) -> list[Tensor]:
+    """:func:`render` of views of one size, in static shapes and with no synchronization."""
+    pixels = torch.cat([v / 255 if v.dtype == torch.uint8 else v for v in views])
+    if any(steps):
+        values = torch.cat([plan_colors(todo, len(view)) for todo, view in zip(steps, views)])
+        blurs = {step.operation for todo in steps for step in todo if step.operation.name == 'blur'}
+        pixels = recolor(pixels, send(values, pixels.device), *blurs)
+    return list(torch.addcmul(shift, pixels, gain).split([len(view) for view in views]))
 
 
-def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Scale images (n, 3, H, W) in [0, 1] by ``factor`` (n,); 0 is black."""
-    return (images * _as_column(factor)).clamp_(0, 1)
+# What every image of a batch goes through, whether it is drawn for it or not: so shapes are static,
+# and no operation is taken twice. An image has at most three blends before its hue is turned, and
+# four after it, of which one may be to grayscale.
+PASSES = (*['blend'] * 3, 'hue', *['blend'] * 4, 'blur', 'solarize')
 
 
-def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend images (n, 3, H, W) in [0, 1] with their mean gray by ``factor`` (n,); 0 is gray."""
-    mean = to_grayscale(images.mean((-2, -1), keepdim=True))
-    return torch.lerp(mean, images, _as_column(factor)).clamp_(0, 1)
+def plan_colors(steps: Sequence[ColorStep], batch_size: int) -> Tensor:
+    """The values of every pass for every image, as :func:`recolor` takes them.
+
+    Args:
+        steps: Operations in their order, as :meth:`Photometry.draw` gives them.
+        batch_size: Images B.
+
+    Returns:
+        Tensor: (B, passes, 3): weights of a blend, or the one value of another operation; those
+        that change nothing where an image has no such operation.
+
+    Raises:
+        ValueError: The order of an image's operations is none of a photometry.
+    """
+    values = torch.zeros(batch_size, len(PASSES), 3)
+    neutral = dict(blend=1.0, solarize=SOLARIZE.neutral)
+    values[:, :, 0] = torch.tensor([neutral.get(kind, 0.0) for kind in PASSES])
+    free = torch.zeros(batch_size, dtype=torch.long)  # the first pass that each image may still use
+    for operation, samples, given in steps:
+        kind = 'blend' if operation.weights else operation.name
+        following = [
+            PASSES.index(kind, i) if kind in PASSES[i:] else -1 for i in range(len(PASSES))
+        ]
+        turn = torch.tensor([*following, -1])[free[samples]]
+        if (turn < 0).any():
+            raise ValueError(f'{operation.name} cannot come after the operations before it')
+        if operation.weights:
+            weights = operation.weights(given)
+            for i, weight in enumerate(weights):
+                values[samples, turn, i] = torch.as_tensor(weight, dtype=torch.float32)
+        else:
+            values[samples, turn, 0] = given
+        free[samples] = turn + 1
+    return values
 
 
-def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend images (n, 3, H, W) in [0, 1] with their grayscale by ``factor`` (n,); 0 is gray."""
-    return torch.lerp(to_grayscale(images), images, _as_column(factor)).clamp_(0, 1)
+def recolor(images: Tensor, values: Tensor, blur: Operation | None = None) -> Tensor:
+    """Recolor images, all of them in each pass.
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        values: What :func:`plan_colors` gives, on their device.
+        blur: The blur, which knows its radius; None where no image is blurred.
+
+    Returns:
+        Tensor: (n, 3, H, W).
+    """
+    operations = dict(hue=HUE, blur=blur, solarize=SOLARIZE)
+    for kind, weights in zip(PASSES, values.unbind(1)):
+        if kind == 'blend':
+            images = blend(images, *weights.unbind(1))
+        elif operations[kind] is not None:
+            images = operations[kind].batched(images, weights[:, 0])
+    return images
+
+
+def blend(images: Tensor, own: Tensor, gray: Tensor, mean: Tensor) -> Tensor:
+    """Blend images with their grayscale and with their mean gray.
+
+    Args:
+        images: (n, 3, H, W) in [0, 1].
+        own: Weight of the image itself (n,).
+        gray: Weight of its grayscale (n,).
+        mean: Weight of the mean of that (n,).
+
+    Returns:
+        Tensor: (n, 3, H, W), cut off at 0 and 1.
+    """
+    luma = to_grayscale(images)
+    level = luma.mean((-2, -1), keepdim=True) * _as_column(mean)
+    offset = torch.addcmul(level, luma, _as_column(gray))
+    return torch.addcmul(offset, images, _as_column(own)).clamp_(0, 1)
 
 
 def to_grayscale(images: Tensor) -> Tensor:
@@ -227,25 +310,31 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Blur images (n, 3, H, W) with a Gaussian, edges repeated, as sums of shifted images.
+    """Blur images (n, 3, H, W) with a Gaussian, edges repeated, as a matrix product for each axis.
 
     Args:
         images: Views in [0, 1].
-        sigma: Standard deviation of each in pixels (n,).
+        sigma: Standard deviation of each in pixels (n,); 0 leaves the image as it is.
         radius: Pixels at which the Gaussian is cut off.
 
     Returns:
         Tensor: Blurred images (n, 3, H, W).
     """
     offsets = torch.arange(-radius, radius + 1, device=images.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
-    kernel = _as_column(kernel / kernel.sum(1, keepdim=True))  # (n, 2 * radius + 1, 1, 1, 1)
-    for dim, padding in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
-        padded = F.pad(images, padding, mode='replicate')
-        images = torch.zeros_like(images)
-        for i in range(2 * radius + 1):
-            images.addcmul_(padded.narrow(dim, i, images.shape[dim]), kernel[:, i])
-    return images
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp_min(1e-3)[:, None]) ** 2)
+    kernel = kernel / kernel.sum(1, keepdim=True)  # (n, 2 * radius + 1)
+    height, width = images.shape[-2:]
+    rows = _blur_matrices(kernel, offsets, height)
+    columns = rows if width == height else _blur_matrices(kernel, offsets, width)
+    return rows[:, None] @ (images @ columns[:, None].mT)
+
+
+def _blur_matrices(kernel: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """What each of ``size`` pixels takes of each other (n, size, size), by kernels (n, K)."""
+    pixels = torch.arange(size, device=kernel.device)
+    sources = (pixels[:, None] + offsets[:, None, None]).clamp(0, size - 1)  # (K, size, 1)
+    takes = (sources == pixels).to(kernel.dtype).flatten(1)  # (K, size * size)
+    return (kernel @ takes).unflatten(1, (size, size))
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
@@ -259,9 +348,10 @@ def _as_column(values: Tensor) -> Tensor:
     return values[..., None, None, None]
 
 
-BRIGHTNESS = Operation(adjust_brightness, opencv.adjust_brightness)
-CONTRAST = Operation(adjust_contrast, opencv.adjust_contrast)
-SATURATION = Operation(adjust_saturation, opencv.adjust_saturation)
-HUE = Operation(adjust_hue, opencv.adjust_hue)
-SOLARIZE = Operation(solarize, opencv.solarize)
+# Blends, by their factor f (n,).
+BRIGHTNESS = Operation('brightness', opencv.adjust_brightness, lambda f: (f, 0.0, 0.0))
+CONTRAST = Operation('contrast', opencv.adjust_contrast, lambda f: (f, 0.0, 1 - f))
+SATURATION = Operation('saturation', opencv.adjust_saturation, lambda f: (f, 1 - f, 0.0))
+HUE = Operation('hue', opencv.adjust_hue, batched=adjust_hue)
+SOLARIZE = Operation('solarize', opencv.solarize, batched=solarize, neutral=2.0)
 JITTER = (BRIGHTNESS, CONTRAST, SATURATION, HUE)

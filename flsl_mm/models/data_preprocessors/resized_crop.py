@@ -5,27 +5,32 @@ batched matrix products, which need no loop and no synchronization. They differ 
 rounding of the former.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils.devices import send
 
-def resized_crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Crop every image by its box and resize the crop to a square.
+
+def resized_crops(images: Tensor, boxes: Sequence[Tensor], size: int) -> list[Tensor]:
+    """Crop every image by one box of its own after the other, and resize the crops to squares.
 
     Args:
-        images: Pixels (B, 3, H, W), uint8.
-        boxes: x1, y1, x2, y2 in pixels (B, 4), integers inside the image, on the CPU.
-        size: Side of the result in pixels.
+        images: Pixels (B, 3, H, W): uint8 on a CPU, else float32 in [0, 1].
+        boxes: For each crop x1, y1, x2, y2 in pixels (B, 4), integers inside the image, on the CPU.
+        size: Side of the results in pixels.
 
     Returns:
-        Tensor: Crops (B, 3, size, size) on the device of ``images``: uint8 on a CPU, where they
-        are channels last in memory, else float32 in [0, 1].
+        list[Tensor]: Crops (B, 3, size, size) on the device of ``images``, of their type; on a CPU
+        they are channels last in memory.
     """
-    resample = resized_crop_looped if images.device.type == 'cpu' else resized_crop_batched
-    return resample(images, boxes, size)
+    if images.is_cpu:
+        return [resized_crop_looped(images, box, size) for box in boxes]
+    return list(resized_crops_batched(images, torch.stack(list(boxes)), size))
 
 
 def channels_last(images: Tensor) -> Tensor:
@@ -41,7 +46,7 @@ def channels_last(images: Tensor) -> Tensor:
 
 
 def resized_crop_looped(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """:func:`resized_crop`, image by image in 8 bits."""
+    """One of :func:`resized_crops`, image by image in 8 bits."""
     crops = torch.empty((len(images), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     # batches of one: torch sees channels last in those only
     for image, (x1, y1, x2, y2), crop in zip(images.split(1), boxes.tolist(), crops.split(1)):
@@ -50,14 +55,29 @@ def resized_crop_looped(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     return crops
 
 
-def resized_crop_batched(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """:func:`resized_crop` as one matrix product along rows and one along columns, in float32."""
+def resized_crops_batched(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """:func:`resized_crops` as one matrix product along rows and one along columns, in float32.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        boxes: (V, B, 4), on the CPU.
+        size: Side in pixels.
+
+    Returns:
+        Tensor: (V, B, 3, size, size).
+    """
     height, width = images.shape[-2:]
-    boxes = boxes.float().to(images.device, non_blocking=True)
-    rows = resample_weights(boxes[:, 1], boxes[:, 3], height, size)
-    columns = resample_weights(boxes[:, 0], boxes[:, 2], width, size)
-    crops = images.float().div_(255) @ columns[:, None].mT  # (B, 3, H, size)
-    crops = rows[:, None] @ crops.clamp_(0, 1)  # 8-bit resizing clips between the axes too
+    edges = send(boxes.float(), images.device).unflatten(
+        -1, (2, 2)
+    )  # (V, B, start or stop, x or y)
+    if height == width:  # both axes together
+        columns, rows = resample_weights(*edges.unbind(2), width, size).unbind(2)
+    else:
+        (x1, y1), (x2, y2) = (edge.unbind(-1) for edge in edges.unbind(2))
+        columns = resample_weights(x1, x2, width, size)
+        rows = resample_weights(y1, y2, height, size)
+    crops = images @ columns.unsqueeze(2).mT  # (V, B, 3, H, size)
+    crops = rows.unsqueeze(2) @ crops.clamp_(0, 1)  # 8-bit resizing clips between the axes too
     return crops.clamp_(0, 1)
 
 
@@ -69,22 +89,22 @@ def resample_weights(start: Tensor, stop: Tensor, in_size: int, out_size: int) -
     an image of its own.
 
     Args:
-        start: First pixel of each box (B,).
-        stop: One past the last pixel of each box (B,).
+        start: First pixel of each box (...).
+        stop: One past the last pixel of each box (...).
         in_size: Pixels along the axis before.
         out_size: Pixels along the axis after.
 
     Returns:
-        Tensor: Weights (B, out_size, in_size), float32; every row sums to 1.
+        Tensor: Weights (..., out_size, in_size), float32; every row sums to 1.
     """
     step = (stop - start) / out_size
     pixels = torch.arange(in_size, device=start.device)
     centers = torch.arange(out_size, device=start.device) + 0.5
-    centers = start[:, None] + centers * step[:, None]  # (B, out)
-    distance = (pixels + 0.5 - centers[..., None]).div_(step.clamp(min=1)[:, None, None])
+    centers = start[..., None] + centers * step[..., None]  # (..., out)
+    distance = (pixels + 0.5 - centers[..., None]).div_(step.clamp(min=1)[..., None, None])
     weights = _cubic(distance.abs_())
-    inside = (pixels >= start[:, None]) & (pixels < stop[:, None])  # (B, in)
-    weights = weights * inside[:, None]
+    inside = (pixels >= start[..., None]) & (pixels < stop[..., None])  # (..., in)
+    weights = weights * inside[..., None, :]
     return weights / weights.sum(-1, keepdim=True)
 
 

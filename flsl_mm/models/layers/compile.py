@@ -19,6 +19,10 @@ def is_compiling() -> bool:
 class CompiledFunction:
     """A function compiled at its first call; run as it is, after one warning, where that fails.
 
+    It is compiled as one graph. What would break it in pieces, and more recompilations than torch
+    allows, are failures too, at whatever call they happen: torch by itself would go on uncompiled
+    and not say so.
+
     Args:
         function: What to compile.
         name: For the warning.
@@ -28,7 +32,7 @@ class CompiledFunction:
     def __init__(self, function: Callable, name: str, **options) -> None:
         self.function = function
         self.name = name
-        self.compiled = torch.compile(function, **options)
+        self.compiled = torch.compile(function, fullgraph=True, **options)
 
     def __call__(self, *args, **kwargs):
         """Call the function."""
@@ -40,7 +44,8 @@ class CompiledFunction:
             # An error of the function itself comes again here, with a plain traceback.
             result = self.function(*args, **kwargs)
             self.compiled = None
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+            cause = error.__cause__ or error
+            reason = f'{type(cause).__name__}: {cause}'.splitlines()[0]
             MMLogger.get_current_instance().warning(
                 f'{self.name} cannot be compiled here and runs uncompiled ({reason})'
             )
@@ -50,8 +55,10 @@ class CompiledFunction:
 def compile_networks(model: nn.Module, **options) -> None:
     """Compile the backbones of student and teacher, where nearly all of the arithmetic is.
 
-    Views have the same few sizes in every iteration, so shapes are static. Parameters and their
-    names stay as they are.
+    Views have the same few sizes in every iteration, so shapes are static, and each network is one
+    graph, in distributed training too: torch's way to divide it at the buckets of gradients would
+    make many of it. Parameters and their names stay as they are, and so do the networks themselves:
+    whatever evaluates them runs uncompiled.
 
     Args:
         model: A :class:`StudentTeacher`, in place.
@@ -62,8 +69,9 @@ def compile_networks(model: nn.Module, **options) -> None:
             the teacher, which moves by one, would stand still.
     """
     options = dict(dynamic=False, **options)
+    torch._dynamo.config.optimize_ddp = False
     for name, network in dict(student=model.backbone, teacher=model.teacher.backbone).items():
-        network.forward_tokens = CompiledFunction(
+        model.compiled[name] = CompiledFunction(
             network.forward_tokens, f'the {name} backbone', **options
         )
     if not _hooks_of_optimizers_run():

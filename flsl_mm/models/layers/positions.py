@@ -1,4 +1,4 @@
-"""Position tables that are read in random windows."""
+"""Places of tokens: tables of them that are read in random windows, and tokens picked by them."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,11 @@ def token_centers(grid: tuple[int, int], device: torch.device | None = None) -> 
     """Centers of the tokens of a grid: (N, 2) as x, y in fractions of the view, row-major."""
     indices = torch.arange(grid[0] * grid[1], device=device)
     return torch.stack(token_center(indices, grid), dim=-1)
+
+
+def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Pick tokens by index: (B, N, D) and (B, Q) to (B, Q, D)."""
+    return tokens.gather(1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 def check_sides(name: str, sides: Sequence[float] | None) -> tuple[float, float] | None:

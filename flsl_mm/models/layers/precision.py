@@ -19,5 +19,5 @@ def residual_stream(x: Tensor) -> Tensor:
     if x.dtype != torch.float32 or not hasattr(torch, 'get_autocast_dtype'):
         return x
     device = x.device.type
-    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    enabled = device != 'meta' and torch.is_autocast_enabled(device)
     return x.bfloat16() if enabled and torch.get_autocast_dtype(device) == torch.bfloat16 else x

@@ -26,8 +26,9 @@ def linear_of(
         Tensor: Like ``function(x)``, with the layer's channels; first derivatives only.
     """
     inputs = function(x)
-    in_place = inputs.data_ptr() == x.data_ptr()
-    if in_place or not recompute or is_compiling() or not torch.is_grad_enabled():
+    if not recompute or is_compiling() or not torch.is_grad_enabled():
+        return linear(inputs)
+    if inputs.data_ptr() == x.data_ptr():  # in place
         return linear(inputs)
     source, output = x.detach(), (inputs.data_ptr(), inputs.shape)
 

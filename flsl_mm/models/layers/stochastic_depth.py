@@ -2,51 +2,130 @@
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ...utils.devices import send
 from .attention import Groups
 from .compile import is_compiling
 
 
+class Kept(NamedTuple):
+    """The tokens that one residual branch is added to; the others stay as they are.
+
+    Attributes:
+        factor: What the branch is multiplied with there: 1 / (1 - drop rate).
+        rows: Which of the packed tokens they are (R,), ascending; None where a mask says so.
+        groups: What these are: images, and tokens of each, of one view size after the other.
+        mask: (T, 1), true for kept; None where ``rows`` says so.
+    """
+
+    factor: float
+    rows: Tensor | None
+    groups: Groups
+    mask: Tensor | None
+
+
 def add_branch(
-    x: Tensor, branch: Callable[[Tensor, Groups], Tensor], drop_path: nn.Module, groups: Groups
+    x: Tensor, branch: Callable[[Tensor, Groups], Tensor], groups: Groups, kept: Kept | None = None
 ) -> Tensor:
     """A residual branch with stochastic depth: an image's tokens are kept or dropped together.
-
-    On a CPU the branch is computed for the kept images only. On a GPU their number would have to
-    be waited for, so there the branch is masked; the result is the same.
 
     Args:
         x: Packed tokens (T, D).
         branch: Takes some images' tokens and their groups, returns as many tokens.
-        drop_path: Has the ``drop_prob``; without it, or not training, nothing is dropped.
         groups: What the T tokens are: images, and tokens of each, of one view size after the other.
+        kept: Whose branch is added; None for all.
 
     Returns:
         Tensor: ``x`` plus the branch, (T, D), in the number format of ``x``.
     """
-    rate = getattr(drop_path, 'drop_prob', 0.0)
-    if not drop_path.training or not rate:
+    if kept is None:
         return x + branch(x, groups).to(x.dtype)
-    keep = 1 - rate
-    parts = draw_kept([batch for batch, _ in groups], keep, x.device)
-    mask = torch.cat(
-        [part.unsqueeze(1).expand(-1, n).flatten() for part, (_, n) in zip(parts, groups)]
-    )
-    sparse = x.is_cpu and not is_compiling()
-    kept = [(int(part.sum()), n) for part, (_, n) in zip(parts, groups)] if sparse else []
-    if not any(batch for batch, _ in kept):  # each parameter takes part, as distributed models want
-        return x + (branch(x, groups) / keep * mask.unsqueeze(1).to(x.dtype)).to(x.dtype)
-    rows = mask.nonzero().squeeze(1)
+    if kept.rows is None:
+        return x + (branch(x, groups) * kept.factor * kept.mask.to(x.dtype)).to(x.dtype)
     # Its gradient adds rows; that of `x[rows]` sorts the indices first.
-    out = branch(x.index_select(0, rows), [group for group in kept if group[0]])
-    return AddToRows.apply(x, rows, out, 1 / keep)
+    out = branch(x.index_select(0, kept.rows), kept.groups)
+    return AddToRows.apply(x, kept.rows, out, kept.factor)
 
 
-def draw_kept(sizes: Sequence[int], keep: float, device: torch.device) -> list[Tensor]:
+def drop_rate(drop_path: nn.Module) -> float:
+    """Share of the images that it drops now: 0 outside training."""
+    return drop_path.drop_prob if drop_path.training else 0.0
+
+
+def draw_branches(rates: Sequence[float], sizes: Sequence[int]) -> Tensor | None:
+    """Which images every branch keeps, from torch's global CPU generator.
+
+    Drawn for all branches before the pass, on the host: it then knows how many tokens each branch
+    is computed for, on a GPU too, which nobody has to wait for.
+
+    Args:
+        rates: Of each branch, the share of the images that it drops.
+        sizes: Numbers of images of each view size.
+
+    Returns:
+        Tensor | None: True for kept, (branches, images) on the CPU; None where all are.
+    """
+    if not any(rates):
+        return None
+    return torch.stack(
+        [
+            torch.cat(draw_kept(sizes, 1 - rate)) if rate else torch.ones(sum(sizes), dtype=bool)
+            for rate in rates
+        ]
+    )
+
+
+def plan_branches(
+    kept: Tensor | None, rates: Sequence[float], groups: Groups, device: torch.device
+) -> list[Kept | None]:
+    """What :func:`add_branch` needs for every branch, sent to the device in one transfer.
+
+    Args:
+        kept: What :func:`draw_branches` gave. On the CPU, the branches are computed for the kept
+            images only; on another device, where the host does not know their number, and in
+            compiled code, whose shapes are static, they are masked. The results are the same.
+        rates: Of each branch, as drawn for.
+        groups: Images, and tokens of each.
+        device: Where the tokens are.
+
+    Returns:
+        list[Kept | None]: Of each branch; None where all images are kept.
+    """
+    if kept is None:
+        return [None] * len(rates)
+    images = kept.split([batch for batch, _ in groups], dim=1)
+    lengths = [length for _, length in groups]
+    mask = torch.cat(  # (branches, T)
+        [part.unsqueeze(2).expand(-1, -1, n).flatten(1) for part, n in zip(images, lengths)], dim=1
+    )
+    sparse = kept.is_cpu and not is_compiling()
+    if sparse:
+        counts = torch.stack([part.sum(1) for part in images], dim=1).tolist()
+        rows = send(mask.nonzero()[:, 1].int(), device).split(mask.sum(1).tolist())
+    else:
+        mask = mask.to(device, non_blocking=True).unsqueeze(2)
+    plans: list[Kept | None] = []
+    for i, rate in enumerate(rates):
+        factor = 1 / (1 - rate)
+        if not rate:
+            plans.append(None)
+        elif not sparse:
+            plans.append(Kept(factor, None, groups, mask[i]))
+        elif len(rows[i]):
+            here = [(count, n) for count, n in zip(counts[i], lengths) if count]
+            plans.append(Kept(factor, rows[i], here, None))
+        else:  # each parameter takes part, as distributed models want
+            nothing = torch.zeros(mask.shape[1], 1, dtype=torch.bool, device=device)
+            plans.append(Kept(factor, None, groups, nothing))
+    return plans
+
+
+def draw_kept(sizes: Sequence[int], keep: float) -> list[Tensor]:
     """Which images stochastic depth keeps: always as many, but for one, and any of them.
 
     Each image is kept with probability ``keep``. Independent draws would have tensors of many sizes
@@ -55,18 +134,14 @@ def draw_kept(sizes: Sequence[int], keep: float, device: torch.device) -> list[T
     Args:
         sizes: Numbers of images of each view size.
         keep: Probability, in [0, 1].
-        device: Where to draw.
 
     Returns:
         list[Tensor]: True for kept, of shape (images,), of each view size.
     """
     # What is rounded down in one view size counts in the next, so that the sum is as equal too.
-    start = torch.rand((), device=device)
+    start = torch.rand(())
     marks = [(count * keep + start).floor() for count in (0, *accumulate(sizes))]
-    return [
-        torch.randperm(size, device=device) < high - low
-        for size, low, high in zip(sizes, marks, marks[1:])
-    ]
+    return [torch.randperm(size) < high - low for size, low, high in zip(sizes, marks, marks[1:])]
 
 
 class AddToRows(torch.autograd.Function):

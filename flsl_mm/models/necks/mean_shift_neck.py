@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...utils.errors import ConfigError
+from ..layers.positions import gather_tokens
 from ..mean_shift import (
     effective_number,
     mean_shift,
@@ -20,7 +21,7 @@ from ..mean_shift import (
     solve_scale,
 )
 from ..place import finds_its_place, place_bias
-from .queries import gather_tokens, project_queries, sample_tokens, window_queries
+from .queries import draw_places, kept_queries, project_queries, sample_tokens, window_queries
 
 AUTO = 'auto'
 SOLVED_BATCHES = 8
@@ -33,8 +34,8 @@ class ViewPair(NamedTuple):
 
     Attributes:
         kind: ``'global'`` or ``'local'``: which window size applies.
-        student: Student tokens (B, N, D).
-        student_grid: Rows and columns of the student tokens.
+        student: Student tokens (B, N, D), or those that were encoded (B, K, D).
+        student_grid: Rows and columns of the student tokens, encoded or not.
         teacher: Teacher tokens (B, N', D), without gradient.
         teacher_grid: Rows and columns of the teacher tokens.
         boxes: Crop boxes (B, 4) of the student and of the teacher view, x1, y1, x2, y2 in pixels
@@ -42,6 +43,8 @@ class ViewPair(NamedTuple):
             ``matching_accuracy``.
         previous: Tokens of both un-augmented views from an earlier teacher; needed for the
             multi-stage option only.
+        places: Which tokens of the grid were encoded (B, K), as :meth:`MeanShiftNeck.draw_places`
+            gives them; None for all, in their order.
     """
 
     kind: str
@@ -51,6 +54,11 @@ class ViewPair(NamedTuple):
     teacher_grid: tuple[int, int]
     boxes: tuple[Tensor, Tensor] | None = None
     previous: tuple[Tensor, Tensor] | None = None
+    places: Tensor | None = None
+
+    def on_grid(self, indices: Tensor) -> Tensor:
+        """Where on their grid encoded tokens lie: (B, Q) to (B, Q)."""
+        return indices if self.places is None else self.places.gather(1, indices)
 
 
 class Clusters(NamedTuple):
@@ -188,19 +196,24 @@ class MeanShiftNeck(BaseModule):
         Returns:
             Clusters: Queries, modes and positives of all views, concatenated.
         """
-        queries = [self._queries(pair) for pair in pairs]
+        queries = [self.queries(pair) for pair in pairs]
         if self.auto_scale is not None:
             self._find_scale(pairs, queries)
         return self._concatenate([self._cluster(*found) for found in zip(pairs, queries)])
 
-    def _queries(self, pair: ViewPair) -> Tensor:
-        """Which of the student's tokens are queries (B, Q)."""
-        return window_queries(
-            pair.student_grid,
-            self.window_sizes[pair.kind],
-            len(pair.student),
-            self.random_queries,
-        ).to(pair.student.device, non_blocking=True)
+    def draw_places(self, kind: str, grid: tuple[int, int], batch: int, keep: float) -> Tensor:
+        """Whole query windows of a student view that are encoded, see :func:`.draw_places`."""
+        return draw_places(grid, self.window_sizes[kind], batch, keep)
+
+    def queries(self, pair: ViewPair) -> Tensor:
+        """Which of the student's tokens are queries (B, Q), drawn anew."""
+        window = self.window_sizes[pair.kind]
+        if pair.places is not None:
+            chosen = kept_queries(pair.places, window, self.random_queries)
+        else:
+            batch = len(pair.student)
+            chosen = window_queries(pair.student_grid, window, batch, self.random_queries)
+        return chosen.to(pair.student.device, non_blocking=True)
 
     @torch.no_grad()
     def _find_scale(self, pairs: Sequence[ViewPair], queries: Sequence[Tensor]) -> None:
@@ -247,7 +260,7 @@ class MeanShiftNeck(BaseModule):
             attended = effective_number(mean_shift_weights(queries, pair.student, self.self_scale))
             found = None
             if pair.boxes is not None:
-                points = project_queries(indices, pair.student_grid, *pair.boxes)
+                points = project_queries(pair.on_grid(indices), pair.student_grid, *pair.boxes)
                 found = finds_its_place(queries, pair.teacher, pair.teacher_grid, points)
         parts = queries, modes, positives, attended, found
         return Clusters(*(None if x is None else x.flatten(0, 1) for x in parts))
@@ -273,7 +286,7 @@ class MeanShiftNeck(BaseModule):
                     'positional positives need the crop box of every view: data samples with '
                     '`view_boxes`, as MultiViewPreprocessor makes them'
                 )
-            points = project_queries(indices, pair.student_grid, *pair.boxes)
+            points = project_queries(pair.on_grid(indices), pair.student_grid, *pair.boxes)
             if self.positional_positives or self.place_width == 0:
                 return sample_tokens(pair.teacher, pair.teacher_grid, points)
             bias = place_bias(points, pair.teacher_grid, self.place_width)
@@ -281,7 +294,7 @@ class MeanShiftNeck(BaseModule):
             return mean_shift(queries, pair.teacher, self.cross_scale, bias)
         earlier_student, earlier_teacher = pair.previous
         earlier = mean_shift_weights(
-            gather_tokens(earlier_student, indices), earlier_teacher, self.cross_scale
+            gather_tokens(earlier_student, pair.on_grid(indices)), earlier_teacher, self.cross_scale
         )
         weights = mean_shift_weights(queries, pair.teacher, self.cross_scale, bias)
         weights = self.previous_mix * weights + (1 - self.previous_mix) * sharpen(

@@ -1,4 +1,4 @@
-"""Queries: where they lie on the token grid, and where in another view."""
+"""Queries: where they lie on the token grid, and where in another view; whole windows of them."""
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,66 @@ def window_queries(
     Raises:
         ConfigError: The window is larger than the grid.
     """
+    rows, columns = _window_corners(grid, window)
+    if random_queries:
+        shift = torch.randint(window, (2, batch, len(rows)))
+        rows, columns = rows + shift[0], columns + shift[1]
+    return token_index(rows, columns, grid).expand(batch, -1)
+
+
+def draw_places(grid: tuple[int, int], window: int, batch: int, keep: float) -> Tensor:
+    """Draw the windows whose tokens a student encodes, for each image by itself.
+
+    Windows are those of :func:`window_queries`. Their number is the same for every image, so views
+    stay whole tensors, and every process has as many queries.
+
+    Args:
+        grid: Rows and columns of tokens.
+        window: Side of a window in tokens.
+        batch: Number of images B.
+        keep: Share of the view's tokens, in (0, 1]; rounded to whole windows, at least one and at
+            most all of them.
+
+    Returns:
+        Tensor: int64 token indices (B, K) on the CPU, window after window, each row-major.
+
+    Raises:
+        ConfigError: The window is larger than the grid.
+    """
+    rows, columns = _window_corners(grid, window)
+    count = round(keep * grid[0] * grid[1] / window**2)
+    count = min(max(count, 1), len(rows))
+    drawn = torch.rand(batch, len(rows)).argsort(dim=1)[:, :count]
+    corners = token_index(rows, columns, grid)[drawn]  # (B, windows)
+    steps = torch.arange(window)
+    inside = token_index(steps.unsqueeze(1), steps, grid).flatten()  # (window * window,)
+    return (corners.unsqueeze(2) + inside).flatten(1)
+
+
+def kept_queries(places: Tensor, window: int, random_queries: bool = False) -> Tensor:
+    """Choose one token of every kept window as a query.
+
+    Args:
+        places: What :func:`draw_places` gives (B, K).
+        window: Side of a window in tokens.
+        random_queries: As for :func:`window_queries`.
+
+    Returns:
+        Tensor: int64 (B, Q), which of the K kept tokens they are, on the CPU; Q = K / window^2.
+    """
+    batch, size = len(places), window**2
+    starts = torch.arange(0, places.shape[1], size)
+    if random_queries:
+        starts = starts + torch.randint(size, (batch, len(starts)))
+    return starts.expand(batch, -1)
+
+
+def _window_corners(grid: tuple[int, int], window: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns (Q,) of the top-left tokens of a grid's windows.
+
+    Raises:
+        ConfigError: The window is larger than the grid.
+    """
     if window > min(grid):
         raise ConfigError(
             f'a query window of {window} tokens does not fit a grid of {grid[0]} x {grid[1]} '
@@ -40,16 +100,8 @@ def window_queries(
         slack = size % window
         corner = slack * int(torch.randint(2, ())) if slack else 0
         starts.append(corner + window * torch.arange(size // window))
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(*starts, indexing='ij'))
-    if random_queries:
-        shift = torch.randint(window, (2, batch, len(rows)))
-        rows, columns = rows + shift[0], columns + shift[1]
-    return token_index(rows, columns, grid).expand(batch, -1)
-
-
-def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
-    """Pick tokens by index: (B, N, D) and (B, Q) to (B, Q, D)."""
-    return tokens.gather(1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    rows, columns = torch.meshgrid(*starts, indexing='ij')
+    return rows.flatten(), columns.flatten()
 
 
 def project_queries(

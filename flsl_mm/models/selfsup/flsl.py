@@ -1,5 +1,7 @@
 """Feature-level Self-supervised Learning."""
 
+from inspect import signature
+
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -23,11 +25,16 @@ class FLSL(StudentTeacher):
         head: Config of :class:`FLSLHead`.
         previous_teacher: Multi-stage option: config of a ViT with ``init_cfg`` naming an earlier
             run's checkpoint. Needs un-augmented views (``clean_views=True`` in the preprocessor).
+        student_keep: Share of each student view's tokens that are encoded, in (0, 1]: whole query
+            windows, drawn for each image anew. The rest takes no part: queries are among the kept
+            tokens, and keys of their modes are the kept ones. The teacher encodes everything. 1,
+            all of them, is the paper.
         kwargs: See :class:`StudentTeacher`; ``num_teacher_views`` is the number of (teacher,
             student) pairs: 1, or 2 as in the paper's text.
 
     Raises:
-        ConfigError: A value is out of range, or ``previous_teacher`` names no weights.
+        ConfigError: A value is out of range, ``previous_teacher`` names no weights, or the backbone
+            cannot encode a share of the tokens.
     """
 
     def __init__(
@@ -36,9 +43,18 @@ class FLSL(StudentTeacher):
         neck: dict,
         head: dict,
         previous_teacher: dict | None = None,
+        student_keep: float = 1.0,
         **kwargs,
     ) -> None:
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+        if not 0 < student_keep <= 1:
+            raise ConfigError(f'FLSL: student_keep must be in (0, 1], got {student_keep}')
+        if student_keep < 1 and 'places' not in signature(self.backbone.forward_tokens).parameters:
+            raise ConfigError(
+                f'FLSL: student_keep={student_keep}, but {type(self.backbone).__name__} encodes '
+                'all tokens of a view: student_keep=1.0'
+            )
+        self.student_keep = student_keep
         self.previous_teacher = self._build_previous(previous_teacher)
 
     @staticmethod
@@ -98,8 +114,9 @@ class FLSL(StudentTeacher):
         """
         with torch.no_grad():
             previous = self._previous_tokens(clean_inputs)
-        students, teachers = self.encode(inputs)
-        pairs = self.pair(inputs, students, teachers, data_samples, previous)
+        places = self.draw_places(inputs)
+        students, teachers = self.encode(inputs, places)
+        pairs = self.pair(inputs, students, teachers, data_samples, previous, places)
         clusters = self.neck(pairs)
         with torch.no_grad():
             teacher_logits = self.teacher.head(clusters.positives)
@@ -121,15 +138,17 @@ class FLSL(StudentTeacher):
         teachers: list[Tensor],
         data_samples: list[DataSample] | None = None,
         previous: list[Tensor] | None = None,
+        places: list[Tensor] | None = None,
     ) -> list[ViewPair]:
         """Each student view with the teacher view that its queries look into.
 
         Args:
             inputs: Views and their order, as for :meth:`loss`.
-            students: Tokens (B, N, D) of each student view.
+            students: Tokens (B, N, D), or the kept ones (B, K, D), of each student view.
             teachers: Tokens of each teacher view.
             data_samples: As for :meth:`loss`.
             previous: Tokens of every view by the earlier teacher (multi-stage option).
+            places: What :meth:`draw_places` gave.
 
         Returns:
             list[ViewPair]: One for each student view.
@@ -141,16 +160,41 @@ class FLSL(StudentTeacher):
             view, target = count + i, (i + 1) % count
             pairs.append(
                 ViewPair(
-                    kind='global' if i < count else 'local',
+                    kind=self._kind(i),
                     student=tokens,
                     student_grid=self.backbone.grid_of(inputs[view]),
                     teacher=teachers[target],
                     teacher_grid=self.backbone.grid_of(inputs[target]),
                     boxes=None if boxes is None else (boxes[:, view], boxes[:, target]),
                     previous=None if previous is None else (previous[view], previous[target]),
+                    places=None if places is None else places[i],
                 )
             )
         return pairs
+
+    def draw_places(self, inputs: list[Tensor]) -> list[Tensor] | None:
+        """Which tokens of each student view are encoded.
+
+        Args:
+            inputs: Views and their order, as for :meth:`loss`.
+
+        Returns:
+            list[Tensor] | None: (B, K) of each student view, drawn by
+            :meth:`MeanShiftNeck.draw_places`; None where all of them are.
+        """
+        if self.student_keep == 1:
+            return None
+        grid_of, keep = self.backbone.grid_of, self.student_keep
+        return [
+            self.neck.draw_places(self._kind(i), grid_of(view), len(view), keep).to(
+                view.device, non_blocking=True
+            )
+            for i, view in enumerate(inputs[self.num_teacher_views :])
+        ]
+
+    def _kind(self, student_view: int) -> str:
+        """Which window size a student view has."""
+        return 'global' if student_view < self.num_teacher_views else 'local'
 
     def _previous_tokens(self, clean_inputs: list[Tensor] | None) -> list[Tensor] | None:
         if self.previous_teacher is None:

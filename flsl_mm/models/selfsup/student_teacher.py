@@ -1,13 +1,16 @@
 """Student and teacher, its moving average: what self-distillation methods have in common."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...utils.devices import send
 from ...utils.errors import ConfigError
+from ..backbones.frozen_vit import FrozenViT
 from ..layers.positions import draw_windows
 
 
@@ -21,12 +24,13 @@ class StudentTeacher(BaseSelfSupervisor):
     Args:
         backbone: Config of the student ViT; needs ``forward_tokens``. Where it has a
             ``position_window``, each view of each image gets a random one in training.
-        head: Config of the student's head.
+        head: Config of the student's head; its ``in_channels`` may be left out.
         neck: Config of what comes between them; it has no weights, so there is one for both.
         num_teacher_views: How many of the views are the teacher's, T: 1 or 2.
         momentum: Share of the old teacher in an update, in [0, 1]; a schedule may change it.
         pretrained: Checkpoint of the whole model, as in mmpretrain.
-        data_preprocessor: Config of :class:`MultiViewPreprocessor`.
+        data_preprocessor: Config of :class:`MultiViewPreprocessor`; its ``mean`` and ``std`` are
+            those that the backbone expects, unless they are given.
         init_cfg: mmengine initialization.
 
     Raises:
@@ -44,6 +48,13 @@ class StudentTeacher(BaseSelfSupervisor):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
+        if isinstance(backbone, dict):
+            backbone = MODELS.build(backbone)
+        if isinstance(head, dict) and isinstance(backbone, FrozenViT):
+            head = {'in_channels': backbone.embed_dims, **head}
+        if isinstance(data_preprocessor, dict) and isinstance(backbone, FrozenViT):
+            pixels = dict(mean=backbone.mean, std=backbone.std)
+            data_preprocessor = {**pixels, **data_preprocessor}
         super().__init__(
             backbone=backbone,
             neck=neck,
@@ -64,6 +75,9 @@ class StudentTeacher(BaseSelfSupervisor):
             dict(backbone=copy.deepcopy(self.backbone), head=copy.deepcopy(self.head))
         )
         self.teacher.requires_grad_(False).eval()
+        # Of 'student' and 'teacher', what encodes their views in training in the place of
+        # `forward_tokens`; evaluations, with images of other sizes, never meet it.
+        self.compiled: dict[str, Callable] = {}
         self._teacher_loaded = False
         self._register_load_state_dict_pre_hook(self.complete_state_dict)
 
@@ -118,17 +132,20 @@ class StudentTeacher(BaseSelfSupervisor):
         student = [p for part in self.teacher for p in getattr(self, part).parameters()]
         torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - momentum)
 
-    def encode(self, inputs: Sequence[Tensor], **kwargs) -> tuple[list[Tensor], list[Tensor]]:
+    def encode(
+        self, inputs: Sequence[Tensor], places: Sequence[Tensor] | None = None, **kwargs
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Tokens of every view, each by its own network.
 
         Args:
             inputs: T teacher views, at least T student views, then any number of local student
                 views, each (B, 3, H, W), normalized.
+            places: Which tokens of each student view are encoded (B, K); None for all.
             kwargs: Of the backbones' ``forward_tokens``.
 
         Returns:
-            tuple: Tokens (B, N, D) of each student view, and of each teacher view, the latter
-            without gradient.
+            tuple: Tokens (B, N, D), or (B, K, D), of each student view, and (B, N, D) of each
+            teacher view, the latter without gradient.
 
         Raises:
             ConfigError: Views are missing.
@@ -142,17 +159,33 @@ class StudentTeacher(BaseSelfSupervisor):
             )
         windows = self._windows(inputs)
         with torch.no_grad():  # first, while no activations of the student take up memory
-            teachers = self.teacher.backbone.forward_tokens(
+            encode = self.compiled.get('teacher', self.teacher.backbone.forward_tokens)
+            teachers = encode(
                 inputs[:count], **kwargs, **{k: v[:count] for k, v in windows.items()}
             )
-        students = self.backbone.forward_tokens(
-            inputs[count:], **kwargs, **{k: v[count:] for k, v in windows.items()}
+        sparse = {} if places is None else dict(places=places)
+        encode = self.compiled.get('student', self.backbone.forward_tokens)
+        students = encode(
+            inputs[count:],
+            **kwargs,
+            **sparse,
+            **self._kept(inputs[count:], **sparse),
+            **{k: v[count:] for k, v in windows.items()},
         )
         return students, teachers
+
+    def _kept(self, views: Sequence[Tensor], **sparse) -> dict[str, Tensor | None]:
+        """The argument ``kept`` of the student's ``forward_tokens``, where it has one."""
+        if not hasattr(self.backbone, 'draw_depth'):
+            return {}
+        kept = self.backbone.draw_depth(views, **sparse)
+        if kept is not None and 'student' in self.compiled:  # which masks, with static shapes
+            kept = send(kept, views[0].device)
+        return dict(kept=kept)
 
     def _windows(self, inputs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """The argument ``windows`` of ``forward_tokens``: one for each view, or none at all."""
         sides = getattr(self.backbone, 'position_window', None)
         if sides is None or not self.training:
             return {}
-        return dict(windows=[draw_windows(len(view), sides) for view in inputs])
+        return dict(windows=[send(draw_windows(len(view), sides), view.device) for view in inputs])

@@ -6,6 +6,7 @@ import simplejpeg
 from PIL import Image
 
 from flsl_mm.datasets.transforms import LoadRGBImage
+from flsl_mm.utils.errors import ConfigError
 
 WIDTH, HEIGHT = 40, 24
 RAMP = np.linspace(0, 255, WIDTH).astype(np.uint8)
@@ -90,9 +91,56 @@ def test_exif_orientation_is_undone(tmp_path, orientation):
     assert np.array_equal(load(path), COLOR)
 
 
-def test_dark_16_bit_images_stay_dark(tmp_path):
-    Image.fromarray(GRAY.astype(np.uint16)).save(tmp_path / 'dark.png')
-    assert load(tmp_path / 'dark.png').max() == 1
+DEEP = {
+    '12 bits in 16.png': GRAY.astype(np.uint16) * 16,
+    '16 bits.tif': GRAY.astype(np.uint16) * 257,
+    'dark.png': GRAY.astype(np.uint16),
+    '32 bits.tif': GRAY.astype(np.int32) * 70_000,
+    'signed.tif': GRAY.astype(np.int32) - 1000,
+    'float.tif': GRAY.astype(np.float32) / 255,
+    'temperature.tif': GRAY.astype(np.float32) * 0.1 + 280,
+}
+
+
+@pytest.mark.parametrize('name', DEEP)
+def test_grayscale_of_many_bits_is_scaled_by_its_own_range(tmp_path, name):
+    Image.fromarray(DEEP[name]).save(tmp_path / name)
+    assert np.abs(load(tmp_path / name) - GRAY[..., None]).max() <= 1
+
+
+def test_a_stated_range_keeps_images_comparable(tmp_path):
+    for name, factor in (('a.tif', 16), ('b.tif', 8)):
+        Image.fromarray(GRAY.astype(np.uint16) * factor).save(tmp_path / name)
+        expected = GRAY[..., None] * (factor / 16)
+        found = load(tmp_path / name, value_range=(0, 4080))
+        assert np.abs(found - expected).max() <= 0.5
+    assert load(tmp_path / 'a.tif', value_range=(0, 100)).max() == 255
+    for wrong in ((5, 5), (9, 2), (1, 2, 3)):
+        with pytest.raises(ConfigError, match='value_range must be'):
+            LoadRGBImage(value_range=wrong)
+
+
+def test_hot_pixels_and_what_is_no_number_do_not_darken_an_image(tmp_path):
+    levels = np.repeat(np.repeat(GRAY, 4, 0), 4, 1).astype(np.float32)
+    levels[0, :5] = 1e9
+    levels[1, :4] = np.nan, np.inf, -np.inf, np.nan
+    Image.fromarray(levels).save(tmp_path / 'hot.tif')
+    found = load(tmp_path / 'hot.tif')[8:, :, 0]
+    assert np.abs(found - levels[8:]).max() <= 1
+    Image.fromarray(np.full((4, 5), np.nan, np.float32)).save(tmp_path / 'none.tif')
+    with pytest.raises(OSError, match='no pixel is a finite number'):
+        load(tmp_path / 'none.tif')
+
+
+def test_of_several_pages_one_is_drawn_where_images_are_drawn_at_random(tmp_path):
+    pages = [Image.fromarray(np.full((8, 9, 3), level, np.uint8)) for level in (10, 120, 240)]
+    pages[0].save(tmp_path / 'pages.tif', save_all=True, append_images=pages[1:])
+    with pytest.raises(OSError, match='a TIFF of 3 pages: here an image is one page'):
+        load(tmp_path / 'pages.tif')
+    rng = np.random.default_rng(0)
+    path = str(tmp_path / 'pages.tif')
+    drawn = [LoadRGBImage()(dict(img_path=path, rng=rng))['img'].max() for _ in range(20)]
+    assert set(drawn) == {10, 120, 240}
 
 
 def large(height, width, mode='RGB'):
@@ -183,11 +231,10 @@ def broken_files(folder):
     png = bytearray((folder / 'whole.png').read_bytes())
     png[60:80] = b'x' * 20
     (folder / 'damaged.png').write_bytes(png)
-    Image.fromarray(np.zeros((4, 4), np.float32)).save(folder / 'float.tif')
 
 
 @pytest.mark.parametrize(
-    'name', ['truncated.jpg', 'empty.jpg', 'text.jpg', 'damaged.png', 'float.tif', 'missing.jpg']
+    'name', ['truncated.jpg', 'empty.jpg', 'text.jpg', 'damaged.png', 'missing.jpg']
 )
 def test_a_file_that_is_no_whole_image_is_an_os_error_with_a_reason(tmp_path, name):
     broken_files(tmp_path)

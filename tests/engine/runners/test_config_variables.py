@@ -14,7 +14,6 @@ dataset = dict(type='Data', data_root=data_root)
 pipeline = [dict(type='Crop', size=crop_size)]
 train_dataloader = dict(dataset=dict(**dataset, pipeline=pipeline))
 val_evaluator = dict(ann_file=f'{data_root}/val.json')
-note = 'read by nothing'
 """
 ROOT = 'train_dataloader.dataset.data_root'
 CROP = 'train_dataloader.dataset.pipeline.0.size'
@@ -78,7 +77,7 @@ def test_overrides_that_others_merged_follow_too(configs, text):
 
 def test_an_override_that_nothing_reads_is_refused(configs):
     with pytest.raises(ConfigError, match='note is read by nothing of .*leaf.py'):
-        read_config_file(configs(), {'note': 'x'})
+        read_config_file(configs("note = 'y'"), {'note': 'x'})
 
 
 def test_of_a_dumped_config_the_entries_that_work_are_named(configs, tmp_path):

@@ -79,8 +79,8 @@ def test_config_text_with_python_keywords_is_python():
 def test_compile_in_the_config_compiles_both_backbones(make_runner, tiny_config):
     runner = make_runner(tiny_config, compile=dict(backend='eager'))
     runner._maybe_compile('train_step')  # as mmengine does before it starts a loop
-    for network in (runner.model.backbone, runner.model.teacher.backbone):
-        assert isinstance(network.forward_tokens, CompiledFunction)
+    assert runner.model.compiled.keys() == {'student', 'teacher'}
+    assert all(isinstance(f, CompiledFunction) for f in runner.model.compiled.values())
 
 
 def test_without_workers_nothing_is_prefetched(make_runner, tiny_config):

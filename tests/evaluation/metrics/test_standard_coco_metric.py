@@ -12,8 +12,10 @@ from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import frPyObjects
 
 from flsl_mm.evaluation import StandardCocoMetric
+from flsl_mm.utils.errors import ConfigError
 
 pytest.importorskip('mmdet')
+LIBRARIES = 'pycocotools', 'faster_coco_eval'
 NAMES = 'mAP mAP_50 mAP_75 mAP_s mAP_m mAP_l AR@1 AR@10 AR@100 AR_s@100 AR_m@100 AR_l@100'.split()
 
 
@@ -66,8 +68,14 @@ def evaluate(metric: StandardCocoMetric, coco: COCO, samples: list[dict]) -> dic
     return metric.evaluate(len(samples))
 
 
-def test_the_numbers_are_those_of_pycocotools_on_the_exported_file(ann_file, coco, tmp_path):
-    metric = StandardCocoMetric(ann_file=ann_file, outfile_prefix=str(tmp_path / 'detections'))
+@pytest.mark.parametrize('library', LIBRARIES)
+def test_the_numbers_are_those_of_pycocotools_on_the_exported_file(
+    ann_file, coco, tmp_path, library
+):
+    pytest.importorskip(library)
+    metric = StandardCocoMetric(
+        ann_file=ann_file, outfile_prefix=str(tmp_path / 'detections'), library=library
+    )
     found = evaluate(metric, coco, predictions(coco))
     assert list(found) == [f'coco/{kind}_{name}' for kind in ('bbox', 'segm') for name in NAMES]
     for kind in ('bbox', 'segm'):
@@ -87,11 +95,56 @@ def test_the_numbers_are_those_of_pycocotools_on_the_exported_file(ann_file, coc
         assert len(set(direct.stats[6:9])) == 3  # the three numbers of detections differ
 
 
-def test_a_model_that_detects_nothing_scores_zero(ann_file, coco):
+def test_the_libraries_agree_in_every_digit(coco, tmp_path):
+    faster = pytest.importorskip('faster_coco_eval')
+    detections = []
+    for sample in predictions(coco):
+        pred = sample['pred_instances']
+        boxes = pred['bboxes'].numpy().copy()
+        boxes[:, 2:] -= boxes[:, :2]
+        for box, score, label, mask in zip(boxes, pred['scores'], pred['labels'], pred['masks']):
+            mask = dict(mask, counts=mask['counts'].decode())
+            category = coco.getCatIds()[label]
+            detections.append(
+                dict(
+                    image_id=sample['img_id'],
+                    category_id=category,
+                    score=round(float(score), 1),  # many are equal
+                    bbox=box.tolist(),
+                    segmentation=mask,
+                )
+            )
+    for kind in ('bbox', 'segm'):
+        kept = [{k: v for k, v in d.items() if k != 'bbox' or kind == 'bbox'} for d in detections]
+        stats = []
+        for evaluator in (COCOeval, faster.COCOeval_faster):
+            with contextlib.redirect_stdout(io.StringIO()):
+                run = evaluator(coco, coco.loadRes([dict(d) for d in kept]), kind)
+                run.evaluate(), run.accumulate(), run.summarize()
+            stats.append(run.stats[:12])
+        np.testing.assert_allclose(*stats, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    'library, message',
+    [('coco', 'is none of pycocotools, faster_coco_eval'), ('faster_coco_eval', 'pip install')],
+)
+def test_a_library_that_is_not_there_is_one_line(ann_file, monkeypatch, library, message):
+    monkeypatch.setattr(
+        'flsl_mm.evaluation.metrics.standard_coco_metric.find_spec', lambda name: None
+    )
+    with pytest.raises(ConfigError, match=message):
+        StandardCocoMetric(ann_file=ann_file, library=library)
+
+
+@pytest.mark.parametrize('library', LIBRARIES)
+def test_a_model_that_detects_nothing_scores_zero(ann_file, coco, library):
+    pytest.importorskip(library)
     samples = predictions(coco)
     for sample in samples:
         sample['pred_instances'] = dict(
             bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0), masks=[]
         )
-    found = evaluate(StandardCocoMetric(ann_file=ann_file), coco, samples)
+    metric = StandardCocoMetric(ann_file=ann_file, library=library)
+    found = evaluate(metric, coco, samples)
     assert len(found) == 24 and set(found.values()) == {0.0}

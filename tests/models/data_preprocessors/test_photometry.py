@@ -18,6 +18,12 @@ def images(count=4, size=24):
     return pixels
 
 
+def together(operation, images, values):
+    """What the batched form makes of images (n, 3, H, W)."""
+    step = ph.ColorStep(operation, torch.arange(len(images)), values)
+    return ph.render_batched([images], [[step]], *AS_THEY_ARE)[0]
+
+
 def one_by_one(operation, image, value):
     """What the single form makes of an image (3, H, W)."""
     pixels = image.permute(1, 2, 0).contiguous().numpy().copy()
@@ -48,7 +54,7 @@ def test_operations_are_torchvision_s_with_a_parameter_of_each_sample(name, form
     ours, theirs, values = OPERATIONS[name]
     before = images()
     if form == 'batched':
-        result = ours.batched(before, torch.tensor(values))
+        result = together(ours, before, torch.tensor(values))
         assert torch.equal(before, images())
     else:
         result = torch.stack([one_by_one(ours, *pair) for pair in zip(before, values, strict=True)])
@@ -92,7 +98,7 @@ def test_colors_are_distributed_as_those_of_torchvision_on_pil_images(name, form
         expected = np.asarray(theirs(Image.fromarray(pixels), value)).astype(float)
         image = torch.from_numpy(pixels).permute(2, 0, 1) / 255
         if form == 'batched':
-            result = ours.batched(image[None], torch.tensor([value]))[0]
+            result = together(ours, image[None], torch.tensor([value]))[0]
         else:
             result = one_by_one(ours, image, value)
         result = result.permute(1, 2, 0).numpy() * 255
@@ -110,7 +116,7 @@ def test_colors_are_distributed_as_those_of_torchvision_on_pil_images(name, form
 def test_grayscale_is_torchvision_s_and_the_same_as_no_saturation():
     gray = TF.rgb_to_grayscale(images(), num_output_channels=3)
     torch.testing.assert_close(ph.to_grayscale(images()).expand_as(gray), gray)
-    torch.testing.assert_close(ph.adjust_saturation(images(), torch.zeros(4)), gray)
+    torch.testing.assert_close(together(ph.SATURATION, images(), torch.zeros(4)), gray)
 
 
 @pytest.mark.parametrize('radius', [0.5, 1.0, 2.0])
@@ -135,14 +141,33 @@ def test_the_looped_and_the_batched_form_agree(views):
     torch.manual_seed(0)
     steps, before = Photometry().draw(32), views.clone()
     looped = ph.render_looped(views, steps, GAIN, SHIFT)
-    batched = ph.render_batched(views, steps, GAIN, SHIFT)
+    [batched] = ph.render_batched([views], [steps], GAIN, SHIFT)
     torch.testing.assert_close(looped, batched, atol=2e-5, rtol=0)
     assert not torch.allclose(looped, ph.render_looped(views, (), GAIN, SHIFT), atol=0.1)
     assert torch.equal(views, before)
     assert looped.is_contiguous() and batched.is_contiguous()
 
 
-@pytest.mark.parametrize('form', [ph.render_looped, ph.render_batched])
+@pytest.mark.parametrize('size', [24, 16])
+def test_views_rendered_together_are_those_rendered_one_by_one(monkeypatch, size):
+    """What is drawn for each view stays its own."""
+    views = [images(8), in_bytes(8), images(8, size)]
+    torch.manual_seed(0)
+    photometry = Photometry()
+    steps = [photometry.draw(8) for _ in views]
+    alone = [ph.render_batched([v], [s], GAIN, SHIFT)[0] for v, s in zip(views, steps)]
+    monkeypatch.setattr(torch.Tensor, 'is_cpu', False)
+    for one, other in zip(ph.render(views, steps, GAIN, SHIFT), alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+FORMS = {
+    'looped': ph.render_looped,
+    'batched': lambda view, steps, *args: ph.render_batched([view], [steps], *args)[0],
+}
+
+
+@pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
 def test_without_photometry_views_are_normalized(form):
     expected = images() * GAIN + SHIFT
     torch.testing.assert_close(form(images(), (), GAIN, SHIFT), expected)
@@ -154,14 +179,14 @@ def test_on_a_cpu_the_loop_is_taken():
     torch.manual_seed(0)
     steps = Photometry().draw(4)
     looped = ph.render_looped(images(), steps, GAIN, SHIFT)
-    assert torch.equal(ph.render(images(), steps, GAIN, SHIFT), looped)
+    assert torch.equal(ph.render([images()], [steps], GAIN, SHIFT)[0], looped)
 
 
 def recolor(views, **settings):
-    return ph.render(views, Photometry(**settings).draw(len(views)), *AS_THEY_ARE)
+    return ph.render([views], [Photometry(**settings).draw(len(views))], *AS_THEY_ARE)[0]
 
 
-@pytest.mark.parametrize('form', [ph.render_looped, ph.render_batched])
+@pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
 def test_each_sample_goes_through_its_own_operations_in_its_own_order(form):
     torch.manual_seed(0)
     steps = Photometry().draw(8)
@@ -171,8 +196,8 @@ def test_each_sample_goes_through_its_own_operations_in_its_own_order(form):
         expected, names = images(8)[i : i + 1], []
         for operation, samples, values in steps:
             for value in values[samples == i].tolist():
-                expected = operation.batched(expected, torch.tensor([value]))
-                names.append(str(operation))
+                expected = together(operation, expected, torch.tensor([value]))
+                names.append(operation.name)
         orders.add(tuple(names))
         torch.testing.assert_close(result[i : i + 1], expected, atol=1e-5, rtol=0)
     assert len(orders) > 5
@@ -184,7 +209,7 @@ def drawn(count=20000, **settings):
     photometry = Photometry(**settings)
     found, order = {}, [[] for _ in range(count)]
     for operation, samples, values in photometry.draw(count):
-        name = 'blur' if operation is photometry.blur else operation.batched.__name__
+        name = operation.name
         if operation is ph.SATURATION and not values.any():
             name = 'grayscale'
         found.setdefault(name, []).append((samples, values))
@@ -202,10 +227,10 @@ def test_probabilities_are_those_of_the_recipe():
     found, order = drawn()
     shares = {name: len(samples) / 20000 for name, (samples, _) in found.items()}
     expected = {
-        'adjust_brightness': 0.8,
-        'adjust_contrast': 0.8,
-        'adjust_saturation': 0.8,
-        'adjust_hue': 0.8,
+        'brightness': 0.8,
+        'contrast': 0.8,
+        'saturation': 0.8,
+        'hue': 0.8,
         'grayscale': 0.2,
         'blur': 0.5 * 0.5 + 0.5 * 0.1,
         'solarize': 0.5 * 0.2,
@@ -231,10 +256,10 @@ def test_blur_and_solarization_belong_to_equally_likely_endings():
 @pytest.mark.parametrize(
     'name, low, high',
     [
-        ('adjust_brightness', 0.6, 1.4),
-        ('adjust_contrast', 0.6, 1.4),
-        ('adjust_saturation', 0.8, 1.2),
-        ('adjust_hue', -0.1, 0.1),
+        ('brightness', 0.6, 1.4),
+        ('contrast', 0.6, 1.4),
+        ('saturation', 0.8, 1.2),
+        ('hue', -0.1, 0.1),
         ('blur', 0.1, 2.0),
     ],
 )
@@ -248,7 +273,7 @@ def test_parameters_are_uniform_over_their_range(name, low, high):
 
 
 def test_strong_jitter_does_not_get_negative_factors():
-    values = drawn(brightness=1.5)[0]['adjust_brightness'][1]
+    values = drawn(brightness=1.5)[0]['brightness'][1]
     assert values.min() >= 0 and values.max() > 2.4
 
 

@@ -10,9 +10,9 @@ from torchvision.transforms import functional as TF
 from flsl_mm.models.data_preprocessors.resized_crop import (
     channels_last,
     resample_weights,
-    resized_crop,
-    resized_crop_batched,
     resized_crop_looped,
+    resized_crops,
+    resized_crops_batched,
 )
 
 BOXES = torch.tensor([[0, 0, 64, 48], [5, 7, 40, 30], [60, 40, 64, 48], [10, 0, 11, 48]])
@@ -22,6 +22,11 @@ def noise(height=48, width=64):
     generator = torch.Generator().manual_seed(0)
     shape = (len(BOXES), 3, height, width)
     return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+
+def resized_crop_batched(images, boxes, size):
+    """The batched form of one crop of each image."""
+    return resized_crops_batched(images / 255, boxes[None], size)[0]
 
 
 def unit(crops):
@@ -71,7 +76,17 @@ def test_channels_last_changes_the_memory_only():
 
 
 def test_on_a_cpu_the_loop_is_taken():
-    assert torch.equal(resized_crop(noise(), BOXES, 24), resized_crop_looped(noise(), BOXES, 24))
+    [crops] = resized_crops(noise(), [BOXES], 24)
+    assert torch.equal(crops, resized_crop_looped(noise(), BOXES, 24))
+
+
+@pytest.mark.parametrize('height', [48, 64])  # where it is square, both axes go together
+def test_several_crops_together_are_those_one_by_one(height):
+    boxes = torch.stack([BOXES, BOXES.flip(0)])
+    together = resized_crops_batched(noise(height) / 255, boxes, 24)
+    assert together.shape == (2, len(BOXES), 3, 24, 24)
+    for crops, box in zip(together, boxes):
+        torch.testing.assert_close(crops, resized_crop_batched(noise(height), box, 24))
 
 
 def test_the_whole_image_at_its_own_size_is_unchanged():

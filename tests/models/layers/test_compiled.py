@@ -2,7 +2,10 @@ import logging
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.utils import digit_version
+from torch._dynamo.utils import counters
+from torch.nn.parallel import DistributedDataParallel
 
 from flsl_mm.models.layers.compile import CompiledFunction, compile_networks
 from flsl_mm.utils.errors import ConfigError
@@ -34,11 +37,77 @@ def test_a_compiled_model_has_the_same_losses_and_gradients(build_flsl):
     compile_networks(model, backend='aot_eager')
     compiled = objective(model)
     compiled.backward()
-    assert model.backbone.forward_tokens.compiled is not None
+    assert all(function.compiled is not None for function in model.compiled.values())
     torch.testing.assert_close(compiled, plain)
     for name, grad in expected.items():
         torch.testing.assert_close(dict(model.named_parameters())[name].grad, grad, msg=name)
     assert set(model.state_dict()) == names
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    """A distributed run of one process."""
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.5'), reason='older releases break graphs'
+)
+@pytest.mark.parametrize('distributed', [False, True])
+def test_student_and_teacher_are_one_graph_each(build_flsl, request, distributed):
+    """With all that a recipe may have; evaluations in between compile nothing."""
+    model = build_flsl(backbone=dict(drop_path_rate=0.3, position_window=(0.25, 1.0)))
+    model.init_weights()
+    model.train()
+    compile_networks(model, backend='aot_eager')
+    run = model
+    if distributed:
+        request.getfixturevalue('one_process')
+        run = DistributedDataParallel(model, broadcast_buffers=False)
+    torch._dynamo.reset()
+    counters.clear()
+    inputs = [view.float() for view in views()]
+    for size in (64, 96, 128):
+        with torch.autocast('cpu', torch.bfloat16):
+            losses = run(inputs, mode='loss')
+        sum(v for k, v in losses.items() if 'loss' in k).backward()
+        with torch.no_grad():
+            model.teacher.backbone.forward_tokens([torch.randn(3, 3, size, size)])
+    assert counters['stats']['unique_graphs'] == 2 and not counters['graph_break']
+    assert all(function.compiled is not None for function in model.compiled.values())
+
+
+@pytest.fixture
+def warnings_of_the_log():
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = MMLogger.get_instance('compiling')
+    logger.addHandler(handler)
+    return records
+
+
+@pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.6'), reason='older releases do not tell'
+)
+@pytest.mark.parametrize(
+    'function',
+    [lambda x: x + 1, lambda x: x + 1 if x.sum() > 4 else x],
+    ids=['too many shapes', 'a graph in pieces'],
+)
+def test_where_compiling_is_given_up_later_the_log_says_so(warnings_of_the_log, function):
+    compiled = CompiledFunction(function, 'the network', backend='eager', dynamic=False)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for size in (1, 2, 3, 4, 5):
+            x = torch.ones(size)
+            assert torch.equal(compiled(x), function(x))
+    assert compiled.compiled is None
+    [line] = warnings_of_the_log
+    assert line.startswith('the network cannot be compiled here and runs uncompiled (')
 
 
 def test_a_torch_whose_compiler_would_stop_the_teacher_is_refused(build_flsl, monkeypatch):

@@ -7,9 +7,23 @@ from hypothesis import strategies as st
 from mmcv.cnn.bricks import DropPath
 
 from flsl_mm.models.layers import stochastic_depth
-from flsl_mm.models.layers.stochastic_depth import AddToRows, add_branch, draw_kept
+from flsl_mm.models.layers.stochastic_depth import (
+    AddToRows,
+    add_branch,
+    draw_branches,
+    draw_kept,
+    drop_rate,
+    plan_branches,
+)
 
 CPU = torch.device('cpu')
+
+
+def add(x, branch, rate, groups):
+    """One branch with stochastic depth, drawn anew."""
+    kept = draw_branches([rate], [images for images, _ in groups])
+    [plan] = plan_branches(kept, [rate], groups, CPU)
+    return add_branch(x, branch, groups, plan)
 
 
 @given(
@@ -19,7 +33,7 @@ CPU = torch.device('cpu')
 )
 def test_as_many_images_are_kept_as_their_share_rounded_down_or_up(sizes, keep, seed):
     torch.manual_seed(seed)
-    kept = draw_kept(sizes, keep, CPU)
+    kept = draw_kept(sizes, keep)
     assert [part.shape for part in kept] == [(size,) for size in sizes]
     for part in (*kept, torch.cat(kept)):  # in each view size, and in all together
         assert part.dtype == torch.bool
@@ -29,7 +43,7 @@ def test_as_many_images_are_kept_as_their_share_rounded_down_or_up(sizes, keep, 
 @pytest.mark.parametrize('keep', [0.15, 0.9, 0.99])
 def test_every_image_is_kept_equally_often(keep):
     torch.manual_seed(0)
-    draws = torch.stack([torch.cat(draw_kept([3, 7], keep, CPU)) for _ in range(4000)]).float()
+    draws = torch.stack([torch.cat(draw_kept([3, 7], keep)) for _ in range(4000)]).float()
     error = (keep * (1 - keep) / len(draws)) ** 0.5
     torch.testing.assert_close(draws.mean(0), torch.full((10,), keep), rtol=0, atol=4 * error)
 
@@ -40,7 +54,7 @@ def test_views_of_an_image_are_dropped_independently():
     dropped = []
     for _ in range(2000):
         x = torch.zeros(20 + 40, 1)
-        out = add_branch(x, lambda x, _: x + 1, DropPath(0.3).train(), [(20, 1), (40, 1)])
+        out = add(x, lambda x, _: x + 1, 0.3, [(20, 1), (40, 1)])
         dropped.append((out == 0).view(3, 20))
     for one, other in ((0, 1), (1, 2)):
         both = torch.stack([d[one] & d[other] for d in dropped]).float().mean().item()
@@ -53,7 +67,7 @@ def test_kept_images_get_their_branch_enlarged_and_the_others_nothing(monkeypatc
     torch.manual_seed(0)
     groups = [(20, 3), (30, 2)]
     x = torch.randn(120, 5)
-    out = add_branch(x, lambda x, _: 2 * x, DropPath(0.2).train(), groups)
+    out = add(x, lambda x, _: 2 * x, 0.2, groups)
     for piece, tokens, (images, n) in zip((out - x).split(60), x.split(60), groups):
         piece, tokens = piece.view(images, n * 5), tokens.view(images, n * 5)
         kept = piece.abs().sum(1) > 0
@@ -63,16 +77,17 @@ def test_kept_images_get_their_branch_enlarged_and_the_others_nothing(monkeypatc
 
 def test_without_training_or_a_rate_the_branch_is_added_whole():
     x = torch.randn(6, 4)
-    for module in (DropPath(0.5).eval(), DropPath(0.0).train(), torch.nn.Identity()):
-        out = add_branch(x, lambda x, groups: x + groups[0][0], module, [(2, 3)])
+    for module in (DropPath(0.5).eval(), DropPath(0.0).train()):
+        out = add(x, lambda x, groups: x + groups[0][0], drop_rate(module), [(2, 3)])
         torch.testing.assert_close(out, 2 * x + 2)
+    assert drop_rate(DropPath(0.5).train()) == 0.5
 
 
 def test_with_no_image_left_the_branch_still_takes_part():
     """Distributed training waits for the gradient of every parameter."""
     weight = torch.ones(4, requires_grad=True)
     x = torch.randn(3, 4)
-    out = add_branch(x, lambda x, _: x * weight, DropPath(1 - 1e-7).train(), [(1, 3)])
+    out = add(x, lambda x, _: x * weight, 1 - 1e-7, [(1, 3)])
     torch.testing.assert_close(out, x)
     out.sum().backward()
     assert torch.equal(weight.grad, torch.zeros(4))
@@ -86,7 +101,7 @@ def test_the_mean_stays_in_bfloat16(monkeypatch, rate, compiling):
     torch.manual_seed(0)
     noise = torch.rand(400, 1000).bfloat16()
     stream = torch.zeros_like(noise)
-    out = add_branch(stream, lambda x, _: noise[: len(x)], DropPath(rate).train(), [(400, 1)])
+    out = add(stream, lambda x, _: noise[: len(x)], rate, [(400, 1)])
     kept = out[:, 0] != 0
     given = noise[kept] if compiling else noise[: kept.sum()]
     found, wanted = (x.double().mean().item() for x in (out[kept], given))

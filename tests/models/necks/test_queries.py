@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flsl_mm.models.layers.positions import gather_tokens
 from flsl_mm.models.necks.queries import (
-    gather_tokens,
     project_queries,
     sample_tokens,
     window_queries,

@@ -4,6 +4,8 @@ import torch
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+from flsl_mm.models.necks.queries import draw_places
+
 OF_ALL_PROCESSES = ('loss_volume', 'entropy_p_bar')
 
 
@@ -49,8 +51,7 @@ def start_two(build, tmp_path, parts) -> list[dict]:
     return [torch.load(f'{results}.{rank}') for rank in range(2)]
 
 
-def check(build, tmp_path, **head) -> None:
-    parts = dict(head=head)
+def check(build, tmp_path, **parts) -> None:
     halves = start_two(build, tmp_path, parts)
     model = make_model(build, parts)
     whole = run(model, make_views())
@@ -76,11 +77,21 @@ def test_two_processes_equal_one(build_flsl, tmp_path):
 
 
 def test_two_processes_equal_one_with_sinkhorn(build_flsl, tmp_path):
-    check(build_flsl, tmp_path, teacher_norm='sinkhorn')
+    check(build_flsl, tmp_path, head=dict(teacher_norm='sinkhorn'))
 
 
 def test_two_processes_equal_one_with_centering(build_flsl, tmp_path):
-    check(build_flsl, tmp_path, teacher_norm='centering')
+    check(build_flsl, tmp_path, head=dict(teacher_norm='centering'))
+
+
+def test_two_processes_equal_one_with_half_of_the_tokens(build_flsl, tmp_path, monkeypatch):
+    """Drawn alike for all images, since each process draws for its own."""
+
+    def alike(grid, window, batch, keep):
+        return draw_places(grid, window, 1, keep).expand(batch, -1)
+
+    monkeypatch.setattr('flsl_mm.models.necks.mean_shift_neck.draw_places', alike)
+    check(build_flsl, tmp_path, student_keep=0.5)
 
 
 def test_two_processes_equal_one_with_dino(build_dino, tmp_path):

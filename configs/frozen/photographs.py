@@ -1,0 +1,34 @@
+# Frozen features on photographs, at sizes for small networks on a CPU: docs/photographs.md.
+# Data: tools/dataset_converters/prepare_photographs.py.
+_root = 'data/photographs'
+
+# 50 classes of Tiny-ImageNet, one feature of a box. Chance is 2 %.
+knn = dict(
+    type='BoxKNN',
+    data_root=f'{_root}/tiny',
+    ks=(20,),
+    cells=1,
+    resize=96,
+    crop=96,
+    train_per_class=20,
+    max_test_images=750,
+    num_workers=0,
+)
+# A variant: DAVIS-2016's masks, 240 pixels, three of the shorter sequences (none was chosen by).
+davis = dict(
+    type='DavisPropagation',
+    data_root=f'{_root}/davis',
+    sequences=['motocross-jump', 'scooter-black', 'libby'],
+    short_side=240,
+)
+dense = dict(
+    type='DenseSuite',
+    data_root=f'{_root}/camvid',
+    tasks=[
+        dict(type='SegmentationRetrieval'),
+        dict(type='TokenClustering'),
+        dict(type='CollapseMonitors'),
+    ],
+    images=dict(num_classes=11, max_images=60),
+    short_side=240,
+)
