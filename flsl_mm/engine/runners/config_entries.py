@@ -78,7 +78,7 @@ UNREAD_BY_MMDET = 'debug'
 # Arguments whose names are free, or those of somebody else's function.
 FREE = re.compile(
     r'(.*\.)?(metainfo\..+|backend_args|file_client_args|init_kwargs|label_map|mapping|custom_keys|'
-    r'keymap|(frozen_layers|generation|encoder|decoder)_cfg|med_config|lang_encoder|'
+    r'keymap|(frozen_layers|generation|encoder|decoder)_cfg|(med_)?config|lang_encoder|'
     r'caption_prompt|_.*)'
 )
 
@@ -118,10 +118,11 @@ def check_entries(cfg: Config) -> None:
 
 
 def _refuse_twin(path: str, key: str, others: Iterable[Any]) -> None:
-    """Refuse two entries of nearly one name, such as ``max_per_img`` and ``max_per_image``."""
+    """Refuse a name and a shorter spelling of it, such as ``max_per_image`` and ``max_per_img``."""
     for other in others:
-        numbered = re.sub(r'\d', '', key) == re.sub(r'\d', '', str(other))
-        if not numbered and get_close_matches(key, [str(other)], cutoff=0.9):
+        letters = iter(key)  # each is taken once
+        shorter = all(letter in letters for letter in str(other)) and not key[-1].isdigit()
+        if shorter and get_close_matches(key, [str(other)], cutoff=0.9):
             raise ConfigError(f'{path} has {key} and {other}: one of them is read by nothing')
 
 
