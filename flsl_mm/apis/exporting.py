@@ -104,7 +104,7 @@ def export_network(
 
 def native_size(vit: FrozenViT) -> tuple[int, int]:
     """Height and width in pixels of the images that a network was trained on."""
-    height, width = vit.model.patch_embed.img_size if isinstance(vit, TimmViT) else vit.img_size
+    height, width = vit.img_size
     return int(height), int(width)
 
 

@@ -33,7 +33,7 @@ class LoadFittingImage(LoadImageFromFile):
         """
         path = results['img_path']
         content = read_content(path, self.backend_args)
-        size, source = _stated_size(results)
+        size, source = stated_size(results)
         try:
             image, stored = self._decode(content, size)
         except Exception as error:  # decoders raise nearly every exception type on damaged files
@@ -76,7 +76,7 @@ class LoadFittingImage(LoadImageFromFile):
         return np.array(to_rgb(image))[..., ::-1].copy()
 
 
-def _stated_size(results: Mapping[str, Any]) -> tuple[tuple[int, int] | None, str | None]:
+def stated_size(results: Mapping[str, Any]) -> tuple[tuple[int, int] | None, str | None]:
     """Width and height that the annotations are for, if known, and the mask that says so."""
     mask = results.get('seg_map_path')
     if results.get('width') and results.get('height'):

@@ -86,6 +86,13 @@ def follow_variables(cfg: Config, known: Set[str] | None = None) -> None:
             _set(cfg, path, value)
 
 
+def file_value(cfg: Config, name: str) -> Any:
+    """What a config's file says of a top-level entry; None where there is no file or no entry."""
+    if not cfg.filename or not osp.isfile(cfg.filename):
+        return None
+    return Config.fromfile(cfg.filename, import_custom_modules=False).get(name)
+
+
 def read_files(path: str | None) -> list[_File]:
     """A config file and those that it inherits from, it first; empty where they are not plain."""
     if not path or not osp.isfile(path) or not path.endswith('.py') or Config._is_lazy_import(path):
@@ -211,7 +218,17 @@ def _assignment(name: str, value: Any) -> str:
 
 
 def _plain(cfg: Config) -> dict[str, Any]:
-    return {name: value for name, value in cfg.to_dict().items() if not name.startswith('_')}
+    """The entries of a config, without the scopes that mmengine adds to those of ``mmdet::...``."""
+    found = {name: value for name, value in cfg.to_dict().items() if not name.startswith('_')}
+    return _without_scopes(found)
+
+
+def _without_scopes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_scopes(item) for key, item in value.items() if key != '_scope_'}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_scopes, value))
+    return value
 
 
 def _changed(before: Any, present: Any) -> Any:

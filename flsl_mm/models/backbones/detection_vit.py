@@ -131,21 +131,14 @@ class DetectionViT(FLSLVisionTransformer):
         return self.trunk.get_layer_depth(param_name, f'{prefix}trunk.')
 
     def _freeze_stages(self) -> None:
-        """Stop gradients of the frozen stages and put them into eval mode.
+        """Stop gradients of the frozen stages and put them into evaluation mode.
 
         Called at the end of the subclasses' constructors and by :meth:`train`.
         """
-        if self.frozen_stages >= 0:
-            if hasattr(self, 'trunk'):
-                self.trunk.freeze(self.frozen_stages)
-            else:
-                super()._freeze_stages()
-
-    def train(self, mode: bool = True) -> 'DetectionViT':
-        """Switch between training and evaluation; frozen stages stay in evaluation mode."""
-        super().train(mode)
-        self._freeze_stages()
-        return self
+        if not hasattr(self, 'trunk'):
+            super()._freeze_stages()
+        elif self.frozen_stages >= 0:
+            self.trunk.freeze(self.frozen_stages)
 
 
 def check_blocks(name: str, indices: Sequence[int], depth: int) -> None:
