@@ -54,14 +54,13 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.structures import InstanceData
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from PIL import Image
 from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from flsl_mm.apis.benchmarking import resident_bytes, synchronize
+from flsl_mm.apis.benchmarking import random_crops, resident_bytes, synchronize
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.apis.profiling import profile_training
 from flsl_mm.evaluation import bbox_knn, propagate_labels
@@ -135,16 +134,6 @@ def build(cfg: Config, device: torch.device | str) -> nn.Module:
     model = MODELS.build(cfg.model)
     model.init_weights()
     return model.to(device).train()
-
-
-def crops_of(cfg: Config, count: int) -> dict[str, Any]:
-    """A batch as the data loader of a pretraining gives it, of random pixels."""
-    size = cfg.model.data_preprocessor.student_view.size
-    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
-    if torch.cuda.is_available():
-        pixels = pixels.pin_memory()
-    samples = [DataSample(metainfo=dict(teacher_box=(0, 0, size, size))) for _ in range(count)]
-    return dict(inputs=pixels, data_samples=samples)
 
 
 def views_of(cfg: Config, count: int) -> list[Tensor]:
@@ -434,7 +423,7 @@ def measure_step(machine: Machine, name: str, batch_size: int, peak: float, **op
     wrapper.optimizer.register_step_post_hook(lambda *_: model.update_teacher())
     if options:
         compile_networks(model, **options)
-    batch = crops_of(cfg, batch_size)
+    batch = random_crops(cfg.model.data_preprocessor.student_view.size, batch_size)
 
     def step() -> None:
         model.train_step(batch, wrapper)
