@@ -34,20 +34,25 @@ from ...utils.errors import ConfigError
 from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
 from ..schedulers import WarmupCosineLR
+from .backbone_width import follow_backbone
 from .config_entries import check_custom_keys, check_entries
 from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
 from .own_classes import use_classes
+from .pretrained_design import take_design
 from .run_config import (
     KeywordSafeConfig,
     check_numbers,
     check_pretrained,
     forget_pretrained,
+    lacks_its_network,
     refuse_unsafe,
+    take_network_from,
     trust_files,
     use_pretrained,
 )
 from .run_summary import describe_end, describe_start
+from .small_recipe import choose_settings
 from .start_screen import StartScreen
 from .work_dir_lock import alone_in
 
@@ -86,6 +91,8 @@ class FLSLRunner(Runner):
     - ``num_workers=0`` just works, though configs ask for persistent or prefetching workers.
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
+    - What a config leaves ``'auto'`` is chosen (:func:`choose_settings`, :func:`take_design`);
+      necks and heads follow the width of the backbone (:func:`follow_backbone`).
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
     - Heads have as many classes as the training data (:func:`use_classes`).
     """
@@ -100,15 +107,26 @@ class FLSLRunner(Runner):
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
         follow_variables(cfg)
+        chosen = [*choose_settings(cfg), *take_design(cfg)]
+        follow_backbone(cfg)
         check_numbers(cfg)
         if module := SCOPE_MODULES.get(cfg.get('default_scope')):
             importlib.import_module(module)
         check_entries(cfg)
         use_pretrained(cfg)
+        if lacks_its_network(cfg):
+            start = cfg.get('load_from')
+            if start is None and cfg.get('resume'):
+                start = latest_checkpoint(cfg.work_dir, cfg.get('trust', False))
+            if start is not None:
+                take_network_from(cfg, start)
         use_classes(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
-        return super().from_cfg(cfg)
+        runner = super().from_cfg(cfg)
+        for line in chosen:
+            runner.logger.info(line)
+        return runner
 
     def train(self) -> nn.Module:
         """Train; the trained model. An error is also written to the end of the log file.
