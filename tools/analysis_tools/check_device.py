@@ -169,7 +169,7 @@ def gradients(
     return loss.detach().float().cpu().view(1), torch.cat(parts)
 
 
-def check_precision(machine: Machine) -> Found:
+def check_formats(machine: Machine) -> Found:
     """Losses and gradients of each number format against the CPU's in float32."""
     cfg, found = pretraining(machine), {}
     views = views_of(cfg, 4)
@@ -491,7 +491,7 @@ def measure_wait(machine: Machine) -> float:
 
 
 CHECKS: dict[str, Callable[[Machine], Found]] = dict(
-    precision=check_precision,
+    precision=check_formats,
     views=check_views,
     compiled=check_compiled,
     depth=check_stochastic_depth,
