@@ -35,7 +35,13 @@ from .config_variables import assigned_names, names_used, read_files, run_entrie
 # What the settings that are no classes are read by: functions, or the names that mmengine gets.
 READERS: dict[str, tuple[Callable | str, ...]] = {
     r'auto_scale_lr': ('enable', 'base_batch_size'),
-    r'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    r'env_cfg': (
+        'cudnn_benchmark',
+        'mp_cfg',
+        'dist_cfg',
+        'resource_limit',
+        'allow_tf32',
+    ),
     r'env_cfg\.mp_cfg': (set_multi_processing,),
     r'env_cfg\.dist_cfg': (init_dist, torch.distributed.init_process_group, 'port'),
     r'randomness': (Runner.set_randomness,),
