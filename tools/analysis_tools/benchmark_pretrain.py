@@ -5,9 +5,9 @@ teacher. It trains on random views that are on the device already; how fast real
 `benchmark_dataloader.py` measures. The plain twin (`plain_step.py`) has the same losses and
 updates, with every attention matrix in memory and a loop over the parameters. DINO has the same
 network and views, and its own head. `whole` is the config's step without `model.student_keep` and
-`model.backbone.frozen_stages`: all tokens encoded, all blocks trained. All run in turns, in
-processes of their own; the last line is JSON. With --profile, the parts of real training steps
-instead, from the config's images.
+`model.backbone.frozen_stages`: all tokens encoded, all blocks trained; `windows` reads the position
+table in random windows. All run in turns, in processes of their own; the last line is JSON. With
+--profile, the parts of real training steps instead, from the config's images.
 
 Example:
     python tools/analysis_tools/benchmark_pretrain.py configs/pretrain/flsl_vits16_300e.py \
@@ -32,7 +32,7 @@ from flsl_mm.apis.command_line import (
 from flsl_mm.utils.files import write_json
 
 VARIANTS = ('flsl', 'plain', 'dino')
-MORE_VARIANTS = ('whole',)
+MORE_VARIANTS = ('whole', 'windows')
 
 
 def parse_args() -> argparse.Namespace:
@@ -129,6 +129,8 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     inputs = dict(data_samples=samples)
     if cfg.model.get('previous_teacher') and variant != 'dino':
         inputs.update(clean_inputs=views)
+    if variant == 'windows':
+        cfg.model.backbone.position_window = (0.25, 1.0)
     if variant == 'dino':
         channels = cfg.model.head.in_channels
         cfg.model.pop('previous_teacher', None)

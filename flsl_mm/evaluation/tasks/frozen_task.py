@@ -27,10 +27,13 @@ class FrozenTask(ABC):
     Attributes:
         name: Short name, unique within a table; prefix of the numbers in logs.
         headline: The key of the result that one would compare networks by; larger is better.
+        image_limit: Dotted name of the setting that limits the number of its images; None where
+            there is none.
     """
 
     name: str
     headline: str
+    image_limit: str | None = None
 
     @abstractmethod
     def __call__(self, vit: FrozenViT) -> Mapping[str, Any]:
