@@ -228,7 +228,7 @@ class MeanShiftNeck(BaseModule):
             return
         device = pairs[0].student.device
         with torch.autocast(device.type, enabled=False):
-            tokens = [spread_tokens(pair.student.float()) for pair in pairs]
+            tokens = [spread_tokens(pair.student) for pair in pairs]
             products = [
                 gather_tokens(x, indices) @ x.transpose(1, 2) for x, indices in zip(tokens, queries)
             ]
