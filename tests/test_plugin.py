@@ -96,3 +96,45 @@ def test_installed_configs_pretrain_from_any_folder(site, tmp_path, image_folder
     )
     assert re.search(r'Epoch\(train\) +\[1\]\[2/2\]', output)
     assert (tmp_path / 'work_dirs/flsl_vit-tiny_demo/epoch_1.pth').is_file()
+
+
+def test_a_config_of_another_project_inherits_by_the_place_of_ours(site, tmp_path, project_root):
+    text = (project_root / 'docs/plugin_example/README.md').read_text()
+    config = text.split('```python')[1].split('```')[0]
+    assert "__import__('flsl_mm').home()" in config
+    (tmp_path / 'own.py').write_text(config)
+    show = (
+        'from mmengine.config import Config; cfg = Config.fromfile("own.py");'
+        'print(cfg.train_cfg.max_epochs, cfg.data_root, cfg.model.type, cfg.runner_type)'
+    )
+    for place in (site, project_root):  # a wheel, and a checkout as `make setup` installs it
+        assert (
+            run(['-c', show], tmp_path, place).splitlines()[-1] == '20 /my/images FLSL FLSLRunner'
+        )
+
+
+@pytest.mark.slow
+def test_the_example_runs_as_written_in_the_environment_of_make_setup(
+    project, project_root, tmp_path
+):
+    pytest.importorskip('mmdet')
+    text = (project / 'README.md').read_text()
+    block = text.split('from this folder:')[1].split('**Our tools')[0]
+    script = re.sub(r'--train 64 --val 16', '--train 4 --val 2', block)  # shortened
+    assert script != block and 'make_scenes.py' in script
+    python = tmp_path / 'bin/python'
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    path = f'{python.parent}{os.pathsep}{os.environ["PATH"]}'
+    environment = dict(os.environ, PATH=path, PYTHONPATH=str(project_root), OMP_NUM_THREADS='1')
+    done = subprocess.run(
+        ['bash', '-e', '-c', script],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert (project / 'work_dirs/faster-rcnn_vitfpn-tiny_scenes/epoch_1.pth').is_file()

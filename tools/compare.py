@@ -57,6 +57,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="some of the config's, and coco (all of the config's)",
     )
     parser.add_argument(
+        '--max-images',
+        type=positive,
+        metavar='N',
+        help='evaluate frozen tasks on at most N images, evenly spaced (all); tasks without such a '
+        'limit are named',
+    )
+    parser.add_argument(
         '--coco-config',
         metavar='FILE',
         type=Path,
@@ -95,6 +102,7 @@ if __name__ == '__main__':
 from flsl_mm.apis.frozen import build_networks, build_task, read_tasks, run_tasks
 from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
 from flsl_mm.evaluation import comparison_table
+from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, read_json, write_json
 
@@ -158,12 +166,27 @@ def task_settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     options = {k: value for k, value in args.cfg_options.items() if not k.startswith('coco.')}
     network = dict(key=args.key, num_heads=args.num_heads, seed=args.seed)
     tasks = read_tasks(args.config, options)
+    for name in args.max_images and set(args.tasks or tasks) & set(tasks) or ():
+        limit_images(name, tasks[name], args.max_images)
     found = {name: dict(task=task, **network) for name, task in tasks.items()}
     # The detector's config has the architecture and the seed.
     found['coco'] = dict(task=coco, config=str(args.coco_config), key=args.key)
     if strange := set(args.tasks or ()) - set(found):
         raise ConfigError(f'--tasks are some of {", ".join(found)}, not {min(strange)}')
     return {name: found[name] for name in args.tasks or tasks}
+
+
+def limit_images(name: str, task: dict[str, Any], number: int) -> None:
+    """Let a frozen task evaluate at most ``number`` images, in place; say so if it cannot."""
+    limit = getattr(FROZEN_TASKS.get(task['type']), 'image_limit', None)
+    if limit is None:
+        print(f'{name}: has no limit of images (--max-images), takes all')
+        return
+    *parents, last = limit.split('.')
+    for key in parents:
+        task[key] = dict(task.get(key) or {})
+        task = task[key]
+    task[last] = min(number, task.get(last) or number)
 
 
 def folder_of(kind: str, checkpoint: str, args: argparse.Namespace) -> Path:

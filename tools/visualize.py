@@ -76,7 +76,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if Path(args.out).suffix.lower() != '.png':
         parser.error(f'--out must end in .png, got {args.out}')
-    if args.kind == 'modes' and args.scale <= 0:
+    if args.kind == 'modes' and args.scale is not None and args.scale <= 0:
         parser.error(f'--scale must be positive, got {args.scale:g}')
     if args.kind == 'tsne' and (args.color_by == 'mask') != bool(args.masks):
         parser.error('--color-by mask and --masks DIR go together')
@@ -147,9 +147,9 @@ def add_mode_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--scale',
         type=float,
-        default=0.1 / 384**0.5,
-        help="factor of the logits, model.neck.self_scale of training's config "
-        '(%(default).4g, that of the release, for networks 384 wide)',
+        metavar='S',
+        help='factor of the logits (what each file records of its training; where it does not, '
+        "the release's 0.0051, for networks 384 wide)",
     )
     parser.add_argument(
         '--iterate', action='store_true', help='repeat the update until the queries rest'
@@ -282,6 +282,9 @@ def draw(args: argparse.Namespace, photos: Sequence[Photo], vits: Vits) -> Drawi
         maps = token_maps.attention_maps(vits, images, points, args.layers, track_iter_progress)
     elif args.kind == 'modes':
         colors = figures.MODE_COLORS
+        for name, vit in vits.items():
+            scale, origin = token_maps.mode_scale(vit, args.scale)
+            print(f'{name}: scale {scale:.4g} ({origin})')
         maps = token_maps.mode_maps(
             vits, images, points, args.scale, args.iterate, track_iter_progress
         )

@@ -284,6 +284,7 @@ def read_config_file(
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
+    from ..engine.runners.backbone_width import follow_backbone
     from ..engine.runners.config_entries import check_names
     from ..engine.runners.config_variables import follow_variables, run_entries
 
@@ -295,6 +296,8 @@ def read_config_file(
     except (TypeError, KeyError, IndexError) as error:
         raise ConfigError(f'--cfg-options do not fit {path}: {error}') from error
     follow_variables(cfg, known)
+    if entries is None:
+        follow_backbone(cfg)
     check_names(cfg, known)
     return cfg
 

@@ -5,6 +5,7 @@ Inside this project a backbone has the parameter names of
 """
 
 import ast
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -532,6 +533,18 @@ def config_value(text: Any, name: str) -> Any:
         if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == name:
             return _literal(statement.value)
     return None
+
+
+def recorded_scale(found: Checkpoint) -> float | None:
+    """The ``self_scale`` of a training's neck: found by itself, or of its config; else None."""
+    if (auto := found.entries.get('neck.auto_scale')) is not None:
+        total, count, *_ = auto.tensor.double().tolist()
+        return math.exp(total / count) if count else None
+    meta = found.other.get('meta')
+    model = config_value(meta.get('cfg'), 'model') if isinstance(meta, Mapping) else None
+    neck = model.get('neck') if isinstance(model, dict) else None
+    scale = neck.get('self_scale') if isinstance(neck, dict) else None
+    return float(scale) if isinstance(scale, int | float) and scale > 0 else None
 
 
 def _heads_of_config(backbone: Mapping[str, Any]) -> int | None:

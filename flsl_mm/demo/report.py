@@ -14,6 +14,7 @@ from ..utils.files import whole_file
 from ..visualization import modes_figure, pca_figure, tsne_figure
 from ..visualization.saving import save_figure
 from .comparison import Comparison, means_table, verdict
+from .detections import SCORE, detect_scenes, detections_figure
 from .html_report import Cell, HtmlReport
 from .pictures import enlarge, margins_figure, sample_pictures, scenes_figure, training_figure
 from .plan import TITLES, Plan
@@ -87,6 +88,15 @@ def _write_pretraining(report: HtmlReport, plan: Plan, steps: Sequence[Step]) ->
         'cluster; near 1, every token its own.'
     )
     report.figure(training_figure(read_pretraining(plan)), 'Training logs of seed 0')
+    report.paragraph(
+        "Curves that may surprise. DINO's loss and the inter loss are cross-entropies: a student "
+        'that says nothing has the logarithm of the number of prototypes, and so they start there. '
+        'They rise above it while student and teacher grow sure of different prototypes, and so '
+        'cannot be read as progress. The volume loss falls as more prototypes are used. Where '
+        "FLSL's curves bend in the middle of the run, positives change from those by position to "
+        'those by similarity. "Tokens of a cluster" moves as the tokens of random weights, which '
+        'are much alike, part. Whether anything was learned shows in the frozen features below.'
+    )
     report.commands(_texts(steps, 'pretrain_flsl_seed0', 'pretrain_dino_seed0'))
 
 
@@ -174,7 +184,9 @@ def _write_detection(report: HtmlReport, plan: Plan, steps: Sequence[Step]) -> N
     report.paragraph(
         f'The same small Mask R-CNN, trained for {plan.sizes.finetune_epochs} epochs on '
         f'{plan.sizes.finetune_images} annotated scenes, from the weights of seed 0 of each method '
-        'and from random weights. One run each: differences of a point or two may be chance.'
+        'and from random weights. One run each: differences of a point or two may be chance. '
+        'Average precision that is near zero at first is usual: nothing counts that overlaps an '
+        'object by less than half.'
     )
     rows = []
     for title, by_method in curves.items():
@@ -183,6 +195,14 @@ def _write_detection(report: HtmlReport, plan: Plan, steps: Sequence[Step]) -> N
         rows.append([title, *(Cell(f'{last[m]:.1f}', best=m == best) for m in METHODS)])
     report.table(['percent', *METHODS], rows)
     report.figure(training_figure(curves), 'COCO average precision on the validation scenes')
+    found = detect_scenes(plan)
+    counts = ', '.join(f'{t} {sum(len(s.objects) for s in scenes)}' for t, scenes in found.items())
+    report.figure(
+        detections_figure(found),
+        f'What the detectors find in validation scenes, with scores of at least {SCORE} (objects '
+        f'found: {counts}). Their training was short: missed objects and wrong names are to be '
+        'expected',
+    )
     report.commands(_texts(steps, 'finetune_flsl', 'finetune_dino', 'finetune_random'))
 
 

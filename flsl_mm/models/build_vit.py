@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
 from ..checkpoint.foreign import CLASS_TOKEN, convert_foreign, is_plain
-from ..checkpoint.layouts import Checkpoint, Entry, check_windows, recorded_family
+from ..checkpoint.layouts import Checkpoint, Entry, check_windows, recorded_family, recorded_scale
 from ..checkpoint.loading import (
     Source,
     choose_network,
@@ -35,7 +35,7 @@ _HEAD_WIDTH = 64
 _IMAGE = 224  # side in pixels of what a network of a named design is for
 
 
-class _Design(NamedTuple):
+class Design(NamedTuple):
     """Arguments of :class:`FLSLVisionTransformer`."""
 
     arch: str | dict
@@ -109,6 +109,7 @@ def _build(
     vit.init_weights()
     if not random:
         load_pretrained(vit, opened, key)
+    vit.self_scale = recorded_scale(opened) if opened else None
     return vit, opened
 
 
@@ -175,7 +176,7 @@ def _build_foreign(
     return vit
 
 
-def _named_design(text: str) -> _Design | None:
+def _named_design(text: str) -> Design | None:
     """The design that ``ARCH/PATCH`` names; None where the text is no such pair.
 
     Raises:
@@ -190,10 +191,32 @@ def _named_design(text: str) -> _Design | None:
     size = int(patch)
     if not 1 <= size <= _IMAGE:
         raise CheckpointError(f'{RANDOM}{text}: a patch is 1 to {_IMAGE} pixels wide, not {size}')
-    return _Design(arch, size, _IMAGE // size * size)
+    return Design(arch, size, _IMAGE // size * size)
 
 
-def _read_design(found: Checkpoint, key: str | None, num_heads: int | None) -> _Design:
+def read_design(source: Source, key: str | None = None, trust: bool = False) -> Design:
+    """The design of a file of FLSL's network: what a detector's backbone must be to take it.
+
+    Args:
+        source: As of :func:`~flsl_mm.checkpoint.load_pretrained`.
+        key: ``'teacher'`` or ``'student'``.
+        trust: Also read files that may execute code.
+
+    Raises:
+        CheckpointError: The file cannot be read, or its network is not of FLSL's design.
+    """
+    found = open_checkpoint(source, trust)
+    with errors_about(found.name):
+        entries, _ = take_network(found, choose_network(found, key), key)
+        if not _is_ours(found, entries):
+            raise CheckpointError(
+                "is no network of FLSL's design, so the backbone's settings do not follow from it: "
+                'take the config of that network'
+            )
+    return _read_design(found, key, None)
+
+
+def _read_design(found: Checkpoint, key: str | None, num_heads: int | None) -> Design:
     """The design that the weights of a file have."""
     with errors_about(found.name):
         entries, report = take_network(found, choose_network(found, key), key)
@@ -208,7 +231,7 @@ def _read_design(found: Checkpoint, key: str | None, num_heads: int | None) -> _
         num_heads=heads,
         feedforward_channels=parameters['layers.0.ffn.layers.0.0.weight'].shape[0],
     )
-    return _Design(arch, patch_size, side * patch_size)
+    return Design(arch, patch_size, side * patch_size)
 
 
 def _choose_heads(found: Checkpoint, report: LoadReport, width: int, told: int | None) -> int:

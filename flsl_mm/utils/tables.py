@@ -67,8 +67,18 @@ def comparison_table(results: Results) -> str:
     if any(words):
         header.append('')
         rows = [[*row, word] for row, word in zip(rows, ['tokens', *words])]
-    # A task's title may run on over its own columns, so it does not widen the first of them.
+    _make_room(header, rows)
     return f'{_title_line(header, column_widths(rows))}\n{text_table(rows)}'
+
+
+def _make_room(titles: Sequence[str], rows: list[list[str]]) -> None:
+    """Widen the last column of a task whose title would reach the next one's, in place."""
+    widths = column_widths(rows)[1:]
+    starts = [i for i, title in enumerate(titles) if title]
+    for start, end in zip(starts, starts[1:]):
+        room = sum(widths[start:end]) + 2 * (end - start - 1)
+        if (short := len(titles[start]) - room) > 0:
+            rows[0][end] = rows[0][end].rjust(widths[end - 1] + short)
 
 
 def _is_number(value: Any) -> bool:
@@ -80,11 +90,11 @@ def _format(value: Number) -> str:
 
 
 def _title_line(titles: list[str], widths: list[int]) -> str:
-    """Titles above the left end of their columns; one too long for its task pushes the next."""
+    """Titles above the left end of their columns."""
     line, place = '', widths[0] + 2
     for title, width in zip(titles, widths[1:]):
         if title:
-            line = f'{line} '.ljust(place) + title if line else ' ' * place + title
+            line = line.ljust(place) + title
         place += width + 2
     return line.rstrip()
 

@@ -16,7 +16,6 @@ from .query_points import Point
 from .token_embedding import TokenEmbedding, embed_tokens
 from .token_maps import (
     LAST,
-    RELEASED_SCALE,
     Images,
     Vits,
     ass_maps,
@@ -61,7 +60,7 @@ def modes_figure(
     vits: Vits,
     images: Images,
     points: Sequence[Sequence[Point]] | None = None,
-    scale: float = RELEASED_SCALE,
+    scale: float | None = None,
 ) -> Figure:
     """Regions that the modes of query points are made of, with their effective sizes in tokens.
 
@@ -69,8 +68,7 @@ def modes_figure(
         vits: Networks by the name to show.
         images: uint8 (H, W, 3) each.
         points: As in :func:`attention_figure`.
-        scale: Factor of the mean-shift's logits, ``self_scale`` of training; the release's is
-            0.1 / sqrt(384).
+        scale: Factor of the mean-shift's logits; None as in :func:`mode_maps`.
     """
     points = points or pick_points(next(iter(vits.values())), images)
     maps = mode_maps(vits, images, points, scale)

@@ -175,11 +175,20 @@ def prefix_maps(
     return _collect(vits, images, layers, compute, progress)
 
 
+def mode_scale(vit: FrozenViT, given: float | None = None) -> tuple[float, str]:
+    """The factor of the mean-shift's logits for a network, and in words where it is from."""
+    if given is not None:
+        return given, 'as given'
+    if vit.self_scale is not None:
+        return vit.self_scale, 'that of its training'
+    return RELEASED_SCALE, "the release's: the file records none"
+
+
 def mode_maps(
     vits: Vits,
     images: Images,
     points: Sequence[Sequence[Point]],
-    scale: float = RELEASED_SCALE,
+    scale: float | None = None,
     iterate: bool = False,
     progress: Progress = iter,
 ) -> dict[str, TokenMaps]:
@@ -189,7 +198,8 @@ def mode_maps(
         vits: Networks by the name to show.
         images: uint8 (H, W, 3) each.
         points: Query points of each image.
-        scale: Factor of the logits.
+        scale: Factor of the logits; None for the one that each network was trained with, or the
+            release's where its file does not record one.
         iterate: Whether to climb to convergence.
         progress: Shows how far it is.
 
@@ -200,7 +210,7 @@ def mode_maps(
     def compute(vit: FrozenViT, i: int, layers: tuple[int, ...]) -> np.ndarray:
         [tokens] = layer_tokens(vit, images[i], layers)
         queries = torch.tensor(_query_tokens(vit, images[i], points[i]), device=tokens.device)
-        masks = mode_regions(tokens, queries, scale, iterate)
+        masks = mode_regions(tokens, queries, mode_scale(vit, scale)[0], iterate)
         return _as_map(masks.unsqueeze(0), _grid_of(vit, images[i]))
 
     found = _collect(vits, images, LAST, compute, progress)

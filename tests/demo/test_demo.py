@@ -85,7 +85,8 @@ def test_the_report_has_every_command_and_needs_nothing_else(done):
     page = plan.report.read_text()
     for step in steps:
         assert escape(step.text) in page
-    assert page.count('<img') >= 6
+    assert page.count('<img') >= 7
+    assert 'objects found: random' in page
     assert not re.search(r'(src|href)\s*=\s*"(?!data:)|url\(|@import|<script|<link', page)
 
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -88,3 +90,15 @@ def test_an_unknown_design_is_named():
 def test_a_patch_without_size_or_larger_than_the_image_is_refused(patch):
     with pytest.raises(CheckpointError, match=f'patch is 1 to 224 pixels wide, not {patch}'):
         build_vit(f'random:deit-tiny/{patch}')
+
+
+@pytest.mark.parametrize('scale, expected', [(0.06, 0.06), ('auto', 0.02)])
+def test_the_scale_of_training_comes_with_the_file(build_flsl, scale, expected):
+    model = build_flsl(neck=dict(self_scale=scale, cross_scale=None if scale == 'auto' else 0.12))
+    if scale == 'auto':
+        model.neck.auto_scale[:2] = torch.tensor([8 * math.log(0.02), 8.0])
+    text = f"model = dict(neck=dict(self_scale={scale!r}, type='MeanShiftNeck'))"
+    file = dict(state_dict=model.state_dict(), meta=dict(cfg=text))
+    assert build_vit(file, num_heads=3).self_scale == pytest.approx(expected)
+    file = dict(state_dict=build_flsl().state_dict(), meta={})
+    assert build_vit(file, num_heads=3).self_scale is None

@@ -179,3 +179,18 @@ def test_two_detectors_never_share_a_folder(tool, config, vit_file, tmp_path, ca
     arguments = [config, file, same, '--tasks', 'coco', '--device=cpu']
     assert tool.main([*arguments, f'--coco-config={detector}', f'--work-dir={tmp_path / "w"}']) == 2
     assert 'would share' in capsys.readouterr().err
+
+
+def test_the_number_of_images_can_be_limited(
+    tool, config, vit_file, data, tmp_path, monkeypatch, capsys
+):
+    taken = {}
+
+    def look(tasks, networks, device):
+        taken.update(tasks)
+        return {name: {task: {} for task in tasks} for name in networks}
+
+    monkeypatch.setattr(tool, 'run_tasks', look)
+    assert tool.main([config, vit_file('a.pth'), '--max-images=1', *data]) == 0
+    assert len(taken['knn'].test) == len(taken['dense'].tasks[0].val) == 1
+    assert 'davis: has no limit of images (--max-images), takes all' in capsys.readouterr().out

@@ -242,3 +242,16 @@ def test_help_is_there_for_every_kind(visualize, capsys, kind):
         visualize([*([kind] if kind else []), '--help'])
     assert end.value.code == 0
     assert 'usage' in capsys.readouterr().out
+
+
+def test_modes_are_drawn_with_the_scale_that_a_file_records(run, checkpoint, tmp_path, capsys):
+    file = torch.load(checkpoint)
+    file['meta']['cfg'] = 'model = dict(neck=dict(self_scale=0.25))'
+    torch.save(file, tmp_path / 'trained.pth')
+    trained = ['--checkpoints', f'trained={tmp_path / "trained.pth"}', checkpoint]
+    assert run('modes', *trained)[0] == 0
+    text = capsys.readouterr().out
+    assert 'trained: scale 0.25 (that of its training)' in text
+    assert "small: scale 0.005103 (the release's: the file records none)" in text
+    assert run('modes', *trained, '--scale=0.5')[0] == 0
+    assert 'trained: scale 0.5 (as given)' in capsys.readouterr().out

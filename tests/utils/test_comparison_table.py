@@ -23,9 +23,13 @@ def test_a_network_may_lack_numbers_and_details_are_left_out():
     assert table.splitlines() == ['         knn', 'network  k', 'a        1', 'b']
 
 
-def test_a_long_title_pushes_the_next_one():
-    table = comparison_table({'a': {'segmentation': {'m': 1}, 'b': {'n': 2}}})
-    assert table.splitlines()[0] == '         segmentation b'
+def test_every_title_stands_above_its_columns_however_long_it_is():
+    numbers = {'segmentation': {'m': 1}, 'tracking': {'j': 1, 'f': 2}, 'b': {'n': 2}}
+    assert comparison_table({'a': numbers}).splitlines() == [
+        '         segmentation  tracking  b',
+        'network             m  j      f  n',
+        'a                   1  1      2  2',
+    ]
 
 
 def test_the_parts_of_a_task_take_its_place():

@@ -11,7 +11,8 @@ model = dict(
         patch_size=16,
         embed_dims=embed_dims,
         depth=12,
-        num_heads=6,  # the released config had 8, but its networks were pretrained with 6
+        # 64 wide each; the released config had 8, but its networks were pretrained with 6
+        num_heads=embed_dims // 64,
         out_indices=(3, 5, 7, 11),  # blocks 4, 6, 8, 12 [C]
         drop_path_rate=0.05,
         # The file comes from the config's `pretrained`. The teacher where it holds two networks.

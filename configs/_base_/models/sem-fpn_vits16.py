@@ -19,7 +19,7 @@ model = dict(
         patch_size=16,
         embed_dims=embed_dims,
         depth=12,
-        num_heads=6,
+        num_heads=embed_dims // 64,
         out_indices=(2, 5, 8, 11),  # blocks 3, 6, 9, 12
         drop_path_rate=0.05,
         # The file comes from the config's `pretrained`. The teacher where it holds two networks.

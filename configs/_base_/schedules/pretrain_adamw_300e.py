@@ -24,6 +24,7 @@ param_scheduler = dict(
 
 # Named, so that a config can change one of them.
 default_hooks = dict(
+    checkpoint=dict(minutes=30),  # within an epoch; by epoch beside it
     non_finite_loss=dict(type='NonFiniteLossHook'),
     throughput=dict(type='ThroughputHook'),
     broken_images=dict(type='BrokenImagesHook', max_ratio=0.01),

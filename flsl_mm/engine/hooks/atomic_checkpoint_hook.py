@@ -1,13 +1,19 @@
 """Checkpoints that are never half-written."""
 
 import os.path as osp
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import (
+    broadcast_object_list,
+    is_distributed,
+    is_main_process,
+    master_only,
+)
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
@@ -16,6 +22,7 @@ from mmpretrain.registry import HOOKS
 from ...utils.errors import TrainingStopped
 from ...utils.files import whole_file
 from ...utils.modules import unwrap_model
+from ..loops import ResumableTrainLoop
 from . import atomic_checkpoint_hook as atomic_backend  # noqa: F401  (registers the backend)
 
 
@@ -33,6 +40,8 @@ class AtomicLocalBackend(LocalBackend):
 
 
 EXPIRED = 'expired_ckpts'  # in the message hub: checkpoints to remove once this one is on disk
+BETWEEN = 'between_epochs.pth'  # the last one within an epoch
+ASKED_EVERY = 20  # iterations, at which several processes agree on the time
 LEFTOVERS = ('.*.pth.*.tmp', '.last_checkpoint.*.tmp', '.frozen_evaluation.json.*.tmp')
 
 register_backend('atomic', AtomicLocalBackend, force=True)
@@ -47,8 +56,12 @@ class AtomicCheckpointHook(CheckpointHook):
     fails leaves nothing behind. Weights that are not finite are never saved.
     A file holds no objects that could not be loaded safely.
 
+    Where a run saves by epoch and can go on within one (:class:`ResumableTrainLoop`), long epochs
+    are also saved by time: into one file, ``between_epochs.pth``, which the next epoch removes.
+
     Args:
         args: As for :class:`mmengine.hooks.CheckpointHook`.
+        minutes: Since the last save, after which one is made within an epoch; None for none.
         kwargs: As for :class:`mmengine.hooks.CheckpointHook`, local directories only.
 
     Raises:
@@ -56,13 +69,15 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, minutes: float | None = None, **kwargs) -> None:
         super().__init__(*args, backend_args=dict(backend='atomic'), **kwargs)
+        self.minutes = minutes
         self._due = False
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the directory; remove what a killed process left behind."""
         super().before_train(runner)
+        self._last_save = time.monotonic()
         info = runner.message_hub.runtime_info
         resumed = Path(info.get('last_ckpt') or '').parent
         # Of a run that goes on in its own folder: it may have been killed before it removed them.
@@ -99,8 +114,10 @@ class AtomicCheckpointHook(CheckpointHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Save by iteration, but not while accumulated gradients wait for their step."""
+        """Save by iteration or time, but not while accumulated gradients wait for their step."""
         if self.by_epoch:
+            if self._is_late(runner) and runner.optim_wrapper.should_update():
+                self._save_between(runner)
             return
         last = self.save_last and self.is_last_train_iter(runner)
         self._due |= last or self.every_n_train_iters(runner, self.interval, self.save_begin)
@@ -109,14 +126,42 @@ class AtomicCheckpointHook(CheckpointHook):
             runner.logger.info(f'Saving checkpoint at {runner.iter + 1} iterations')
             self._save_checkpoint(runner)
 
+    def _is_late(self, runner: Runner) -> bool:
+        """Whether the last save is too long ago; the first process decides for all."""
+        if self.minutes is None or not isinstance(runner.train_loop, ResumableTrainLoop):
+            return False
+        if is_distributed() and not self.every_n_train_iters(runner, ASKED_EVERY):
+            return False
+        late = [time.monotonic() - self._last_save >= 60 * self.minutes]
+        broadcast_object_list(late)
+        return late[0] and not self.end_of_epoch(runner.train_dataloader, self._within(runner))
+
+    @staticmethod
+    def _within(runner: Runner) -> int:
+        """Index of the present iteration in its epoch."""
+        return runner.iter % len(runner.train_dataloader)
+
+    def _save_between(self, runner: Runner) -> None:
+        done = self._within(runner) + 1
+        runner.logger.info(
+            f'Saving checkpoint within epoch {runner.epoch + 1}, after {done} iterations of it'
+        )
+        self._check_weights(runner)
+        self._write(runner, BETWEEN, by_epoch=False, meta=None)
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         self._check_weights(runner)
         expired = self._expire(runner, step)
-        filename = self.filename_tmpl.format(step)
+        runner.message_hub.update_info(EXPIRED, [osp.basename(old) for old in expired])
+        self._write(runner, self.filename_tmpl.format(step), self.by_epoch, meta)
+        if is_main_process():
+            self._remove(runner, [*map(Path, expired), Path(self.out_dir, BETWEEN)])
+
+    def _write(self, runner: Runner, filename: str, by_epoch: bool, meta: dict | None) -> None:
+        """Write a checkpoint, then the pointer to it; a failure leaves things as they were."""
         path = osp.join(self.out_dir, filename)
         before, replaces = runner.message_hub.runtime_info.get('last_ckpt'), osp.exists(path)
         runner.message_hub.update_info('last_ckpt', path)
-        runner.message_hub.update_info(EXPIRED, [osp.basename(old) for old in expired])
         try:
             runner.save_checkpoint(
                 self.out_dir,
@@ -124,7 +169,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 save_optimizer=self.save_optimizer,
                 save_param_scheduler=self.save_param_scheduler,
                 meta=meta,
-                by_epoch=self.by_epoch,
+                by_epoch=by_epoch,
                 backend_args=self.backend_args,
                 **self.args,
             )
@@ -135,9 +180,7 @@ class AtomicCheckpointHook(CheckpointHook):
             if not replaces:
                 Path(path).unlink(missing_ok=True)
             raise
-        self.last_ckpt = path
-        if is_main_process():
-            self._remove(runner, map(Path, expired))
+        self.last_ckpt, self._last_save = path, time.monotonic()
 
     def _expire(self, runner: Runner, step: int) -> list[str]:
         """Enter the new step among those kept; paths of checkpoints to remove after the save."""

@@ -47,7 +47,7 @@ class TimedLoggerHook(LoggerHook):
         if (cost := estimate_step(runner)) and cost > LONG:
             runner.logger.info(
                 f'an iteration will take about {duration(cost)} on this CPU (estimated from the '
-                f'forward pass of one image); the first line comes after {self._wait(cost)}'
+                f'forward pass of one image); the first line comes after about {self._wait(cost)}'
             )
         self._start = self._last = time.monotonic()
         self._done = 0  # iterations since the start
@@ -98,13 +98,12 @@ class TimedLoggerHook(LoggerHook):
         left = runner.max_iters - runner.iter - 1
         runner.logger.info(
             f'{text}, the {left} iterations left about {duration(cost * left)}; '
-            f'a line every {self._wait(cost)}'
+            f'a line about every {self._wait(cost)}'
         )
 
     def _wait(self, cost: float) -> str:
         """Until a line is due, in words."""
-        waited = max(cost, min(self.interval * cost, self.seconds))
-        return f'{duration(waited)} or {self.interval} iterations'
+        return duration(max(cost, min(self.interval * cost, self.seconds)))
 
 
 def estimate_step(runner: Runner) -> float | None:
@@ -128,7 +127,8 @@ def estimate_step(runner: Runner) -> float | None:
     if not isinstance(loader, DataLoader) or not loader.batch_size:
         return None
     encoder = model.teacher.backbone
-    side = encoder.img_size[0]
+    # Of FLSL's own network the teacher's views; another's grid is that of its authors' images.
+    side = encoder.img_size[0] if encoder.family is None else views[0][0]
     image = torch.zeros(1, 3, side, side)
     spent = []
     with torch.no_grad():

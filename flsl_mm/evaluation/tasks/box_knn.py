@@ -49,6 +49,7 @@ class BoxKNN(FrozenTask):
     """
 
     name = 'knn'
+    image_limit = 'max_test_images'
 
     def __init__(
         self,

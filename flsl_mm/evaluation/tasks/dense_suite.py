@@ -25,6 +25,7 @@ class DenseSuite(FrozenTask):
     """
 
     name = 'dense'
+    image_limit = 'images.max_images'
 
     def __init__(
         self,

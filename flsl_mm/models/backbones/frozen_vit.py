@@ -26,6 +26,8 @@ class FrozenViT:
         has_class_token: Whether the first of them is a class token.
         mean: Of the channels R, G, B in 0-255 that the network expects.
         std: Their standard deviations.
+        self_scale: Factor of the mean-shift's logits that it was trained with; None where its file
+            does not record one.
         family: Of another project's network, as checkpoints record it; None for FLSL's own.
     """
 
@@ -37,6 +39,7 @@ class FrozenViT:
     has_class_token: bool = False
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    self_scale: float | None = None
     family: str | None = None
 
     @property

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...utils.devices import send
 from ...utils.errors import ConfigError
 from ..layers.positions import gather_tokens
 from ..mean_shift import (
@@ -216,7 +217,7 @@ class MeanShiftNeck(BaseModule):
         else:
             batch = len(pair.student)
             chosen = window_queries(pair.student_grid, window, batch, self.random_queries)
-        return chosen.to(pair.student.device, non_blocking=True)
+        return send(chosen, pair.student.device)
 
     @torch.no_grad()
     def _find_scale(self, pairs: Sequence[ViewPair], queries: Sequence[Tensor]) -> None:

@@ -1,0 +1,62 @@
+"""Detector and segmentor whose backbone is read off the file they start from."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from flsl_mm.engine.runners.backbone_width import follow_backbone
+from flsl_mm.engine.runners.pretrained_design import take_design
+from flsl_mm.engine.runners.run_config import use_pretrained
+from flsl_mm.utils.errors import CheckpointError, ConfigError
+
+CONFIGS = dict(
+    mmdet='coco/mask-rcnn_flsl-small_fpn_1x_coco',
+    mmseg='ade20k/sem-fpn_flsl-small_40k_ade20k-512x512',
+)
+
+
+@pytest.fixture
+def checkpoint(build_flsl, tmp_path) -> str:
+    """A network that is 64 wide, with 4 blocks and patches of 8."""
+    arch = dict(embed_dims=64, num_layers=4, num_heads=1, feedforward_channels=256)
+    backbone = dict(arch=arch, patch_size=8, img_size=64)
+    model = build_flsl(backbone=backbone, head=dict(in_channels=64))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'small.pth')
+    return str(tmp_path / 'small.pth')
+
+
+@pytest.fixture(params=CONFIGS)
+def cfg(request, project_root, checkpoint) -> Config:
+    pytest.importorskip(request.param)
+    cfg = Config.fromfile(project_root / f'configs/{CONFIGS[request.param]}.py')
+    init_default_scope(request.param)
+    return cfg
+
+
+def test_the_backbone_has_the_design_of_the_file_and_takes_its_weights(cfg, checkpoint):
+    cfg.pretrained = checkpoint
+    [line] = take_design(cfg)
+    assert 'embed_dims=64' in line and 'depth=4' in line
+    follow_backbone(cfg)
+    use_pretrained(cfg)
+    assert cfg.model.neck.in_channels == [64] * 4
+    backbone = MODELS.build(cfg.model.backbone)
+    backbone.init_weights()
+    expected = torch.load(checkpoint)['state_dict']['teacher.backbone.layers.3.attn.qkv.weight']
+    assert torch.equal(backbone.layers[3].attn.qkv.weight, expected)
+    assert backbone.out_indices == (0, 1, 2, 3) and backbone.patch_size == 8
+    assert take_design(cfg) == []  # as in the config of the work dir
+
+
+def test_without_a_file_of_flsl_it_stops_in_one_line(cfg, checkpoint, tmp_path):
+    cfg.pretrained = None
+    with pytest.raises(ConfigError, match='is read off a file: name it with pretrained=FILE'):
+        take_design(cfg)
+    cfg.pretrained = str(tmp_path / 'none.pth')
+    with pytest.raises(CheckpointError, match='none.pth'):
+        take_design(cfg)
+    cfg.pretrained = checkpoint
+    cfg.model.backbone.frozen_stages = 'auto'
+    with pytest.raises(ConfigError, match="model.backbone.frozen_stages='auto': only patch_size"):
+        take_design(cfg)
