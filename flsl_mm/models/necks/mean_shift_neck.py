@@ -233,9 +233,8 @@ class MeanShiftNeck(BaseModule):
             return
         device = pairs[0].student.device
         with torch.autocast(device.type, enabled=False):
-            tokens = [pair.student.float() for pair in pairs]
-            if not self.parted:
-                tokens = [spread_tokens(x) for x in tokens]
+            tokens = [pair.student for pair in pairs]
+            tokens = [x.float() if self.parted else spread_tokens(x) for x in tokens]
             products = [
                 gather_tokens(x, indices) @ x.transpose(1, 2) for x, indices in zip(tokens, queries)
             ]
