@@ -261,6 +261,28 @@ def _shrink_images(value, factor: int) -> None:
                 _shrink_images(item, factor)
 
 
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """A GPU without values, see :class:`FakeCuda`; skips where torch knows of none."""
+    import torch
+    from mmengine.utils import digit_version
+
+    if digit_version(torch.__version__) < digit_version('2.5'):
+        pytest.skip('older releases of torch miss some functions there')
+    if not torch.backends.cuda.is_built():
+        pytest.skip('this build of torch has no operations of GPUs')
+    from fake_cuda import FakeCuda, fused_attention
+
+    # What torch would ask the driver for.
+    monkeypatch.setattr(torch.cuda, '_lazy_init', lambda: None)
+    monkeypatch.setattr(torch.cuda.amp.common, 'amp_definitely_not_available', lambda: False)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda *_, **__: True)
+    plain = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention', fused_attention(plain))
+    with FakeCuda() as gpu:
+        yield gpu
+
+
 @pytest.fixture(autouse=True)
 def forget_runner():
     """A runner leaves its default scope and its logger behind for all that comes after it.

@@ -42,6 +42,7 @@ OTHERS = {'source', 'export', 'pip', 'apt', 'ln', 'srun', 'rm', 'tensorboard', '
 # What a `--cfg-options` is for, where the command names no config.
 DEFAULTS = [
     'configs/pretrain/flsl_vits16_300e.py',
+    'configs/pretrain/post/flsl_any_25e.py',
     'configs/coco/mask-rcnn_flsl-vits16_fpn_1x_coco.py',
     'configs/uavdt/faster-rcnn_flsl-vits16_fpn_1x_uavdt.py',
     'configs/ade20k/sem-fpn_flsl-vits16_40k_ade20k-512x512.py',

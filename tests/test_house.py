@@ -15,10 +15,7 @@ MODULES = {
 SKELETON = {'main', 'parse_args', 'build_parser', 'measure'}
 # Two forms of the same operations, for a batch and for one image.
 TWINS = {
-    'adjust_brightness',
-    'adjust_contrast',
     'adjust_hue',
-    'adjust_saturation',
     'gaussian_blur',
     'solarize',
 }

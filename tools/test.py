@@ -96,11 +96,11 @@ def run_test(args: argparse.Namespace) -> None:
         DataError: The config cannot be tested.
         FileNotFoundError: There is no config.
     """
-    check_file(args.checkpoint)  # before what takes time
     use_trained_classes(args)
     cfg = add_test_settings(read_config(args), args)
     if cfg.get('test_dataloader') is None:
         raise ConfigError(f'{args.config} has no test_dataloader, so there is nothing to test')
+    check_file(args.checkpoint)  # before what takes time
     runner = build_runner(cfg)
     load_model(runner.model, args.checkpoint, args.trust)
     path = args.out or osp.join(runner.work_dir, 'test_metrics.json')

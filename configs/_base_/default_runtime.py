@@ -28,7 +28,9 @@ visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),  # gloo where there is no GPU
+    # Gloo where there is no GPU. Seconds that processes wait for one that works alone, as on a slow
+    # disk.
+    dist_cfg=dict(backend='nccl', timeout=3600),
 )
 
 # Everything random follows from this seed: two runs of a config see the same views.

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from ..models import FLSLVisionTransformer, FrozenViT, build_vit
 from ..models.backbones.timm_vit import TimmViT
 from ..utils.errors import CheckpointError
 from ..utils.files import first_line, whole_file, whole_folder
+from .any_size import AnySizeEncoder
 
 ROTARY = 'vit_small_patch16_dinov3'
+MOST_PATCHES = 4096  # along a side, of images of any size
 TOLERANCE = 1e-4  # of outputs of the exported network, absolute and relative
 
 
@@ -49,6 +52,7 @@ def export_network(
     size: tuple[int, int] | None = None,
     trust: bool = False,
     force: bool = False,
+    any_size: bool = False,
 ) -> dict[str, Any]:
     """Write the encoder of a checkpoint for another program, whole or not at all.
 
@@ -63,6 +67,8 @@ def export_network(
         size: Height and width in pixels of the images of an ONNX file; those of pretraining.
         trust: See :func:`~flsl_mm.checkpoint.read_checkpoint`.
         force: Replace what is there.
+        any_size: Write an ONNX file for images of any size of whole patches, at least two along
+            each side.
 
     Returns:
         dict: What the network expects and gives, and ``difference``, the largest that was found.
@@ -90,13 +96,15 @@ def export_network(
         mean=[round(value / 255, 6) for value in vit.mean],
         std=[round(value / 255, 6) for value in vit.std],
     )
+    if any_size:
+        facts['size'] = None
     write = _write_onnx if to == 'onnx' else _write_timm
     return dict(facts, difference=write(vit, facts, path))
 
 
 def native_size(vit: FrozenViT) -> tuple[int, int]:
     """Height and width in pixels of the images that a network was trained on."""
-    height, width = vit.model.patch_embed.img_size if isinstance(vit, TimmViT) else vit.img_size
+    height, width = vit.img_size
     return int(height), int(width)
 
 
@@ -117,9 +125,9 @@ def _largest_difference(vit: FrozenViT, found: list[np.ndarray], images: Tensor)
     return difference
 
 
-def _samples(size: list[int]) -> Tensor:
-    """Two images of noise (2, 3, H, W)."""
-    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+def _samples(size: Sequence[int], number: int = 2) -> Tensor:
+    """Images of noise (number, 3, H, W)."""
+    return torch.randn(number, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _write_timm(vit: FrozenViT, facts: dict[str, Any], path: Path) -> float:
@@ -236,12 +244,21 @@ def _import_onnx() -> tuple[Any, Any]:
 
 
 def _write_onnx(vit: FrozenViT, facts: dict[str, Any], path: Path) -> float:
-    """An ONNX file for any number of images of one size, checked by onnxruntime."""
+    """An ONNX file for any number of images of one size or of any, checked by onnxruntime."""
     onnx, onnxruntime = _import_onnx()
-    images = _samples(facts['size'])
+    patch, dim = vit.patch_size, torch.export.Dim
+    if facts['size'] is None:
+        sides = (dim(name, min=2, max=MOST_PATCHES) for name in ('rows', 'columns'))
+        shape = {0: dim('batch'), **{i: patch * side for i, side in enumerate(sides, 2)}}
+        encoder, traced_with = AnySizeEncoder(vit), (5 * patch, 7 * patch)
+        # Its own, one that is smaller along an axis, one that is larger
+        checked = [native_size(vit), (3 * patch, 20 * patch), (24 * patch, 17 * patch)]
+    else:
+        shape, encoder, traced_with = {0: dim('batch')}, Encoder(vit), facts['size']
+        checked = [facts['size']]
     with torch.no_grad():  # on its own, as the exporter of ONNX falls back to a fixed number
         traced = torch.export.export(
-            Encoder(vit).eval(), (images,), dynamic_shapes=({0: torch.export.Dim('batch')},)
+            encoder.eval(), (_samples(traced_with),), dynamic_shapes=(shape,)
         )
     program = torch.onnx.export(
         traced,
@@ -256,5 +273,9 @@ def _write_onnx(vit: FrozenViT, facts: dict[str, Any], path: Path) -> float:
     with whole_file(path) as draft:
         onnx.save(model, draft)
         session = onnxruntime.InferenceSession(str(draft), providers=['CPUExecutionProvider'])
-        more = torch.cat([images, images.flip(0)[:1]])  # another number than it was traced with
-        return _largest_difference(vit, session.run(None, dict(images=more.numpy())), more)
+        differences = []
+        for size in checked:
+            images = _samples(size, 3)  # another number than it was traced with
+            found = session.run(None, dict(images=images.numpy()))
+            differences.append(_largest_difference(vit, found, images))
+        return max(differences)

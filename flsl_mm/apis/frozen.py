@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..utils.files import check_writable, first_line, write_json
 from ..utils.tables import comparison_table
 from .command_line import end_processes, named_sources, read_config_file
 
+WAIT = 3600
+"""Seconds that processes wait for each other: one of them may read a slow disk alone."""
 NUMBERS = int, float, int | None, float | None, int | Sequence[int]
 
 
@@ -47,11 +50,18 @@ def check_task_numbers(task: Mapping[str, Any]) -> None:
 def usable_device(name: str | torch.device | None) -> torch.device:
     """The device of that name, as ``--device`` has it; None is a GPU where there is one.
 
+    Where a launcher has started several processes, a GPU without a number is the process's own:
+    before anything is allocated, or each would take memory of the first GPU too.
+
     Raises:
         ConfigError: There is none.
     """
     try:
         device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        local = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
+        if device.type == 'cuda' and device.index is None and int(local):
+            device = torch.device('cuda', int(local) % max(torch.cuda.device_count(), 1))
+            torch.cuda.set_device(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f'--device {str(name)!r} cannot be used: {first_line(error)}') from error
@@ -158,17 +168,22 @@ def evaluate_frozen(args: argparse.Namespace) -> None:
 
 
 def start_processes(args: argparse.Namespace) -> None:
-    """Join the processes of ``--launcher``; each takes a GPU of its own, or gloo without any."""
+    """Join the processes of ``--launcher``; each takes a GPU of its own, or gloo without any.
+
+    Args:
+        args: What :func:`~flsl_mm.apis.command_line.add_launcher_arguments` has read, and the
+            ``device``, which changes.
+    """
     if args.launcher == 'none' or is_distributed():
         return
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if torch.cuda.is_available() and args.device.type == 'cuda':
-        init_dist(args.launcher)
+        init_dist(args.launcher, timeout=WAIT)
         args.device = torch.device('cuda', torch.cuda.current_device())
-    elif args.launcher == 'pytorch':
-        torch.distributed.init_process_group('gloo')  # mmengine's way needs a GPU
+    elif args.launcher == 'pytorch':  # mmengine's way needs a GPU
+        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=WAIT))
     else:
-        init_dist(args.launcher, backend='gloo')
+        init_dist(args.launcher, backend='gloo', timeout=WAIT)
 
 
 def run_tasks(

@@ -58,6 +58,9 @@ class _Safely:
         super().__init__(cfg, checkpoint, device=str(device), show_progress=False)
         self.visualizer.dataset_meta = self.model.dataset_meta  # mmseg's shows Cityscapes'
         self.visualizer.alpha = 0.5
+        if cfg.model.backbone.get('in_channels', 3) == 1:
+            of_gray = self.pipeline
+            self.pipeline = lambda pixels: of_gray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
 
     def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> nn.Module:
         """The model, loaded."""
@@ -95,6 +98,8 @@ def build_inferencer(
         from mmdet.apis import DetInferencer as Inferencer
     else:
         from mmseg.apis import MMSegInferencer as Inferencer
+    if (channels := cfg.model.backbone.get('in_channels', 3)) not in (1, 3):
+        raise ConfigError(f'pictures have 1 or 3 channels, the network takes {channels}')
     cfg = cfg.copy()
     use_classes(cfg)
     cfg.visualizer.vis_backends = None  # pictures are written here

@@ -19,10 +19,10 @@ def use_trained_classes(args: argparse.Namespace) -> None:
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
-        ConfigError: An override does not fit the config.
+        FileNotFoundError: There is no config.
     """
-    cfg = read_config_file(args.config, args.cfg_options)
-    if cfg.get('classes', ()) is not None:
+    cfg = read_config_file(args.config, {})
+    if cfg.get('classes', ()) is not None or 'classes' in args.cfg_options:
         return
     meta = read_checkpoint(args.checkpoint, args.trust).get('meta') or {}
     trained = (meta.get('dataset_meta') or {}).get('classes')

@@ -274,9 +274,8 @@ def _fit_parameter(
     if name == 'pos_embed' and tensor.ndim == 3 and tensor.shape[2] == parameter.shape[2]:
         fitted, how = _fit_positions(entries, grid)
     elif tensor.shape != parameter.shape and tensor.ndim == parameter.ndim:
-        if name == 'patch_embed.projection.weight' and tensor.shape[:2] == parameter.shape[:2]:
-            fitted = resize_patch_embedding(tensor, tuple(parameter.shape[2:]))
-            how = 'pseudo-inverse of bicubic'
+        if name == 'patch_embed.projection.weight' and tensor.shape[0] == parameter.shape[0]:
+            fitted, how = _fit_patches(tensor, parameter.shape)
         elif re.search(r'rel_pos_[hw]$', name) and tensor.shape[1] == parameter.shape[1]:
             fitted, how = resize_relative_positions(tensor, parameter.shape[0]), 'linear'
     if fitted.shape != parameter.shape:
@@ -286,6 +285,44 @@ def _fit_parameter(
     if how:
         report.resized[name] = f'{_shape(tensor.shape)} to {_shape(fitted.shape)}, {how}'
     return fitted
+
+
+def _fit_patches(weight: Tensor, wanted: Size) -> tuple[Tensor, str]:
+    """A patch embedding (D, C, P, P) for other channels or patches, and what was done to it."""
+    done = []
+    if weight.shape[1] != wanted[1]:
+        weight = adapt_channels(weight, wanted[1])
+        done.append(f'{"sum" if wanted[1] == 1 else "share"} of 3 channels')
+    if weight.shape != wanted:
+        weight = resize_patch_embedding(weight, tuple(wanted[2:]))
+        done.append('pseudo-inverse of bicubic')
+    return weight, ', '.join(done)
+
+
+def adapt_channels(weight: Tensor, channels: int) -> Tensor:
+    """A patch embedding of RGB for images of other channels.
+
+    One channel gets the sum, so that a gray image gives the tokens of its three equal channels;
+    others get R, G, B in turn, times 3 / channels, so that tokens keep their size.
+
+    Args:
+        weight: (D, 3, P, P).
+        channels: How many are wanted.
+
+    Returns:
+        Tensor: (D, channels, P, P).
+
+    Raises:
+        CheckpointError: The weight is not of three channels.
+    """
+    if weight.shape[1] != 3:
+        raise CheckpointError(
+            f'the patch embedding has {weight.shape[1]} channels, the backbone {channels}: only '
+            'one of 3 channels (RGB) is adapted to others'
+        )
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight[:, torch.arange(channels) % 3] * (3 / channels)
 
 
 def _fit_positions(entries: Mapping[str, Entry], target: Grid | None) -> tuple[Tensor, str]:

@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 
 from ..utils.errors import DataError, first_names
 from .coco_file import check_masks, read_coco_file
+from .image_files import missing_files
 from .transforms.load_fitting_image import load_fitting_images
 
 
@@ -66,7 +67,7 @@ class CheckedCocoDataset(CocoDataset):
     compares sizes (:class:`LoadFittingImage`).
 
     Raises:
-        FileNotFoundError: There is no annotation file.
+        FileNotFoundError: There is no annotation file, or an image is missing.
         DataError: It is no JSON, an entry lacks something, an annotation belongs to nothing, its
             categories are not the classes, an object has no segmentation where the pipeline loads
             masks, or no image or object is left.
@@ -91,11 +92,26 @@ class CheckedCocoDataset(CocoDataset):
                 )
             if masks:
                 _check_masks(images)
+            if not self.backend_args:
+                self._check_files([image['img_path'] for image in images])
             return images
         except DataError as error:
             if str(self.ann_file) in str(error):
                 raise
             raise DataError(f'annotation file {self.ann_file}: {error}') from error
+
+    def _check_files(self, paths: Sequence[str]) -> None:
+        """Refuse images that are not there, before an epoch has passed.
+
+        Raises:
+            FileNotFoundError: Names the first.
+        """
+        missing = missing_files(path for path in paths if '://' not in path)
+        if missing:
+            raise FileNotFoundError(
+                f'{len(missing)} of {len(paths)} images of {self.ann_file} are missing, the first '
+                f'is {missing[0]}; file_name is relative to data_root and data_prefix'
+            )
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """An image and its objects; those of other classes are left out, and counted."""
@@ -114,7 +130,8 @@ class CheckedCocoDataset(CocoDataset):
                 f'annotation file {self.ann_file}: none of its {len(self.data_list)} images is left'
                 f' (filter_cfg={self.filter_cfg})'
             )
-        if not (self.test_mode or any(image['instances'] for image in kept)):
+        objects = (o for image in kept for o in image['instances'] if not o['ignore_flag'])
+        if not (self.test_mode or any(objects)):
             raise DataError(
                 f'annotation file {self.ann_file}: none of its {len(kept)} images is left with an '
                 'object of the classes to train on'

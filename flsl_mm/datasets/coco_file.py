@@ -45,8 +45,10 @@ def read_coco_file(path: str, masks: bool = False, detection: bool = True) -> di
     (0), ``area`` (that of the segmentation, else of the box), a missing box (that of the
     segmentation), ids of annotations (unless all are different whole numbers from 1 on they are
     numbered anew: pycocotools takes 0 for no match), numbers written as text where others are
-    numbers, polygons written as one flat list or as points. Polygons of less than three points and
-    annotations of unknown images are left out. A warning counts each kind. All else is refused.
+    numbers, polygons written as one flat list or as points, backslashes in names of files. Polygons
+    of less than three points and annotations of unknown images are left out. Boxes that reach
+    beyond the image or are elsewhere than their polygons, and images of one file, are left as they
+    are. A warning counts each kind. All else is refused.
 
     Args:
         path: A JSON file.
@@ -62,7 +64,7 @@ def read_coco_file(path: str, masks: bool = False, detection: bool = True) -> di
         DataError: It is no such file, an entry lacks something, or no object is of any use.
     """
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:  # Windows' editors put a mark before it
             content = json.load(file)
     except FileNotFoundError:
         raise FileNotFoundError(f'there is no annotation file {path}') from None
@@ -152,9 +154,12 @@ def check_usable(content: Mapping[str, Any], mends: Mends) -> None:
     images = {image['id']: image for image in content['images']}
     left_out = Mends()
     for annotation in annotations:
+        name = f'annotation {annotation["id"]}'
         if reason := why_unusable(annotation, images[annotation['image_id']]):
             for found in (left_out, mends):
-                found.add(f'{reason}: left out in training', f'annotation {annotation["id"]}')
+                found.add(f'{reason}: left out in training', name)
+        elif annotation['iscrowd']:
+            left_out.add('the mark "iscrowd": a region to ignore', name)
     if annotations and len(left_out) == len(annotations):
         raise DataError(
             f'none of its {len(annotations)} objects can be used: {"; ".join(left_out)}; '
@@ -174,7 +179,10 @@ def _check_entries(content: Mapping[str, Any], detection: bool, mends: Mends) ->
     )
     for name, keys in needed.items():
         if not isinstance(content.get(name), list):
-            raise DataError(f'has no {name}')
+            kind = type(content.get(name)).__name__
+            raise DataError(
+                f'its {name} are a {kind}, no list' if name in content else f'has no {name}'
+            )
         for number, entry in enumerate(content[name]):
             if problem := _problem(entry, keys):
                 raise DataError(f'{_name(name, number, entry)} {problem}')
@@ -184,7 +192,14 @@ def _check_entries(content: Mapping[str, Any], detection: bool, mends: Mends) ->
     _refuse_repeated(
         [c for c in content['categories'] if c.get('name')], 'name', 'categories have the name'
     )
+    files: set[str] = set()
     for image in content['images']:
+        if '\\' in image['file_name']:
+            mends.add('backslashes in file_name: taken as /', f'image {image["id"]}')
+            image['file_name'] = image['file_name'].replace('\\', '/')
+        if image['file_name'] in files:
+            mends.add('the file_name of another image', f'image {image["id"]}')
+        files.add(image['file_name'])
         for key in ('width', 'height'):
             if image.get(key) is None:
                 image.pop(key, None)
@@ -305,6 +320,10 @@ def _mend_values(annotation: dict, image: Mapping[str, Any], name: str, mends: M
     box = annotation['bbox']
     if not (isinstance(box, list) and len(box) == 4 and _are_numbers(box)):
         raise DataError(f'has a bbox that is not four numbers: {box!r}')
+    if _reaches_beyond(box, image):
+        mends.add(f'a box that reaches beyond the image ({ADVICE_BOXES})', name)
+    if isinstance(mask, list) and not _covers(box, mask):
+        mends.add('a box that is elsewhere than its polygons', name)
     area = annotation.get('area')
     if isinstance(area, (bool, str)) or _number(area) is None:
         sizes = mask is not None and (isinstance(mask, dict) or 'width' in image)
@@ -312,6 +331,26 @@ def _mend_values(annotation: dict, image: Mapping[str, Any], name: str, mends: M
             float(_mask_api().area(_as_rle(mask, image))) if sizes else box[2] * box[3]
         )
         mends.add('no number as area: that of the object', name)
+
+
+def _reaches_beyond(box: Sequence[float], image: Mapping[str, Any]) -> bool:
+    """Whether a box ends more than a pixel beyond its image, which rounding does not explain."""
+    right, bottom = box[0] + box[2], box[1] + box[3]
+    sides = image.get('width', math.inf), image.get('height', math.inf)
+    return min(box[:2]) < -1 or right > sides[0] + 1 or bottom > sides[1] + 1
+
+
+def _covers(box: Sequence[float], polygons: Sequence[Sequence[float]]) -> bool:
+    """Whether a box and that of polygons have a quarter of their union in common (IoU)."""
+    sides, areas = [], []
+    for axis in (0, 1):
+        low = min(min(polygon[axis::2]) for polygon in polygons)
+        high = max(max(polygon[axis::2]) for polygon in polygons)
+        sides.append(max(0, min(high, box[axis] + box[axis + 2]) - max(low, box[axis])))
+        areas.append((box[axis + 2], high - low))
+    both = sides[0] * sides[1]
+    union = sum(width * height for width, height in zip(*areas)) - both
+    return both >= union / 4
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
@@ -382,9 +421,11 @@ def _check_rle(rle: dict, image: Mapping[str, Any]) -> dict:
             return rle
         raise DataError('its segmentation cannot be read: the runs do not fill the mask')
     try:
-        _mask_api().decode(rle)
+        area = int(_mask_api().decode(rle).sum())
     except Exception as error:  # pycocotools raises about anything
         raise DataError(f'its segmentation cannot be read: {error}') from error
+    if not counts or area != _mask_api().area(rle):  # the rest is what was in memory before
+        raise DataError('its segmentation cannot be read: the runs do not fill the mask')
     return rle
 
 

@@ -4,8 +4,10 @@ import io
 import os
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 from mmengine.fileio import get
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ..utils.files import open_regular, read_regular
 
@@ -28,6 +30,8 @@ def read_content(path: str | os.PathLike, backend_args: dict | None = None) -> b
 def open_image(content: bytes, choose: Callable[[int], int] | None = None) -> Image.Image:
     """Open an image that is going to be decoded to RGB.
 
+    Color of 16 bits, of which Pillow would keep the upper 8, is scaled as grayscale is.
+
     Args:
         content: Of its file.
         choose: Which page of a TIFF that has several, by their number.
@@ -47,12 +51,59 @@ def open_image(content: bytes, choose: Callable[[int], int] | None = None) -> Im
         raise ValueError(
             f'{image.width} x {image.height} pixels in a file of {len(content)} bytes: not decoded'
         )
-    return image
+    return _scaled_color(image, content) if _is_deep_color(image) else image
 
 
 def page_count(image: Image.Image) -> int:
     """The pages of a TIFF; 1 of any other file, also of animations and stereo pictures."""
     return image.n_frames if image.format == 'TIFF' else 1
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an opened image has, or had, more than 8 bits for each channel."""
+    return image.mode.startswith(('I', 'F')) or 'scaled' in image.info
+
+
+def scale_levels(levels: np.ndarray, value_range: tuple[float, float] | None = None) -> np.ndarray:
+    """Levels of any type in 0-255, uint8 of the same shape; what is no number is black.
+
+    Args:
+        levels: (H, W) or (H, W, C).
+        value_range: Those that become black and white; by default the 0.1st and the 99.9th
+            percentile, which a few hot pixels do not move.
+
+    Raises:
+        ValueError: None is a finite number.
+    """
+    levels = levels.astype(np.float64)
+    finite = np.isfinite(levels)
+    if not finite.any():
+        raise ValueError('no pixel is a finite number')
+    low, high = np.percentile(levels[finite], (0.1, 99.9)) if value_range is None else value_range
+    scaled = (np.where(finite, levels, low) - low) * (255 / (high - low) if high > low else 0)
+    return (scaled.clip(0, 255) + 0.5).astype(np.uint8)
+
+
+def _is_deep_color(image: Image.Image) -> bool:
+    """Whether an image that is not decoded yet has colors of 16 bits."""
+    return len(image.getbands()) > 1 and any(';16' in str(part) for part in image.tile)
+
+
+def _scaled_color(image: Image.Image, content: bytes) -> Image.Image:
+    """Colors of 16 bits in 8, without transparency.
+
+    Raises:
+        ValueError: They cannot be read.
+    """
+    if page_count(image) > 1 or image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        raise ValueError('color of 16 bits in several pages, or turned, is not supported')
+    levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if levels is None:
+        raise ValueError('color of 16 bits that OpenCV cannot read')
+    levels = levels if levels.ndim == 3 else levels[..., None].repeat(3, axis=2)
+    scaled = Image.fromarray(np.ascontiguousarray(scale_levels(levels[..., 2::-1])))
+    scaled.info['scaled'] = True
+    return scaled
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

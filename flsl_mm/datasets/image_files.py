@@ -84,6 +84,19 @@ class ImageFiles:
         return self.root
 
 
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Those of paths on disk that are in no folder; each folder is listed once."""
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in listed[folder]:
+            missing.append(path)
+    return missing
+
+
 def find_train_folder(root: str) -> str:
     """The training images of an ImageNet-like folder ``root``, else ``root`` itself."""
     for name in TRAIN_FOLDERS:

@@ -134,7 +134,11 @@ def read_rows(
 
 
 def _read_text(path: str | PathLike) -> str:
-    opened = gzip.open(path, 'rt') if str(path).endswith('.gz') else open(path)
+    encoding = 'utf-8-sig'  # Windows' editors put a mark before it
+    compressed = str(path).endswith('.gz')
+    opened = (
+        gzip.open(path, 'rt', encoding=encoding) if compressed else open(path, encoding=encoding)
+    )
     with opened as file:
         return file.read()
 
@@ -198,6 +202,8 @@ def _describe_problem(
         return f'{len(fields)} columns, the first line has {width}'
     try:
         values = [float(field) for field in fields]
+        if '_' in (line := ','.join(fields)) or not line.isascii():  # which Python takes
+            raise ValueError
     except ValueError:
         return 'not comma-separated numbers'
     row = np.full((1, NUM_COLUMNS), -1.0)

@@ -11,6 +11,7 @@ from ..utils.errors import ConfigError, TrainingStopped
 
 _LOG_SCALES = -14.0, 14.0  # between 1e-6 and 1e6
 _BISECTIONS = 28
+_ALIKE = 1e-2  # of a token's length: what is nearer to the mean of its view is rounding
 
 
 def mean_shift(query: Tensor, keys: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
@@ -54,6 +55,26 @@ def mean_shift_weights(
 def effective_number(weights: Tensor) -> Tensor:
     """Effective number of tokens in a soft mask: exp(entropy), (..., N) to (...), from 1 to N."""
     return torch.special.entr(weights.float()).sum(dim=-1).exp()
+
+
+@torch.no_grad()
+def spread_tokens(tokens: Tensor) -> Tensor:
+    """Tokens as they would be without what all tokens of a view have in common.
+
+    Tokens of random weights share half of their length with the mean of their view. Training takes
+    that away, and the scale of the logits that fits after it is another one.
+
+    Args:
+        tokens: (B, N, D), float32.
+
+    Returns:
+        Tensor: What is left of each token less the mean of its view, as long as the token was; 0
+        where nothing is left.
+    """
+    length = tokens.norm(dim=-1, keepdim=True)
+    rest = tokens - tokens.mean(dim=1, keepdim=True)
+    left = rest.norm(dim=-1, keepdim=True)
+    return torch.where(left > _ALIKE * length, rest * (length / left.clamp_min(1e-12)), 0.0)
 
 
 @torch.no_grad()

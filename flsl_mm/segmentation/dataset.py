@@ -107,16 +107,23 @@ class CheckedMaskDataset(BaseSegDataset):
     def _check_labelled(self) -> None:
         """Look for the first mask with a labelled pixel, from all parts of the data set.
 
+        All masks of evaluation are read, as it will; training soon meets those it has.
+
         Raises:
-            DataError: There is none; says which values there are.
+            DataError: There is none; says which values there are. Or one is no such mask.
         """
         values: set[int] = set()
+        labelled = False
         order = sorted(range(len(self)), key=lambda i: (f'{i:b}'[::-1].rstrip('0'), i))
         for sample in map(self.get_data_info, order):
             found = np.unique(self._labels.read(sample['seg_map_path']))
-            if (self._labels.table(sample.get('label_map'))[found] != IGNORED).any():
+            table = self._labels.table(sample.get('label_map'))
+            labelled |= bool((table[found] != IGNORED).any())
+            if labelled and not self.test_mode:
                 return
             values.update(found.tolist())
+        if labelled:
+            return
         raise DataError(
             f'no pixel of the {len(self)} masks is labelled, the first is '
             f'{self.get_data_info(0)["seg_map_path"]}: their values are '

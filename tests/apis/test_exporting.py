@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from flsl_mm.apis.any_size import AnySizeEncoder
 from flsl_mm.apis.exporting import Encoder, export_network
 from flsl_mm.models import FLSLVisionTransformer, ViTDet, ViTFPN, build_vit
 from flsl_mm.utils.errors import CheckpointError
@@ -70,6 +71,36 @@ def test_onnxruntime_gives_the_same_tokens_of_any_number_of_images(source, tmp_p
             assert np.allclose(found, part.numpy(), atol=1e-4)
     stored = session.get_modelmeta().custom_metadata_map
     assert json.loads(stored['patch_size']) == 8 and len(json.loads(stored['mean'])) == 3
+
+
+def test_onnxruntime_gives_the_same_tokens_of_images_of_any_size(source, tmp_path):
+    runtime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    facts = export_network(source, tmp_path / 'vit.onnx', 'onnx', num_heads=3, any_size=True)
+    assert facts['difference'] < 1e-4 and facts['size'] is None
+    session = runtime.InferenceSession(tmp_path / 'vit.onnx', providers=['CPUExecutionProvider'])
+    vit = build_vit(source, num_heads=3)
+    for size in ((32, 32), (16, 24), (40, 32), (96, 200)):
+        images = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            wanted = Encoder(vit)(images)
+        for found, part in zip(session.run(None, dict(images=images.numpy())), wanted, strict=True):
+            assert np.allclose(found, part.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize('size', [(32, 32), (16, 24), (40, 32), (72, 136)])
+def test_positions_of_any_size_are_those_of_the_network(source, size):
+    vit, images = build_vit(source, num_heads=3), torch.randn(2, 3, *size)
+    with torch.no_grad():
+        for found, wanted in zip(AnySizeEncoder(vit)(images), Encoder(vit)(images), strict=True):
+            assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_rotary_positions_of_any_size_are_refused(tmp_path):
+    pytest.importorskip('timm')
+    vit = build_vit('random:timm/vit_small_patch16_dinov3')
+    with pytest.raises(CheckpointError, match='rotary positions .*: give --size'):
+        AnySizeEncoder(vit)
 
 
 def test_without_its_packages_onnx_is_one_line(tmp_path, monkeypatch):

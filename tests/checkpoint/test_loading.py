@@ -1,6 +1,9 @@
 import argparse
 import contextlib
+import pickle
+import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -173,6 +176,24 @@ def test_a_tensor_that_is_none_is_named(change, message, timm_state, vit):
     with pytest.raises(CheckpointError, match=message) as error:
         load_pretrained(vit, dict(model={**timm_state, name: change(timm_state[name])}))
     assert '\n' not in str(error.value)
+
+
+def test_the_advice_for_pickles_of_detectron2_gives_a_file_that_loads(
+    timm_state, student, vit, tmp_path, monkeypatch, project_root
+):
+    page = (project_root / 'docs/checkpoints.md').read_text()
+    [code] = [c for c in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'latin1' in c]
+    monkeypatch.chdir(tmp_path)
+    arrays = {f'backbone.net.{name}': tensor.numpy() for name, tensor in timm_state.items()}
+    arrays['backbone.simfp_2.4.weight'] = np.zeros((8, 8, 1, 1), np.float32)
+    model = dict(model=arrays, __author__='Detectron2', matching_heuristics=True)
+    (tmp_path / 'model.pkl').write_bytes(pickle.dumps(model, protocol=2))
+    with pytest.raises(CheckpointError, match=r'a bare Python pickle .*docs/checkpoints\.md'):
+        load_pretrained(vit, tmp_path / 'model.pkl')
+    exec(code, {})
+    report = load_pretrained(vit, tmp_path / 'model.pth')
+    assert report.layout == 'detectron2 ViTDet'
+    assert torch.equal(tokens(vit), tokens(student))
 
 
 def test_blocks_in_chunks_are_read(timm_state, student, vit):

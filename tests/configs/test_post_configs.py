@@ -102,6 +102,7 @@ def test_a_config_trains_shows_its_gain_and_resumes_exactly(make_runner, shrink,
     assert record['history'][0]['teacher'] == record['history'][0]['student']
 
     last = Path(cfg.work_dir) / 'epoch_2.pth'
+    assert build_vit(str(last.with_name('best_frozen.pth'))).family is not None
     found, teacher = build_vit(str(last)), runner.model.teacher.backbone
     assert (found.num_heads, found.num_prefix_tokens) == (3, KINDS[name][2])
     images = torch.randn(1, 3, 70, 80)
@@ -112,6 +113,7 @@ def test_a_config_trains_shows_its_gain_and_resumes_exactly(make_runner, shrink,
     Path(cfg.work_dir).mkdir()
     shutil.copy(last.with_name('epoch_1.pth'), cfg.work_dir)
     shutil.copy(last.with_name('frozen_evaluation.json'), cfg.work_dir)
+    Path(cfg.pretrained).unlink()  # a run's checkpoints say what its network is like
     resumed = make_runner(cfg, resume=True)
     resumed.train()
     for parameter, value in runner.model.state_dict().items():

@@ -69,6 +69,45 @@ def text_ids(content: dict) -> None:
         annotation['image_id'] = str(annotation['image_id'])
 
 
+def image_ids(change):
+    """A change of the ids of images, also where they are named."""
+
+    def apply(content: dict) -> None:
+        for image in content['images']:
+            image['id'] = change(image['id'])
+        for annotation in content['annotations']:
+            annotation['image_id'] = change(annotation['image_id'])
+
+    return apply
+
+
+def category_ids(change):
+    """A change of the ids of categories, also where they are named."""
+
+    def apply(content: dict) -> None:
+        for category in content['categories']:
+            category['id'] = change(category['id'])
+        for annotation in content['annotations']:
+            annotation['category_id'] = change(annotation['category_id'])
+
+    return apply
+
+
+def images(**fields):
+    """A change of all images; a function gets what was there."""
+
+    def change(content: dict) -> None:
+        for image in content['images']:
+            image.update({k: v(image.get(k)) if callable(v) else v for k, v in fields.items()})
+
+    return change
+
+
+def compressed(counts: str | None = None) -> dict:
+    runs = mask_api.frPyObjects(RUNS, 48, 64)
+    return dict(size=[48, 64], counts=runs['counts'].decode() if counts is None else counts)
+
+
 @pytest.fixture
 def write(tmp_path):
     """Writes the content with a change, and its images; the path of the file."""
@@ -134,6 +173,28 @@ MENDED = {
     'an object without polygons': (first(segmentation=[[]]), '1 with no usable polygon: left out'),
     'an object that is a line': (first(segmentation=[[1, 1, 5, 5]]), 'no usable polygon'),
     'runs': (each(segmentation=RUNS), None),
+    'compressed runs': (each(segmentation=compressed()), None),
+    'names of Windows': (
+        images(file_name=lambda name: f'.\\{name}'),
+        '2 with backslashes in file_name: taken as /',
+    ),
+    'names with a folder': (images(file_name=lambda name: f'./{name}'), None),
+    'two images of a file': (images(file_name='3.png'), '1 with the file_name of another image'),
+    'text as image ids': (image_ids(lambda i: f'image-{i}'), None),
+    'image ids from 0': (image_ids(lambda i: i - 3), None),
+    'image ids with a point': (image_ids(float), None),
+    'very large image ids': (image_ids(lambda i: i + 2**60), None),
+    'category ids from 0': (category_ids(lambda i: i - 7), None),
+    'text as category ids': (category_ids(str), None),
+    'sizes as text': (images(width='64', height='48.0'), None),
+    'a crowd, no object': (first(iscrowd=1, segmentation=RUNS), None),
+    'truth values as iscrowd': (each(iscrowd=False), None),
+    'corners as a box': (first(bbox=[8, 8, 40, 48]), '1 with a box that reaches beyond the image'),
+    'a box in another place': (first(bbox=[44, 34, 9, 9]), 'elsewhere than its polygons'),
+    'sides of the box exchanged': (
+        first(bbox=[8, 8, 4, 39]),
+        'a box that is elsewhere than its polygons',
+    ),
 }
 
 
@@ -180,6 +241,26 @@ REFUSED = {
     'not finite': (first(bbox=[1, 2, float('nan'), 4]), 'bbox that is not four numbers'),
     'runs of another size': (first(segmentation=dict(RUNS, size=[64, 48])), 'its image 64 x 48'),
     'runs that do not fill': (first(segmentation=dict(RUNS, counts=[9])), 'do not fill the mask'),
+    'runs of nothing': (first(segmentation=compressed('')), 'do not fill the mask'),
+    'runs that end early': (first(segmentation=compressed('\x7f\x7f')), 'do not fill the mask'),
+    'runs cut off': (first(segmentation=compressed(compressed()['counts'][:-2])), 'cannot be read'),
+    'crowds alone': (
+        each(iscrowd=1, segmentation=RUNS),
+        'none of its 3 objects can be used: 3 with the mark "iscrowd"',
+    ),
+    'annotations by id': (
+        lambda c: c.update(annotations={'1': c['annotations'][0]}),
+        'its annotations are a dict, no list',
+    ),
+    'segments of panoptic files': (
+        lambda c: [a.pop('category_id') for a in c['annotations']],
+        'annotation 1 has no category_id',
+    ),
+    'an infinite box': (first(bbox=[1, 2, float('inf'), 4]), 'bbox that is not four numbers'),
+    'text as a box': (first(bbox=['1', '2', '3', '4']), 'bbox that is not four numbers'),
+    'corners of a box': (first(bbox=[[8, 8], [40, 32]]), 'bbox that is not four numbers'),
+    'a truth value as an id': (lambda c: c['images'][0].update(id=True), 'as id: True'),
+    'half a pixel': (images(width=63.5), 'no whole number of pixels as width: 63.5'),
     'a word': (first(segmentation='mask'), "neither polygons nor RLE: 'mask'"),
 }
 
@@ -237,6 +318,23 @@ def test_masks_to_evaluate_are_needed_before_training(write):
     with pytest.raises(DataError, match=r'annotation 1 has no segmentation \(1 of 3'):
         StandardCocoMetric(ann_file=path)
     StandardCocoMetric(ann_file=path, metric='bbox')
+
+
+def test_a_file_of_a_windows_editor_is_read(write):
+    path = write()
+    with open(path, 'rb+') as file:
+        content = file.read()
+        file.seek(0)
+        file.write(b'\xef\xbb\xbf' + content)
+    assert read_coco_file(path) == read_coco_file(write(name='plain.json'))
+
+
+@pytest.mark.parametrize('test_mode', [False, True])
+@pytest.mark.parametrize('name', ['4.png', 'val/3.png', '3.PNG', '3.png ', '../3.png'])
+def test_images_that_are_not_there_are_named_before_training(write, tmp_path, name, test_mode):
+    path = write(lambda content: content['images'][0].update(file_name=name))
+    with pytest.raises(FileNotFoundError, match=f'1 of 2 images of {path} are missing, .*{name}'):
+        dataset_of(path, tmp_path, test_mode=test_mode)
 
 
 @pytest.mark.parametrize('content', [b'', b'\x00' * 30, None])

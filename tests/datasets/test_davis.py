@@ -48,6 +48,36 @@ def test_frames_are_in_the_order_of_their_numbers_or_else_names(tmp_path, names,
         assert [path.stem for path in paths] == expected
 
 
+def test_what_a_mac_leaves_in_the_folders_is_no_frame(root):
+    expected = find_davis(root)[0]
+    for folder, suffix in (('JPEGImages/480p', 'jpg'), ('Annotations/480p', 'png')):
+        for name in (f'._00001.{suffix}', '.DS_Store', f'._00009.{suffix}'):
+            (root / folder / NAME / name).write_bytes(b'Mac OS X')
+    assert find_davis(root)[0] == expected
+
+
+@pytest.mark.parametrize('orientation', range(2, 9))
+def test_frames_are_as_stored_where_their_size_is_that_of_the_masks(root, orientation):
+    path = root / 'JPEGImages/480p' / NAME / '00000.jpg'
+    stored = read_frame(path)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(path) as image:
+        image.save(path, exif=exif, quality=95, subsampling=0)
+    assert find_davis(root)[0].frames[0] == path
+    assert np.abs(read_frame(path).astype(int) - stored).max() < 40
+
+
+def test_frames_whose_masks_are_turned_are_named(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in (root / 'JPEGImages/480p' / NAME).iterdir():
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    with pytest.raises(DataError, match=r'00000\.jpg is 48 x 64 pixels, .*00000\.png 64 x 48'):
+        find_davis(root)
+
+
 def test_frames_are_read_as_rgb(root):
     path = root / 'JPEGImages/480p' / NAME / '00000.jpg'
     with Image.open(path) as image:

@@ -27,6 +27,21 @@ def test_training_images_get_their_class_from_the_folder(imagenet_boxes):
     assert not any(sample['reason'] for sample in samples)
 
 
+def test_what_a_mac_leaves_in_the_folders_is_neither_image_nor_class(imagenet_boxes):
+    splits = ('train', 'val')
+    before = [len(read(imagenet_boxes, s, classes=['n01', 'n02', 'n03'])) for s in splits]
+    for kind, suffix in (('Data', 'JPEG'), ('Annotations', 'xml')):
+        root = imagenet_boxes / kind / 'CLS-LOC'
+        (root / 'train/._n01').write_bytes(b'Mac OS X')
+        (root / 'train/.n09').mkdir()
+        for folder, name in (('train/n01', 'n01_0'), ('train/.n09', 'n09_1'), ('val', 'val_1')):
+            (root / folder / f'._{name}.{suffix}').write_bytes(b'Mac OS X')
+            (root / folder / '.DS_Store').write_bytes(b'Mac OS X')
+    train = read(imagenet_boxes, 'train')
+    assert train.classes == ['n01', 'n02', 'n03']
+    assert [len(train), len(read(imagenet_boxes, 'val', classes=train.classes))] == before
+
+
 def test_validation_images_get_their_class_from_the_xml_file(imagenet_boxes):
     dataset = read(imagenet_boxes, 'val', classes=['n01', 'n02', 'n03'])
     assert [dataset[i]['label'] for i in range(len(dataset))] == [0, 1, 2] * 2
@@ -128,6 +143,8 @@ def test_wrong_arguments_are_refused(imagenet_boxes, arguments):
 def test_the_fingerprint_follows_the_files(imagenet_boxes):
     first = read(imagenet_boxes, 'train').fingerprint()
     assert read(imagenet_boxes, 'train').fingerprint() == first
+    parts = [read(imagenet_boxes, 'train').fingerprint(*part) for part in ((0, 6), (6, 12))]
+    assert len({first, *parts}) == 3
     path = imagenet_boxes / 'Annotations/CLS-LOC/train/n01/n01_0.xml'
     path.write_text(path.read_text() + '\n')
     assert read(imagenet_boxes, 'train').fingerprint() != first

@@ -32,6 +32,17 @@ GOOD = '1,-1,2,3,4,5,.5,1,-1'
         ('1,-1,2,3,-4,5,.5,1,-1', 'a width or height is negative'),
         ('1,-1,2,3,4,-5,.5,1,-1', 'a width or height is negative'),
         ('1,-1,2,3,4,5,0,9,1,-1', '10 columns, the first line has 9'),
+        ('1;-1;2;3;4;5;.5;1;-1', '1 columns, expected 7 or more'),
+        ('frame,id,left,top,width,height,score,a,b', 'not comma-separated numbers'),
+        ('"1","-1","2","3","4","5",".5","1","-1"', 'not comma-separated numbers'),
+        ('0x1,-1,2,3,4,5,.5,1,-1', 'not comma-separated numbers'),
+        ('1_0,-1,2,3,4,5,.5,1,-1', 'not comma-separated numbers'),
+        ('1,,2,3,4,5,.5,1,-1', 'not comma-separated numbers'),
+        ('1,-1,2,3,4,5,50%,1,-1', 'not comma-separated numbers'),
+        ('1,-1,-inf,3,4,5,.5,1,-1', 'not finite'),
+        ('1e30,-1,2,3,4,5,.5,1,-1', 'the video has 1007 frames'),
+        ('-1,-1,2,3,4,5,.5,1,-1', 'frames are whole numbers from 1'),
+        ('# a comment', '1 columns, expected 7 or more'),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, line, problem):
@@ -62,13 +73,18 @@ def test_a_category_that_is_none_is_named(tmp_path):
 
 
 def test_files_may_be_empty_compressed_or_from_windows(tmp_path):
-    for name, content in (('empty', b''), ('blank', b'\n \n'), ('crlf', GOOD.encode() + b'\r\n')):
+    for name, content in (
+        ('empty', b''),
+        ('blank', b'\n \n'),
+        ('crlf', GOOD.encode() + b'\r\n'),
+        ('mark', b'\xef\xbb\xbf' + GOOD.encode()),
+    ):
         (tmp_path / f'{name}.txt').write_bytes(content)
     with gzip.open(tmp_path / 'zip.txt.gz', 'wt') as file:
         file.write(GOOD)
     assert read_detections(tmp_path, 'empty').shape == (0, 9)
     assert read_detections(tmp_path, 'blank').shape == (0, 9)
-    for name in ('crlf', 'zip'):
+    for name in ('crlf', 'mark', 'zip'):
         assert read_detections(tmp_path, name).tolist() == [[1, -1, 2, 3, 4, 5, 0.5, 1, -1]]
 
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 timm = pytest.importorskip('timm')
 
@@ -24,6 +25,7 @@ from flsl_mm.models import (  # noqa: E402
     ViTFPN,
     build_vit,
 )
+from flsl_mm.models.necks.mean_shift_neck import SOLVED_BATCHES  # noqa: E402
 from flsl_mm.utils.errors import ConfigError  # noqa: E402
 
 SMALL = dict(embed_dim=48, depth=3, num_heads=3, num_classes=0)
@@ -33,6 +35,10 @@ NAMES = dict(
     siglip='vit_base_patch16_siglip_224',
 )
 FAMILIES = dict(dinov3='DINOv3', dinov2_reg='ViT of timm', siglip='SigLIP of timm')
+GOLDEN = """dinov2_transformers dinov2_registers_transformers dinov2_swiglu_transformers
+dinov3_transformers dinov3_gated_transformers vit_transformers dinov2_authors
+dinov2_registers_authors dinov3_authors dino_authors_p16 dino_authors_p8 timm_dinov2_reg
+timm_dinov3 timm_clip timm_siglip timm_deit3""".split()
 HEAD = dict(type='FLSLHead', num_prototypes=16, hidden_channels=32, bottleneck_channels=8)
 
 
@@ -224,7 +230,10 @@ def test_a_detector_with_windows_is_no_frozen_network(tmp_path):
     [
         (dict(family=None), 'does not record of which family its network is'),
         (dict(family='DINOv9'), "a network of the family 'DINOv9', which is not known"),
-        (dict(family='timm:vit_tiny_patch16_224'), 'is no timm:vit_tiny_patch16_224 '),
+        (
+            dict(family='timm:vit_tiny_patch16_224'),
+            'holds other tensors than timm:vit_tiny',
+        ),
         (dict(family='timm:no_such'), 'timm cannot make it'),
         (dict(num_heads=6), 'rotary periods do not fit 6'),
     ],
@@ -272,3 +281,22 @@ def test_a_name_of_timm_is_pretrained_weights_too(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match='^timm:no_such: timm cannot make it'):
         load_pretrained(detector, 'timm:no_such')
+
+
+@pytest.mark.parametrize('name', GOLDEN)
+def test_the_scale_finds_itself_for_any_network(golden_dir, name):
+    """The mean over the batches that it was found on; new ones differ as far as batches do."""
+    folder = golden_dir / 'foundation'
+    patch = json.loads((folder / 'foundation.json').read_text())[name]['patch_size']
+    model = method(str(folder / f'{name}.pth')).train()
+    torch.manual_seed(0)
+    batches = []
+    for _ in range(SOLVED_BATCHES):
+        large = F.interpolate(torch.randn(4, 3, 5, 5), size=(10 * patch,) * 2, mode='bicubic')
+        large += 0.3 * torch.randn(large.shape)
+        batches.append([large, large[..., patch : 9 * patch, patch : 9 * patch]])
+    with torch.no_grad():
+        for batch in batches:
+            model(batch, mode='loss')
+        found = [model(batch, mode='loss')['attended_tokens'] for batch in batches]
+    assert torch.stack(found).mean() == pytest.approx(4.0, rel=0.05)

@@ -84,3 +84,41 @@ def test_a_broken_image_is_named(root, content):
     (root / 'images/a.jpg').write_bytes(content)
     with pytest.raises(DataError, match=r'failed to load image: .*a\.jpg: '):
         dataset[0]
+
+
+MASKS = {
+    'labels above 150': (np.full((6, 8), 151, np.uint8), 'has labels above 150: 151'),
+    'colors': (np.ones((6, 8, 3), np.uint8), 'has 3 channels'),
+    'transparency': (np.ones((6, 8, 4), np.uint8), 'has 4 channels'),
+    'labels of 16 bits': (np.full((6, 8), 300, np.uint16), 'has labels above 150: 300'),
+    'one bit': (np.ones((6, 8), bool), 'has 1 bit'),
+}
+
+
+@pytest.mark.parametrize('case', MASKS)
+def test_masks_to_evaluate_are_all_read_before_training(root, case):
+    mask, message = MASKS[case]
+    Image.fromarray(mask).save(root / 'annotations/b.png')
+    build(root)
+    with pytest.raises(DataError, match=rf'b\.png {message}'):
+        build(root, test_mode=True)
+
+
+@pytest.mark.parametrize('kind', ['palette', '16 bits', 'gray and alpha'])
+def test_masks_of_other_kinds_are_read_for_their_values(root, kind):
+    mask = np.full((6, 8), 7, np.uint8)
+    image = Image.fromarray(mask.astype(np.uint16) if kind == '16 bits' else mask)
+    if kind == 'palette':
+        image = Image.fromarray(mask, 'P')
+        image.putpalette([200, 10, 10] * 256)
+    if kind == 'gray and alpha':
+        image = image.convert('LA')
+    image.save(root / 'annotations/a.png')
+    init_default_scope('mmseg')
+    names = ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
+    dataset_of = lambda: build(root, pipeline=[dict(type=n) for n in names], test_mode=True)  # noqa: E731
+    if kind == 'gray and alpha':
+        with pytest.raises(DataError, match='has 2 channels'):
+            dataset_of()
+    else:
+        assert (dataset_of()[0]['data_samples'].gt_sem_seg.data == 6).all()

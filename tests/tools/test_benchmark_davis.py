@@ -55,3 +55,17 @@ def test_the_last_line_is_json(project_root):
     for name in ('speedup', 'speedup_with_mask', 'jf_speedup', 'frames_per_second'):
         assert found[name] > 0
     assert found['fast_memory_mib'] >= 0 and found['plain_memory_mib'] >= 0
+
+
+def test_the_whole_task_is_divided_into_its_parts(tool, monkeypatch, capsys):
+    options = '--whole random:deit-tiny/16 --frames 3 --size 32 64 --objects 1 --device cpu'
+    monkeypatch.setattr(sys, 'argv', ['tool', *options.split()])
+    tool.main()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for prefix in ('', 'bfloat16_'):
+        parts = [found[f'{prefix}{part} (ms)'] for part in ('features', *tool.PARTS.values())]
+        assert min(parts) > 0
+        assert found[f'{prefix}J&F-Mean'] > 0
+    assert found['speedup'] == pytest.approx(
+        found['bfloat16_frames_per_second'] / found['frames_per_second']
+    )

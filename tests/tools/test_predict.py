@@ -194,6 +194,21 @@ def test_pages_of_a_tiff_are_like_frames_and_many_bits_are_not_cut_off(
     assert np.array_equal(one, two) and np.array_equal(one, alone)  # scaled, they are the same
 
 
+@pytest.mark.parametrize('channels', [1, 4])
+def test_networks_of_gray_pictures_get_gray_pictures(
+    project_root, predict, photos, tmp_path, capsys, channels
+):
+    cfg = small_segmentor(project_root)
+    cfg.model.backbone.in_channels = channels
+    cfg.model.data_preprocessor.update(mean=[114.0], std=[57.0], bgr_to_rgb=False)
+    files = save_model(cfg, tmp_path, dataset_meta=dict(classes=CLASSES, palette=PALETTE))
+    assert predict(*files, photos, tmp_path / 'out') == (0 if channels == 1 else 2)
+    if channels == 1:
+        assert [item['file_name'] for item in read(tmp_path / 'out')] == NAMES
+    else:
+        assert 'pictures have 1 or 3 channels, the network takes 4' in capsys.readouterr().err
+
+
 def test_classes_that_the_checkpoint_does_not_name_come_from_the_config(
     project_root, predict, photos, tmp_path, capsys
 ):

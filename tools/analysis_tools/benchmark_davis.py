@@ -3,7 +3,9 @@ r"""Speed of label propagation, and of J and F, against their plain twins.
 The plain twin of propagation compares all tokens of all frames in one dense matrix and masks it,
 as the published scripts do; that of J and F works on whole images, as the official evaluator does.
 Fast and plain take turns frame by frame, so that a busy machine slows both, and are checked to
-agree. Features are random, which changes no cost. The last line is JSON.
+agree. Features are random, which changes no cost. With --whole the whole task, from the files of a
+drawn video to J and F and the written masks, in float32 and in bfloat16, and its parts. The last
+line is JSON.
 
 Example:
     python tools/analysis_tools/benchmark_davis.py --frames 25 --device cpu
@@ -14,8 +16,12 @@ __tool__ = True
 import argparse
 import json
 import resource
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -51,6 +57,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=positive, nargs=2, default=(480, 854), metavar=('H', 'W'), help='of masks'
     )
+    parser.add_argument(
+        '--whole',
+        metavar='NETWORK',
+        help="measure the whole task with a checkpoint or 'random:ARCH/PATCH' instead",
+    )
     add_device_argument(parser)
     args = parser.parse_args()
     if args.frames < 3:
@@ -67,8 +78,24 @@ from torch import Tensor
 
 from flsl_mm.apis.benchmarking import in_a_fork, synchronize
 from flsl_mm.apis.frozen import usable_device
+from flsl_mm.datasets.davis import FRAMES, LISTS, MASKS, write_masks
 from flsl_mm.evaluation.functional.davis import ObjectMeasures, disk_of, measure_sequence
 from flsl_mm.evaluation.functional.label_propagation import LabelPropagator
+from flsl_mm.evaluation.tasks import davis
+from flsl_mm.evaluation.tasks.frozen_task import PRECISIONS
+from flsl_mm.models import FrozenViT, build_vit
+
+# What the parts of the whole task are called.
+PARTS = {
+    'read_frame': 'decode',
+    'prepare_frame': 'resize and normalize',
+    'propagate': 'propagate',
+    'remember': 'propagate',
+    'labels_to_mask': 'upsample',
+    'write_masks': 'write masks',
+    'read_masks': 'read ground truth',
+    'measure_sequence': 'J and F',
+}
 
 
 def window_mask(grid: tuple[int, int], radius: int) -> Tensor:
@@ -203,12 +230,12 @@ class Video:
         return labels
 
 
-def timed(function: Callable, *arguments):
+def timed(function: Callable, *arguments, **options):
     """Result of a call, and its seconds."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     synchronize(device)
     start = time.perf_counter()
-    result = function(*arguments)
+    result = function(*arguments, **options)
     synchronize(device)
     return result, time.perf_counter() - start
 
@@ -298,15 +325,88 @@ def compare_measures(args: argparse.Namespace) -> dict[str, float]:
     )
 
 
+def write_video(args: argparse.Namespace, root: Path) -> None:
+    """A video of moving discs with noise as a data set of DAVIS' layout."""
+    masks = draw_masks(args, 0)
+    names = [f'{i:05}' for i in range(args.frames)]
+    (root / LISTS).mkdir(parents=True)
+    (root / LISTS / 'val.txt').write_text('drawn')
+    write_masks(root / MASKS / 'drawn', names, masks)
+    (root / FRAMES / 'drawn').mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    ground = cv2.resize(generator.integers(0, 160, (12, 20, 3), dtype=np.uint8), args.size[::-1])
+    for name, mask in zip(names, masks):
+        noise = generator.integers(0, 30, ground.shape, dtype=np.uint8)
+        frame = np.where(mask[..., None] > 0, 160 + 20 * mask[..., None], ground).astype(np.uint8)
+        cv2.imwrite(str(root / FRAMES / 'drawn' / f'{name}.jpg'), frame + noise)
+
+
+def timed_parts(task: davis.DavisPropagation, vit: FrozenViT) -> tuple[dict, Counter]:
+    """What a task finds, and the seconds of its parts."""
+    seconds: Counter = Counter()
+
+    def around(part: str, function: Callable) -> Callable:
+        def run(*args, **kwargs):
+            result, taken = timed(function, *args, **kwargs)
+            seconds[part] += taken
+            return result
+
+        return run
+
+    with patch.object(vit, 'forward_tokens', around('features', vit.forward_tokens)):
+        owners = [LabelPropagator if hasattr(LabelPropagator, name) else davis for name in PARTS]
+        patches = [
+            patch.object(owner, name, around(part, getattr(owner, name)))
+            for owner, (name, part) in zip(owners, PARTS.items())
+        ]
+        for each in patches:
+            each.start()
+        try:
+            found, whole = timed(task, vit)
+        finally:
+            for each in patches:
+                each.stop()
+    seconds['other'] = whole - seconds.total()
+    return found, seconds
+
+
+def compare_whole(args: argparse.Namespace) -> dict:
+    """Frames per second of the whole task, in each precision, in turns; and its parts."""
+    vit = build_vit(args.whole).to(args.device)
+    taken = {precision: Counter() for precision in PRECISIONS}
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_video(args, Path(folder))
+        for turn in range(3):
+            for precision in PRECISIONS:
+                out_dir = Path(folder, f'masks{turn}')
+                task = davis.DavisPropagation(folder, precision=precision, out_dir=out_dir)
+                found[precision], seconds = timed_parts(task, vit)
+                if turn:  # the first one warms up
+                    taken[precision] += seconds
+    result = {}
+    for precision, seconds in taken.items():
+        prefix = '' if precision == 'float32' else f'{precision}_'
+        result[f'{prefix}frames_per_second'] = 2 * args.frames / seconds.total()
+        result[f'{prefix}J&F-Mean'] = found[precision]['J&F-Mean']
+        for part, value in seconds.items():
+            result[f'{prefix}{part} (ms)'] = 1e3 * value / (2 * args.frames)
+    result['speedup'] = result['bfloat16_frames_per_second'] / result['frames_per_second']
+    return result
+
+
 def main() -> None:
     """Measure."""
     args = parse_args()
     args.device = str(usable_device(args.device))
     cv2.setNumThreads(torch.get_num_threads())
-    found = compare_memory(args) | compare_propagation(args)
-    found.update(compare_measures(args))
+    if args.whole:
+        found = compare_whole(args)
+    else:
+        found = compare_memory(args) | compare_propagation(args)
+        found.update(compare_measures(args))
     for name, value in found.items():
-        print(f'{name:28}{value:10.2f}')
+        print(f'{name:36}{value:10.2f}')
     print(json.dumps(dict(found, device=args.device, threads=torch.get_num_threads())))
 
 

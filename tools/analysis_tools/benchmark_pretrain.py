@@ -4,9 +4,10 @@ The step is all that happens between two batches: forward, backward, clipping, o
 teacher. It trains on random views that are on the device already; how fast real ones come,
 `benchmark_dataloader.py` measures. The plain twin (`plain_step.py`) has the same losses and
 updates, with every attention matrix in memory and a loop over the parameters. DINO has the same
-network and views, and its own head. `dense` encodes all tokens of the student, for a config with
-`model.student_keep` below 1. All run in turns, in processes of their own; the last line is JSON.
-With --profile, the parts of real training steps instead, from the config's images.
+network and views, and its own head. `whole` is the config's step without `model.student_keep` and
+`model.backbone.frozen_stages`: all tokens encoded, all blocks trained; `windows` reads the position
+table in random windows. All run in turns, in processes of their own; the last line is JSON. With
+--profile, the parts of real training steps instead, from the config's images.
 
 Example:
     python tools/analysis_tools/benchmark_pretrain.py configs/pretrain/flsl_vits16_300e.py \
@@ -31,7 +32,7 @@ from flsl_mm.apis.command_line import (
 from flsl_mm.utils.files import write_json
 
 VARIANTS = ('flsl', 'plain', 'dino')
-MORE_VARIANTS = ('dense',)
+MORE_VARIANTS = ('whole', 'windows')
 
 
 def parse_args() -> argparse.Namespace:
@@ -128,14 +129,17 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     inputs = dict(data_samples=samples)
     if cfg.model.get('previous_teacher') and variant != 'dino':
         inputs.update(clean_inputs=views)
+    if variant == 'windows':
+        cfg.model.backbone.position_window = (0.25, 1.0)
     if variant == 'dino':
         channels = cfg.model.head.in_channels
         cfg.model.pop('previous_teacher', None)
         cfg.model.pop('student_keep', None)
         cfg.model.update(type='DINO', neck=None)
         cfg.model.head = dict(type='DINOHead', in_channels=channels)
-    if variant == 'dense':
+    if variant == 'whole':
         cfg.model.student_keep = 1.0
+        cfg.model.backbone.pop('frozen_stages', None)
     model = build_model(cfg.model, args.device)
     if variant == 'plain':
         adamw, clip = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.clip_grad

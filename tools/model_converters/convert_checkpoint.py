@@ -21,7 +21,8 @@ one backbone without class token. See docs/checkpoints.md.
 
 For programs that do not know this project, with class and register tokens where there are some:
 --to timm and a DST without ending writes a folder for timm.create_model('local-dir:DST',
-pretrained=True); --to onnx a file for any number of images of one size. See docs/use.md.
+pretrained=True); --to onnx a file for any number of images of one size, or with --any-size of any.
+See docs/use.md.
 """
 _HINTS = dict(
     mmpretrain="loads in VisionTransformer(with_cls_token=False, out_type='featmap', ...)",
@@ -65,10 +66,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='pixels of the images of an ONNX file (those of pretraining)',
     )
     parser.add_argument(
+        '--any-size',
+        action='store_true',
+        help='an ONNX file for images of any size of whole patches',
+    )
+    parser.add_argument(
         '--trust', action='store_true', help='read SRC even if that can execute code inside it'
     )
     parser.add_argument('--force', action='store_true', help='replace DST and its report')
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if (args.any_size or args.size) and args.to != 'onnx':
+        parser.error('--size and --any-size are of ONNX files')
+    if args.any_size and args.size:
+        parser.error('--any-size and --size exclude each other')
+    return args
 
 
 if __name__ == '__main__':
@@ -122,11 +133,14 @@ def export(args: argparse.Namespace, destination: Path) -> None:
             args.size,
             args.trust,
             args.force,
+            args.any_size,
         )
     write_json(record, dict(source=args.source, **facts))
     hint = f"opens in timm.create_model('local-dir:{destination}', pretrained=True)"
     if args.to == 'onnx':
-        hint = f'takes normalized images (any number, 3, {facts["size"][0]}, {facts["size"][1]})'
+        patch = facts['patch_size']
+        sides = [f'any multiple of {patch}'] * 2 if args.any_size else map(str, facts['size'])
+        hint = f'takes normalized images (any number, 3, {", ".join(sides)})'
     print(
         f'wrote {destination} and {record.name}; {hint}; differs by {facts["difference"]:.1g} from '
         'the network here'

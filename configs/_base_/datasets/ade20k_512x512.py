@@ -23,13 +23,14 @@ data_root = 'data/ade/ADEChallengeData2016'
 # reduce_zero_label of 1, 2, ...: 0 is ignored.
 classes = None
 reduce_zero_label = False
-own = dict(
-    type='CheckedMaskDataset',
-    metainfo=dict(classes=classes),
-    reduce_zero_label=reduce_zero_label,
-)
 dataset = dict(
-    dict(type='CheckedADE20KDataset') if classes is None else own,
+    dict(type='CheckedADE20KDataset')
+    if classes is None
+    else dict(
+        type='CheckedMaskDataset',
+        metainfo=dict(classes=classes),
+        reduce_zero_label=reduce_zero_label,
+    ),
     data_root=data_root,
 )
 train_dataloader = dict(

@@ -12,7 +12,7 @@ param_scheduler = dict(warmup=1, eta_min=0.0)
 
 default_hooks = dict(
     # The head has random weights at first: it learns alone until they no longer do harm.
-    freeze_backbone=dict(type='FreezeBackboneHook', epochs=0.5),
+    freeze_backbone=dict(type='FreezeBackboneHook', epochs=0.5, share=0.1),
     schedule=dict(weight_decay=None, teacher_temp=None),
     frozen_evaluation=dict(interval=5),
 )

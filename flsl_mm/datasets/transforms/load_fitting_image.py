@@ -11,9 +11,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import DataError
 from ...utils.files import first_line
-from ..image_content import open_image, read_content
+from ..image_content import is_deep, open_image, read_content
 from ..orientation import describe_sizes, orientation_of, oriented
-from .load_rgb_image import is_deep, to_rgb
+from .load_rgb_image import to_rgb
 
 
 class LoadFittingImage(LoadImageFromFile):
@@ -33,7 +33,7 @@ class LoadFittingImage(LoadImageFromFile):
         """
         path = results['img_path']
         content = read_content(path, self.backend_args)
-        size, source = _stated_size(results)
+        size, source = stated_size(results)
         try:
             image, stored = self._decode(content, size)
         except Exception as error:  # decoders raise nearly every exception type on damaged files
@@ -60,18 +60,23 @@ class LoadFittingImage(LoadImageFromFile):
             tagged = header.format != 'PNG' or b'eXIf' in content
             # OpenCV would cut off the bits that are too many
             special = is_deep(header) or (tagged and orientation_of(header) != 1)
-            if special and self.color_type == 'color':
+            if special and self.color_type in ('color', 'grayscale'):
                 image = oriented(header, size)
-                pixels = None if image is None else np.array(to_rgb(image))[..., ::-1].copy()
-                return pixels, stored
+                return None if image is None else self._pixels(image), stored
         image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:
             raise ValueError('no image of a known format')
         fits = size in (None, image.shape[1::-1])
         return image if fits else None, stored
 
+    def _pixels(self, image: Image.Image) -> np.ndarray:
+        """Pixels of an image: BGR (H, W, 3), or gray (H, W)."""
+        if self.color_type == 'grayscale':
+            return np.array(to_rgb(image).convert('L'))
+        return np.array(to_rgb(image))[..., ::-1].copy()
 
-def _stated_size(results: Mapping[str, Any]) -> tuple[tuple[int, int] | None, str | None]:
+
+def stated_size(results: Mapping[str, Any]) -> tuple[tuple[int, int] | None, str | None]:
     """Width and height that the annotations are for, if known, and the mask that says so."""
     mask = results.get('seg_map_path')
     if results.get('width') and results.get('height'):

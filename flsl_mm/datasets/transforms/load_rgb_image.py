@@ -7,7 +7,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import ConfigError
-from ..image_content import open_image, read_content
+from ..image_content import is_deep, open_image, read_content, scale_levels
 from ..orientation import SIDEWAYS, orientation_of, oriented
 
 
@@ -124,14 +124,12 @@ def decode(
 def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -> Image.Image:
     """Convert a PIL image of any mode to 8-bit RGB.
 
-    Grayscale of more than 8 bits is scaled: nobody knows which of its levels a camera of 10, 12 or
-    14 bits uses, and most would come out near black.
+    Grayscale of more than 8 bits is scaled (:func:`scale_levels`): nobody knows which of its levels
+    a camera of 10, 12 or 14 bits uses, and most would come out near black.
 
     Args:
         image: The image.
-        value_range: The values of grayscale of more than 8 bits that become black and white; by
-            default the 0.1st and the 99.9th percentile of the image, which a few hot pixels do not
-            move.
+        value_range: The values of such grayscale that become black and white; by default its own.
 
     Raises:
         ValueError: No pixel is a finite number.
@@ -140,23 +138,7 @@ def to_rgb(image: Image.Image, value_range: tuple[float, float] | None = None) -
         image.load()
         return image
     if is_deep(image):
-        image = Image.fromarray(_to_bytes(np.asarray(image), value_range))
+        image = Image.fromarray(scale_levels(np.asarray(image), value_range))
     elif image.mode == 'P' and 'transparency' in image.info:
         image = image.convert('RGBA')  # PIL warns about the direct way
     return image.convert('RGB')
-
-
-def is_deep(image: Image.Image) -> bool:
-    """Whether a PIL image is grayscale of more than 8 bits."""
-    return image.mode.startswith(('I', 'F'))
-
-
-def _to_bytes(levels: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
-    """Levels (H, W) of any type in 0-255, uint8; what is no number is black."""
-    levels = levels.astype(np.float64)
-    finite = np.isfinite(levels)
-    if not finite.any():
-        raise ValueError('no pixel is a finite number')
-    low, high = np.percentile(levels[finite], (0.1, 99.9)) if value_range is None else value_range
-    scaled = (np.where(finite, levels, low) - low) * (255 / (high - low) if high > low else 0)
-    return (scaled.clip(0, 255) + 0.5).astype(np.uint8)

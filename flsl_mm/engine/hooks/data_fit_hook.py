@@ -6,6 +6,9 @@ from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
 
 from ...datasets.image_content import image_size
+from ...datasets.orientation import describe_sizes
+from ...datasets.transforms.load_fitting_image import stated_size
+from ...datasets.uavdt import UAVDTDataset
 from ...utils.errors import ConfigError, DataError
 from ...utils.modules import unwrap_model
 
@@ -18,10 +21,13 @@ class DataFitHook(Hook):
       none).
     - Images that are segmented whole go into one batch only where all have one size.
 
+    - Images of validation have the size that their annotations are for, before training.
+
     Training checks the data of validation too, before its first iteration.
 
     Raises:
         ConfigError: They do not fit; names the entry of the config.
+        DataError: An image or mask of validation is none, or has another size.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -29,6 +35,7 @@ class DataFitHook(Hook):
         _check_classes(runner, runner.train_dataloader.dataset)
         if runner.val_loop is not None:
             self._check_evaluation(runner, runner.val_dataloader, 'val_dataloader')
+            _check_sizes(runner.val_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
         """Check the data of a test."""
@@ -57,6 +64,30 @@ def _check_classes(runner: Runner, dataset: Dataset) -> None:
             )
 
 
+def _check_sizes(dataset: Dataset) -> None:
+    """Compare images with the size that their annotations are for, by the headers of their files.
+
+    Raises:
+        DataError: One does not fit, whatever its orientation.
+    """
+    if isinstance(dataset, UAVDTDataset):  # whose sizes are read from the images
+        return
+    for index in range(len(dataset)):
+        sample = dataset.get_data_info(index)
+        stated, mask = stated_size(sample)
+        if stated is not None:
+            found = _stored_size(sample['img_path'])
+            if stated not in (found, found[::-1]):
+                raise DataError(describe_sizes(sample['img_path'], found, stated, mask))
+
+
+def _stored_size(path: str) -> tuple[int, int]:
+    try:
+        return image_size(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f'failed to load image: {path}: {error}') from error
+
+
 def _check_batch(loader: DataLoader, entry: str) -> None:
     """Compare the sizes of images of one batch."""
     number = loader.batch_size or 1
@@ -65,10 +96,7 @@ def _check_batch(loader: DataLoader, entry: str) -> None:
     expected = None
     for index in range(len(loader.dataset)):
         path = loader.dataset.get_data_info(index)['img_path']
-        try:
-            size = image_size(path)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f'failed to load image: {path}: {error}') from error
+        size = _stored_size(path)
         expected = expected or size
         if size != expected:
             raise ConfigError(

@@ -58,7 +58,8 @@ class FreezeBackboneHook(FreezePrototypesHook):
     """No update of the backbone at first: a head with random weights would wreck a trained one.
 
     Args:
-        epochs, share: As of :class:`FreezePrototypesHook`.
+        epochs: As of :class:`FreezePrototypesHook`.
+        share: As of it.
     """
 
     def parameters(self, model: nn.Module) -> Iterable[nn.Parameter]:

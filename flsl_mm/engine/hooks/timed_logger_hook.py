@@ -127,7 +127,8 @@ def estimate_step(runner: Runner) -> float | None:
     if not isinstance(loader, DataLoader) or not loader.batch_size:
         return None
     encoder = model.teacher.backbone
-    side = encoder.img_size[0]
+    # Of FLSL's own network the teacher's views; another's grid is that of its authors' images.
+    side = encoder.img_size[0] if encoder.family is None else views[0][0]
     image = torch.zeros(1, 3, side, side)
     spent = []
     with torch.no_grad():

@@ -7,7 +7,7 @@ from torch import nn
 
 from ...utils.errors import ConfigError
 from ...utils.modules import unwrap_model
-from .build_optimizer import build_optimizer
+from .make_optimizer import make_optimizer
 
 _FREE = ('pos_embed', 'rel_pos_h', 'rel_pos_w', 'cls_token', 'reg_token')
 
@@ -75,7 +75,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                 groups.items(), key=lambda item: (item[0][0], -item[0][1])
             )
         ]
-        optimizer = build_optimizer(self.optimizer_cfg, config)
+        optimizer = make_optimizer(self.optimizer_cfg, config)
         wrapper = OPTIM_WRAPPERS.build(
             {'type': 'OptimWrapper', **self.optim_wrapper_cfg},
             default_args=dict(optimizer=optimizer),

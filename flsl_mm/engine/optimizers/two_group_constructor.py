@@ -5,7 +5,7 @@ from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
 from ...utils.errors import ConfigError
-from .build_optimizer import build_optimizer
+from .make_optimizer import make_optimizer
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -37,6 +37,6 @@ class TwoGroupConstructor(DefaultOptimWrapperConstructor):
             dict(params=decayed, decayed=True),
             dict(params=others, decayed=False, weight_decay=0.0),
         ]
-        optimizer = build_optimizer(self.optimizer_cfg, groups)
+        optimizer = make_optimizer(self.optimizer_cfg, groups)
         config = {'type': 'OptimWrapper', **self.optim_wrapper_cfg}
         return OPTIM_WRAPPERS.build(config, default_args=dict(optimizer=optimizer))

@@ -73,9 +73,11 @@ def follow_variables(cfg: Config, known: Set[str] | None = None) -> None:
     inherited = {name: before[name] for name in _assigned_twice(files) - known if name in before}
     if not changes and not inherited:
         return
-    for name in changes:
-        after = _evaluate(files, {name: changes[name]}) if files else before
-        if not any(path[0] != name for path, _ in _differences(before, after)):
+    together = _evaluate(files, changes) if files else before
+    for name in changes:  # which may need another to have an effect
+        others = {other: value for other, value in changes.items() if other != name}
+        without = _evaluate(files, others) if files else before
+        if not any(path[0] != name for path, _ in _differences(without, together)):
             raise ConfigError(_unread(cfg, name, before[name], present, known))
     inherited = {name: value for name, value in inherited.items() if _is_literal(value)}
     for path, value in _differences(before, _evaluate(files, changes, inherited)):
@@ -216,7 +218,17 @@ def _assignment(name: str, value: Any) -> str:
 
 
 def _plain(cfg: Config) -> dict[str, Any]:
-    return {name: value for name, value in cfg.to_dict().items() if not name.startswith('_')}
+    """The entries of a config, without the scopes that mmengine adds to those of ``mmdet::...``."""
+    found = {name: value for name, value in cfg.to_dict().items() if not name.startswith('_')}
+    return _without_scopes(found)
+
+
+def _without_scopes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_scopes(item) for key, item in value.items() if key != '_scope_'}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_scopes, value))
+    return value
 
 
 def _changed(before: Any, present: Any) -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -43,7 +44,9 @@ from .run_config import (
     check_numbers,
     check_pretrained,
     forget_pretrained,
+    lacks_its_network,
     refuse_unsafe,
+    take_network_from,
     trust_files,
     use_pretrained,
 )
@@ -77,7 +80,8 @@ class FLSLRunner(Runner):
       line says where checkpoint, curves and pictures are.
     - One run trains in a work dir at a time. A process whose launcher has ended, ends too.
     - A log that cannot be written does not end training.
-    - Without a GPU, a distributed run uses gloo, and BN for SyncBN, instead of failing.
+    - Without a GPU, a distributed run uses gloo, and BN for SyncBN, instead of failing. Gradients
+      are kept once, as parts of the buckets that are exchanged.
     - Scaling the learning rate by the batch size counts gradient accumulation.
     - ``resume=True`` skips a checkpoint or pointer that is damaged, and starts anew where there is
       none. ``resume='auto'`` does so with a ``load_from`` too, which a first start takes.
@@ -109,6 +113,12 @@ class FLSLRunner(Runner):
             importlib.import_module(module)
         check_entries(cfg)
         use_pretrained(cfg)
+        if lacks_its_network(cfg):
+            start = cfg.get('load_from')
+            if start is None and cfg.get('resume'):
+                start = latest_checkpoint(cfg.work_dir, cfg.get('trust', False))
+            if start is not None:
+                take_network_from(cfg, start)
         use_classes(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
@@ -187,19 +197,28 @@ class FLSLRunner(Runner):
         if self.distributed and not torch.cuda.is_available() and not is_distributed():
             if self._launcher == 'slurm':
                 _name_slurm_process()
-            torch.distributed.init_process_group('gloo')
+            seconds = env_cfg.get('dist_cfg', {}).get('timeout')
+            timeout = None if seconds is None else timedelta(seconds=seconds)
+            torch.distributed.init_process_group('gloo', timeout=timeout)
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for distributed training."""
-        if self.distributed and not torch.cuda.is_available() and model_wrapper_cfg is None:
+        if self.distributed and model_wrapper_cfg is None:
+            on_gpu = torch.cuda.is_available()
+            unused = self.cfg.get('find_unused_parameters', False)
+            accumulates = (self.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1) > 1
             model_wrapper_cfg = dict(
                 type='MMDistributedDataParallel',
-                device_ids=None,
+                device_ids=[torch.cuda.current_device()] if on_gpu else None,
                 broadcast_buffers=False,
-                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+                find_unused_parameters=unused,
+                gradient_as_bucket_view=True,  # no second copy of the gradients
+                # In every step of a pretraining the same parameters have gradients.
+                static_graph=isinstance(model, StudentTeacher) and not unused and not accumulates,
             )
-            model = revert_sync_batchnorm(model)  # it exists on GPUs only
+            if not on_gpu:
+                model = revert_sync_batchnorm(model)  # it exists on GPUs only
         return super().wrap_model(model_wrapper_cfg, model)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:

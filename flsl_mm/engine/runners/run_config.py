@@ -2,6 +2,7 @@
 
 import copy
 import keyword
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from ...checkpoint.files import check_file
 from ...checkpoint.foreign import TIMM
 from ...checkpoint.pretrained_vit import loads_a_file
 from ...models.build_vit import RANDOM
+from ...models.pretrained_network import PretrainedNetwork
 from ...utils.errors import ConfigError
 
 # Dotted path: whether it is a whole number, and its least value.
@@ -123,6 +125,32 @@ def use_pretrained(cfg: Config) -> None:
         init_cfg['checkpoint'] = cfg.pretrained
 
 
+def lacks_its_network(cfg: Config) -> bool:
+    """Whether the file that says what a run's network is like is gone.
+
+    Args:
+        cfg: Config of a run; a ``PretrainedNetwork`` needs one to be built at all.
+    """
+    backbone = _backbone(cfg)
+    file = (backbone.get('init_cfg') or {}).get('checkpoint')
+    named = str(backbone.get('type')).rpartition('.')[2] == PretrainedNetwork.__name__
+    return named and (file is None or not (_is_no_file(file) or os.path.exists(file)))
+
+
+def take_network_from(cfg: Config, checkpoint: str) -> None:
+    """Let a checkpoint of the run say what its network is like, in place.
+
+    Args:
+        cfg: Config of a run with a ``PretrainedNetwork``.
+        checkpoint: Which the run then loads.
+    """
+    cfg.model.backbone.init_cfg = dict(type='PretrainedViT', checkpoint=checkpoint)
+
+
+def _is_no_file(source: Any) -> bool:
+    return str(source).startswith((TIMM, RANDOM))
+
+
 def trust_files(cfg: Config) -> None:
     """Let every ``PretrainedViT`` of a model read files that may execute code, in place.
 
@@ -157,7 +185,7 @@ def check_pretrained(cfg: Config) -> None:
     """
     for init_cfg in pretrained_vits(cfg.get('model')):
         file = init_cfg.get('checkpoint')
-        if file is None or str(file).startswith((TIMM, RANDOM)):
+        if file is None or _is_no_file(file):
             continue
         try:
             check_file(file)

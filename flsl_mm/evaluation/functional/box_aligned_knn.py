@@ -109,7 +109,7 @@ def count_right(
     chunk, pairs = _divide_memory(sizes, max_memory)
     right = torch.zeros(len(labelings), len(ks), dtype=torch.int64)
     for start in range(share[0] * chunk, len(test), share[1] * chunk):
-        queries = test[start : start + chunk].flatten(0, 1).to(device, precision)
+        queries = test[start : start + chunk].flatten(0, 1).to(device).to(precision)
         similarity, neighbors = nearest_neighbors(
             F.normalize(queries, dim=1), train.flatten(0, 1), max(ks), pairs, normalize=True
         )

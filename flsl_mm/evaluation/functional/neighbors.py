@@ -50,7 +50,9 @@ def nearest_neighbors(
     indices = torch.empty(len(queries), k, dtype=torch.long, device=queries.device)
     # The bank outside, so that each of its rows is brought over once.
     for start in range(0, len(bank), columns):
-        block = bank[start : start + columns].to(queries)
+        # Over first, then to another type: the other way round the CPU would convert it, and
+        # twice as many bytes would go over.
+        block = bank[start : start + columns].to(queries.device).to(queries.dtype)
         if normalize:
             block = F.normalize(block, dim=1)
         for first in range(0, len(queries), rows):

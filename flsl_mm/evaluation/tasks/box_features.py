@@ -27,6 +27,8 @@ from .frozen_task import weights_digest
 
 MAX_BROKEN = 0.01
 NUM_EXAMPLES = 5
+FILES_TOGETHER = 4096
+"""Images whose files one process looks at in one go."""
 
 
 class BoxFeatures(NamedTuple):
@@ -80,10 +82,7 @@ def load_box_features(
     """
     if cache_dir is None:
         return extract_box_features(vit, dataset, num_points, batch_size, num_workers)
-    # One process says which file it is: others may see other times of change.
-    names = [_cache_name(vit, dataset) if get_dist_info()[0] == 0 else None]
-    broadcast_object_list(names)
-    path = Path(cache_dir, names[0])
+    path = Path(cache_dir, _cache_name(vit, dataset))
     cached = _read_features(path, len(dataset), (num_points, vit.embed_dims), len(dataset.classes))
     if all(all_gather_object(cached is not None)):
         print_log(f'features of {dataset.split} from {path}', logger='current')
@@ -213,11 +212,23 @@ def _check_left_out(
 
 
 def _cache_name(vit: FrozenViT, dataset: ImageNetBoxes) -> str:
-    """A name for the features of these weights, data and settings."""
-    digest = hashlib.sha256(b'1')  # raise it when the meaning of features changes
+    """A name for the features of these weights, data and settings, the same in every process.
+
+    The processes divide the files to look at among them; the name does not depend on how many
+    there are.
+    """
+    rank, world_size = get_dist_info()
+    blocks = range(0, len(dataset), FILES_TOGETHER)
+    mine = {i: dataset.fingerprint(i, i + FILES_TOGETHER) for i in blocks[rank::world_size]}
+    prints = {i: text for part in all_gather_object(mine) for i, text in part.items()}
+    digest = hashlib.sha256(b'2')  # raise it when the meaning of features changes
     digest.update(weights_digest(vit).encode())
-    digest.update(dataset.fingerprint().encode())
-    return f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors'
+    for i in blocks:
+        digest.update(prints[i].encode())
+    # One process says which it is: weights of others may differ in their last bits.
+    names = [f'{dataset.split}-{digest.hexdigest()[:32]}.safetensors']
+    broadcast_object_list(names)
+    return names[0]
 
 
 def _read_features(

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from mmengine.dist import all_gather_object, all_reduce
 from torch import Tensor
 
 from ...models import FrozenViT
+from ...utils.errors import ConfigError
+
+PRECISIONS = 'float32', 'bfloat16'
 
 
 class FrozenTask(ABC):
@@ -43,6 +47,24 @@ class FrozenTask(ABC):
             the curves of logs. Details, which only JSON files show, are in nested dicts. The same
             in every process of a distributed run.
         """
+
+
+def check_precision(precision: str) -> str:
+    """A number format that networks of a task may compute in.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f'precision={precision!r} is none of {", ".join(PRECISIONS)}')
+    return precision
+
+
+def computing_in(precision: str, device: torch.device) -> AbstractContextManager:
+    """Where the network computes in a number format; its tokens are float32 in either."""
+    if precision == 'float32':
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 
 def gather_by_index(parts: Mapping[int, Tensor]) -> Tensor:

@@ -27,6 +27,7 @@ class ClassTokenViT(FLSLVisionTransformer):
         super().__init__(*args, **kwargs)
         self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
+        self._freeze_stages()  # of this token too
 
     def embed(self, images: Tensor, windows: Tensor | None = None) -> Tensor:
         """Class token, then the embedded patches: (B, 3, H, W) to (B, 1 + N, D)."""

@@ -31,11 +31,12 @@ class DetectionViT(FLSLVisionTransformer):
         patch_size: Side of a patch in pixels; weights of another are resized to it.
         drop_path_rate: Of :class:`FLSLVisionTransformer`.
         init_cfg: Of :class:`FLSLVisionTransformer`.
-        kwargs: Others of it.
+        in_channels: Of the images; weights for RGB are adapted to others. A trunk has 3.
+        kwargs: Others of :class:`FLSLVisionTransformer`.
 
     Raises:
         ConfigError: ``num_heads`` does not divide ``embed_dims``, ``frozen_stages`` is not in
-            [-1, depth], or timm has no such trunk.
+            [-1, depth], or timm has no such trunk, or not of so many channels.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class DetectionViT(FLSLVisionTransformer):
         patch_size: int,
         drop_path_rate: float,
         init_cfg: dict | Sequence[dict] | None,
+        in_channels: int = 3,
         **kwargs,
     ) -> None:
         if embed_dims % num_heads:
@@ -65,9 +67,12 @@ class DetectionViT(FLSLVisionTransformer):
                 feedforward_channels=4 * embed_dims,
             )
             stages = dict(frozen_stages=frozen_stages, with_cp=with_cp, init_cfg=init_cfg)
+            kwargs['in_channels'] = in_channels
             super().__init__(arch=arch, final_norm=False, **sizes, **stages, **kwargs)
             self.pos_embed.requires_grad = True
             return
+        if in_channels != 3:
+            raise ConfigError(f'a trunk takes images of 3 channels, not in_channels={in_channels}')
         BaseModule.__init__(self, init_cfg)  # FLSL's network is not made
         if not {'name', 'family'} <= set(trunk):
             raise ConfigError(f'trunk=dict(name=..., family=...) needs both, got {dict(trunk)}')
@@ -126,21 +131,14 @@ class DetectionViT(FLSLVisionTransformer):
         return self.trunk.get_layer_depth(param_name, f'{prefix}trunk.')
 
     def _freeze_stages(self) -> None:
-        """Stop gradients of the frozen stages and put them into eval mode.
+        """Stop gradients of the frozen stages and put them into evaluation mode.
 
         Called at the end of the subclasses' constructors and by :meth:`train`.
         """
-        if self.frozen_stages >= 0:
-            if hasattr(self, 'trunk'):
-                self.trunk.freeze(self.frozen_stages)
-            else:
-                super()._freeze_stages()
-
-    def train(self, mode: bool = True) -> 'DetectionViT':
-        """Switch between training and evaluation; frozen stages stay in evaluation mode."""
-        super().train(mode)
-        self._freeze_stages()
-        return self
+        if not hasattr(self, 'trunk'):
+            super()._freeze_stages()
+        elif self.frozen_stages >= 0:
+            self.trunk.freeze(self.frozen_stages)
 
 
 def check_blocks(name: str, indices: Sequence[int], depth: int) -> None:

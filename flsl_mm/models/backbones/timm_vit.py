@@ -74,6 +74,11 @@ class TimmViT(FrozenViT, nn.Module):
         self.has_class_token = model.cls_token is not None
 
     @property
+    def img_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the images that its position table covers."""
+        return tuple(self.model.patch_embed.img_size)
+
+    @property
     def identity(self) -> str:
         """Part of cache keys."""
         return f'{super().identity} {self.positions} {self.mean} {self.std} {self.model!r}'
@@ -377,7 +382,8 @@ def load_named(vit: TimmViT, tensors: Mapping[str, Tensor]) -> None:
     try:
         vit.model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f'is no {vit.family} ({" ".join(str(error).split())})') from error
+        reason = ' '.join(str(error).split())
+        raise CheckpointError(f'holds other tensors than {vit.family} ({reason})') from error
 
 
 def create_timm(name: str, pretrained: bool) -> TimmViT:

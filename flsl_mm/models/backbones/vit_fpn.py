@@ -42,6 +42,7 @@ class ViTFPN(DetectionViT):
         with_cp: Recompute each block in the backward pass: less memory, same results.
         trunk: Another project's network in place of FLSL's, ``dict(name=..., family=...)``: see
             :class:`DetectionViT`.
+        in_channels: Of the images; weights for RGB are adapted to others.
         init_cfg: mmengine initialization, e.g. ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
@@ -71,6 +72,7 @@ class ViTFPN(DetectionViT):
         with_cp: bool = False,
         trunk: Mapping | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
+        in_channels: int = 3,
     ) -> None:
         if patch_size not in (8, 16):
             raise ConfigError(f'ViTFPN supports patch_size 8 and 16, got {patch_size}')
@@ -88,6 +90,7 @@ class ViTFPN(DetectionViT):
             patch_size=patch_size,
             drop_path_rate=drop_path_rate,
             init_cfg=init_cfg,
+            in_channels=in_channels,
         )
         self.out_indices = tuple(out_indices)
         if patch_size == 16:

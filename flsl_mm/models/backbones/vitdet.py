@@ -64,6 +64,7 @@ class ViTDet(DetectionViT):
             :class:`DetectionViT`. It has no relative positions, so ``img_size`` is not used; it
             attends globally, as it was trained, unless ``window_size`` is given: then all prefix
             tokens are in every window.
+        in_channels: Of the images; weights for RGB are adapted to others.
         init_cfg: mmengine initialization, e.g. ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
@@ -94,6 +95,7 @@ class ViTDet(DetectionViT):
         with_cp: bool = False,
         trunk: Mapping | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
+        in_channels: int = 3,
     ) -> None:
         if patch_size != 16:
             raise ConfigError(f'ViTDet supports patch_size 16, got {patch_size}')
@@ -113,6 +115,7 @@ class ViTDet(DetectionViT):
             patch_size=patch_size,
             drop_path_rate=drop_path_rate,
             init_cfg=init_cfg,
+            in_channels=in_channels,
         )
         if trunk is None:
             self._cut_into_windows(to_2tuple(img_size), window_size, global_indices)

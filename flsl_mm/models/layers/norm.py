@@ -6,11 +6,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .compile import is_compiling
+from .precision import Affine
 
 ROWS = 1024  # converted to float32 at a time in the backward pass, so that they stay in the cache
 
 
-def apply_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+def apply_norm(norm: nn.LayerNorm | Affine, x: Tensor) -> Tensor:
     """Apply ``norm`` in the number format of ``x`` (..., D), whatever autocast prefers.
 
     On a GPU autocast would convert bfloat16 to float32 for it, and the result back for the next
@@ -18,11 +19,17 @@ def apply_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
     :class:`BFloat16LayerNorm`.
     """
     parameters = norm.weight, norm.bias
+    if isinstance(norm, Affine):
+        return _layer_norm(norm, x, *parameters)
     if x.dtype != torch.bfloat16 or any(p is None or p.dtype != torch.float32 for p in parameters):
         return norm(x)
     if x.is_cpu and not is_compiling():
         return BFloat16LayerNorm.apply(x, norm.weight, norm.bias, norm.eps)
-    weight, bias = norm.weight.bfloat16(), norm.bias.bfloat16()
+    return _layer_norm(norm, x, norm.weight.bfloat16(), norm.bias.bfloat16())
+
+
+def _layer_norm(norm: nn.LayerNorm | Affine, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """In the number format of ``x``, ``weight`` and ``bias``."""
     with torch.autocast(x.device.type, enabled=False):
         return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
 

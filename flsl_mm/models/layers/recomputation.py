@@ -3,13 +3,16 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .compile import is_compiling
 
 
 def linear_of(
-    function: Callable[[Tensor], Tensor], x: Tensor, linear: nn.Linear, recompute: bool = True
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    linear: Callable[[Tensor], Tensor],
+    recompute: bool = True,
 ) -> Tensor:
     """``linear(function(x))``, of which the backward pass computes ``function(x)`` again.
 

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...utils.devices import send
 from ...utils.errors import ConfigError
 from ..layers.positions import gather_tokens
 from ..mean_shift import (
@@ -19,6 +20,7 @@ from ..mean_shift import (
     mean_shift_weights,
     sharpen,
     solve_scale,
+    spread_tokens,
 )
 from ..place import finds_its_place, place_bias
 from .queries import draw_places, kept_queries, project_queries, sample_tokens, window_queries
@@ -90,10 +92,12 @@ class MeanShiftNeck(BaseModule):
 
     Args:
         self_scale: Factor of the logits of self-attention; the release has 0.1 / sqrt(384).
-            ``'auto'``: solved for on each of the first 8 batches in training, so that the mean of
-            the log's ``attended_tokens`` is the wanted one; the geometric mean over them and all
-            processes stays, and is in the checkpoint. Solved anew where a schedule has changed
-            ``attended_tokens``. (Until the first batch it is the release's.)
+            ``'auto'``: solved for on each of the first 8 batches in training, so that queries
+            attend to the wanted number of tokens, on the mean, once tokens have parted
+            (:func:`.spread_tokens`; the log's ``attended_tokens`` starts higher and falls to it);
+            the geometric mean over them and all processes stays, and is in the checkpoint. Solved
+            anew where a schedule has changed ``attended_tokens``. (Until the first batch it is the
+            release's.)
         cross_scale: The same for cross-attention; the release has 0.2 / sqrt(384). Smaller than
             ``self_scale`` collapses training (released code). None, as always with ``'auto'``:
             ``cross_ratio * self_scale``.
@@ -213,7 +217,7 @@ class MeanShiftNeck(BaseModule):
         else:
             batch = len(pair.student)
             chosen = window_queries(pair.student_grid, window, batch, self.random_queries)
-        return chosen.to(pair.student.device, non_blocking=True)
+        return send(chosen, pair.student.device)
 
     @torch.no_grad()
     def _find_scale(self, pairs: Sequence[ViewPair], queries: Sequence[Tensor]) -> None:
@@ -225,7 +229,7 @@ class MeanShiftNeck(BaseModule):
             return
         device = pairs[0].student.device
         with torch.autocast(device.type, enabled=False):
-            tokens = [pair.student.float() for pair in pairs]
+            tokens = [spread_tokens(pair.student.float()) for pair in pairs]
             products = [
                 gather_tokens(x, indices) @ x.transpose(1, 2) for x, indices in zip(tokens, queries)
             ]

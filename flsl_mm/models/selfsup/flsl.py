@@ -7,6 +7,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...utils.devices import send
 from ...utils.errors import ConfigError
 from ..necks import ViewPair
 from ..place import mean_place_share
@@ -186,9 +187,7 @@ class FLSL(StudentTeacher):
             return None
         grid_of, keep = self.backbone.grid_of, self.student_keep
         return [
-            self.neck.draw_places(self._kind(i), grid_of(view), len(view), keep).to(
-                view.device, non_blocking=True
-            )
+            send(self.neck.draw_places(self._kind(i), grid_of(view), len(view), keep), view.device)
             for i, view in enumerate(inputs[self.num_teacher_views :])
         ]
 
@@ -211,6 +210,4 @@ class FLSL(StudentTeacher):
         if not data_samples or not all('view_boxes' in sample for sample in data_samples):
             return None
         device = next(self.backbone.parameters()).device
-        return torch.stack([sample.view_boxes for sample in data_samples]).to(
-            device, non_blocking=True
-        )
+        return send(torch.stack([sample.view_boxes for sample in data_samples]), device)

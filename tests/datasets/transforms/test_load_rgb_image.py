@@ -1,11 +1,13 @@
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
 
 from flsl_mm.datasets.transforms import LoadRGBImage
+from flsl_mm.datasets.transforms.load_fitting_image import LoadFittingImage
 from flsl_mm.utils.errors import ConfigError
 
 WIDTH, HEIGHT = 40, 24
@@ -108,6 +110,18 @@ def test_grayscale_of_many_bits_is_scaled_by_its_own_range(tmp_path, name):
     assert np.abs(load(tmp_path / name) - GRAY[..., None]).max() <= 1
 
 
+@pytest.mark.parametrize('name', ['color.png', 'color.tif', 'transparent.png'])
+@pytest.mark.parametrize('factor', [1, 16, 257])
+def test_color_of_16_bits_is_scaled_too(tmp_path, name, factor):
+    bgr = COLOR[..., ::-1].astype(np.uint16) * factor
+    if name.startswith('transparent'):
+        bgr = np.dstack([bgr, np.full_like(bgr[..., 0], 9)])
+    cv2.imwrite(str(tmp_path / name), bgr)
+    assert np.abs(load(tmp_path / name) - COLOR).max() <= 1
+    fitting = LoadFittingImage()(dict(img_path=str(tmp_path / name)))['img']
+    assert np.abs(fitting[..., ::-1].astype(int) - COLOR).max() <= 1
+
+
 def test_a_stated_range_keeps_images_comparable(tmp_path):
     for name, factor in (('a.tif', 16), ('b.tif', 8)):
         Image.fromarray(GRAY.astype(np.uint16) * factor).save(tmp_path / name)
@@ -118,6 +132,13 @@ def test_a_stated_range_keeps_images_comparable(tmp_path):
     for wrong in ((5, 5), (9, 2), (1, 2, 3)):
         with pytest.raises(ConfigError, match='value_range must be'):
             LoadRGBImage(value_range=wrong)
+
+
+@pytest.mark.parametrize('name', DEEP)
+def test_many_bits_are_scaled_for_networks_of_one_channel_too(tmp_path, name):
+    Image.fromarray(DEEP[name]).save(tmp_path / name)
+    found = LoadFittingImage(color_type='grayscale')(dict(img_path=str(tmp_path / name)))['img']
+    assert found.shape == GRAY.shape and np.abs(found.astype(int) - GRAY).max() <= 1
 
 
 def test_hot_pixels_and_what_is_no_number_do_not_darken_an_image(tmp_path):

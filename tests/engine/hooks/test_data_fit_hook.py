@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from flsl_mm.engine.hooks import DataFitHook
-from flsl_mm.utils.errors import ConfigError
+from flsl_mm.utils.errors import ConfigError, DataError
 
 
 def head(num_classes: int) -> nn.Module:
@@ -24,7 +24,8 @@ class Images(BaseDataset):
     METAINFO = dict(classes=('a', 'b', 'c'))
 
     def load_data_list(self) -> list[dict]:
-        return [dict(img_path=path) for path in self.ann_file.split(',')]
+        stated = self.metainfo.get('stated', {})
+        return [dict(img_path=path, **stated) for path in self.ann_file.split(',')]
 
     def _join_prefix(self) -> None:
         pass
@@ -34,11 +35,12 @@ class Images(BaseDataset):
 def make_runner(tmp_path):
     """What a runner has of data and model."""
 
-    def make(sizes=((8, 6), (8, 6)), batch_size=1, **heads):
+    def make(sizes=((8, 6), (8, 6)), batch_size=1, stated=(), **heads):
         paths = [str(tmp_path / f'{i}.png') for i in range(len(sizes))]
         for path, size in zip(paths, sizes):
             Image.new('RGB', size).save(path)
-        loader = DataLoader(Images(ann_file=','.join(paths)), batch_size)
+        images = Images(ann_file=','.join(paths), metainfo=dict(stated=dict(stated)))
+        loader = DataLoader(images, batch_size)
         loaders = dict(train_dataloader=loader, val_dataloader=loader, test_dataloader=loader)
         return SimpleNamespace(model=nn.ModuleDict(heads), val_loop=True, **loaders)
 
@@ -73,3 +75,37 @@ def test_what_does_not_fit_is_one_line_that_names_the_entry(make_runner, options
         with pytest.raises(ConfigError, match=message) as error:
             check(runner)
         assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'width, height, fits', [(8, 6, True), (6, 8, True), (8, 7, False), (16, 12, False)]
+)
+def test_images_of_validation_have_the_stated_size_or_are_turned(
+    make_runner, width, height, fits, tmp_path
+):
+    runner = make_runner(stated=dict(width=width, height=height))
+    if fits:
+        DataFitHook().before_train(runner)
+        return
+    message = rf'0\.png is 8 x 6 pixels, its annotations are for {width} x {height}'
+    with pytest.raises(DataError, match=message):
+        DataFitHook().before_train(runner)
+
+
+@pytest.mark.parametrize('content', [b'', b'no image', None])
+def test_an_image_of_validation_that_is_none_is_named_before_training(
+    make_runner, content, tmp_path
+):
+    runner = make_runner(stated=dict(width=8, height=6))
+    (tmp_path / '1.png').unlink()
+    if content is not None:
+        (tmp_path / '1.png').write_bytes(content)
+    with pytest.raises(DataError, match=r'failed to load image: .*1\.png'):
+        DataFitHook().before_train(runner)
+
+
+def test_a_mask_of_validation_has_the_size_of_its_image(make_runner, tmp_path):
+    Image.new('L', (8, 7)).save(tmp_path / 'mask.png')
+    runner = make_runner(stated=dict(seg_map_path=str(tmp_path / 'mask.png')))
+    with pytest.raises(DataError, match=r'mask .*mask\.png is 8 x 7 pixels, its image 8 x 6'):
+        DataFitHook().before_train(runner)

@@ -80,7 +80,7 @@ def test_bfloat16_runs_the_backbone_in_bfloat16(build_flsl):
 
 
 def test_a_fused_optimizer_falls_back_where_there_is_none(monkeypatch):
-    from flsl_mm.engine.optimizers import two_group_constructor
+    from flsl_mm.engine.optimizers import make_optimizer
 
     class Old(torch.optim.AdamW):
         def __init__(self, params, fused=False, **kwargs) -> None:
@@ -91,7 +91,7 @@ def test_a_fused_optimizer_falls_back_where_there_is_none(monkeypatch):
     said = []
     logger = SimpleNamespace(warning=said.append)
     getter = SimpleNamespace(get_current_instance=lambda: logger)
-    monkeypatch.setattr(two_group_constructor, 'MMLogger', getter)
+    monkeypatch.setattr(make_optimizer, 'MMLogger', getter)
     config = dict(optimizer=dict(type=Old, lr=1e-3, fused=True))
     wrapper = TwoGroupConstructor(config)(torch.nn.Linear(2, 2))
     assert isinstance(wrapper.optimizer, Old) and len(said) == 1

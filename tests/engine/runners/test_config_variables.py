@@ -113,3 +113,19 @@ def test_a_list_that_was_made_shorter_stays_so(configs):
     cfg.train_dataloader.dataset.pipeline = []
     follow_variables(cfg)
     assert cfg.train_dataloader.dataset.pipeline == []
+
+
+def test_variables_of_a_library_s_config_pass_unused(tmp_path):
+    pytest.importorskip('mmdet')
+    path = tmp_path / 'leaf.py'
+    path.write_text(
+        "_base_ = ['mmdet::_base_/datasets/coco_instance.py']\n"
+        "data_root = '/y/'\n"
+        "load = [dict(type='LoadImageFromFile')]\n"
+        'val_dataloader = test_dataloader = dict(dataset=dict(pipeline=load))\n'
+    )
+    cfg = read_config_file(path, {})
+    assert cfg.val_dataloader.dataset.pipeline == [dict(type='LoadImageFromFile')]
+    assert cfg.train_dataloader.dataset.data_root == '/y/'
+    assert cfg.val_evaluator.ann_file == '/y/annotations/instances_val2017.json'
+    assert cfg.val_evaluator._scope_ == 'mmdet'

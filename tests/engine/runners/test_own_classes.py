@@ -116,6 +116,11 @@ def test_classes_that_are_no_names_are_one_line(read, name, given):
     assert '\n' not in str(error.value)
 
 
+def test_what_has_no_effect_without_own_classes_is_refused(read):
+    with pytest.raises(ConfigError, match='reduce_zero_label is read by nothing'):
+        read(SEGMENTORS[0], reduce_zero_label=True)
+
+
 def test_names_may_stand_in_a_file(read, tmp_path):
     (tmp_path / 'names.txt').write_text('soil\nleaf\n')
     cfg = read(SEGMENTORS[0], classes=str(tmp_path / 'names.txt'))

@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from flsl_mm.datasets import scenes
 from flsl_mm.datasets.davis import find_davis, read_masks
 from flsl_mm.evaluation import evaluate_davis
+from flsl_mm.evaluation.functional.label_propagation import LabelPropagator
 from flsl_mm.evaluation.tasks import DavisPropagation
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
@@ -103,9 +104,31 @@ def test_masks_of_other_networks_and_settings_are_not_taken(root, tmp_path):
     vit = build_vit()
     folders = [build_task(root, out_dir=tmp_path)(vit)['masks']]
     folders.append(build_task(root, out_dir=tmp_path, topk=1)(vit)['masks'])
+    folders.append(build_task(root, out_dir=tmp_path, precision='bfloat16')(vit)['masks'])
     vit.ln1.weight[0] = 2
     folders.append(build_task(root, out_dir=tmp_path)(vit)['masks'])
-    assert len(set(folders)) == 3
+    assert len(set(folders)) == 4
+
+
+def test_bfloat16_is_the_network_s_alone(root, monkeypatch):
+    """Labels are propagated in float32: the measures stay, but for the rounding of features."""
+    vit, seen = build_vit(), []
+    forward, propagate = vit.forward_tokens, LabelPropagator.propagate
+
+    def spy_on_network(images):
+        seen.append(torch.is_autocast_enabled('cpu'))
+        return forward(images)
+
+    def spy_on_propagation(self, features):
+        assert features.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
+        return propagate(self, features)
+
+    exact = build_task(root)(vit)
+    monkeypatch.setattr(vit, 'forward_tokens', spy_on_network)
+    monkeypatch.setattr(LabelPropagator, 'propagate', spy_on_propagation)
+    rounded = build_task(root, precision='bfloat16')(vit)
+    assert seen and all(seen)
+    assert rounded['J&F-Mean'] == pytest.approx(exact['J&F-Mean'], abs=2)
 
 
 def test_masks_of_videos_that_have_changed_are_not_taken(tmp_path):
@@ -130,6 +153,8 @@ def test_the_global_generator_is_left_alone(root):
 def test_wrong_settings_and_missing_data_show_when_the_task_is_built(root, tmp_path):
     with pytest.raises(ConfigError, match='topk and num_frames must be at least 1, got 0'):
         build_task(root, topk=0)
+    with pytest.raises(ConfigError, match="precision='half' is none of float32, bfloat16"):
+        build_task(root, precision='half')
     with pytest.raises(ConfigError, match='num_previous 0: got 128, -1'):
         build_task(root, num_previous=-1)
     with pytest.raises(FileNotFoundError, match='ImageSets/2017/val.txt'):

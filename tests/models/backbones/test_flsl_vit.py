@@ -7,11 +7,12 @@ from mmpretrain.registry import MODELS
 from torch.profiler import ProfilerActivity, profile
 
 from flsl_mm.checkpoint import PretrainedViT
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models import ClassTokenViT, FLSLVisionTransformer
 from flsl_mm.models.backbones import flsl_vit
 from flsl_mm.models.backbones.flsl_vit import sincos_position_embedding
 from flsl_mm.models.layers import stochastic_depth
 from flsl_mm.models.layers.recomputation import linear_of
+from flsl_mm.utils.errors import ConfigError
 
 ARCH = dict(embed_dims=48, num_layers=3, num_heads=3, feedforward_channels=96)
 
@@ -216,6 +217,40 @@ def test_recomputing_blocks_keeps_less_and_changes_nothing(dtype, autocast):
 @pytest.mark.skipif(
     not hasattr(torch, 'get_autocast_dtype'), reason="torch 2.1's profiler misses allocations"
 )
+@pytest.mark.parametrize('network', [FLSLVisionTransformer, ClassTokenViT])
+def test_frozen_blocks_drop_nothing_and_have_no_gradients(network, monkeypatch):
+    torch.manual_seed(0)
+    options = dict(arch=ARCH, img_size=64, patch_size=16, drop_path_rate=0.9)
+    model = network(**options, frozen_stages=2).train()
+    inputs, block = [], flsl_vit._packed_block
+    monkeypatch.setattr(
+        flsl_vit, '_packed_block', lambda *args: inputs.append(args[-1]) or block(*args)
+    )
+    views = [torch.randn(8, 3, 64, 64), torch.randn(8, 3, 32, 32)]
+    sum(tokens.sum() for tokens in model.forward_tokens(views)).backward()
+    with torch.no_grad():
+        model.eval().forward_tokens(views)
+    training, evaluation = inputs[:3], inputs[3:]
+    for ours, expected in zip(training, evaluation):
+        assert not ours.requires_grad and torch.equal(ours, expected)
+    trained = {n for n, p in model.named_parameters() if p.grad is not None}
+    assert trained == {n for n, _ in model.named_parameters() if n.startswith(('layers.2', 'ln1'))}
+
+
+def test_frozen_blocks_keep_nothing_for_the_backward_pass():
+    views = [torch.randn(2, 3, 64, 64), torch.randn(2, 3, 32, 32)]
+    much, little, last = (
+        memory_kept(partial(build(frozen_stages=number).train().forward_tokens, views))
+        for number in (-1, 1, 2)
+    )
+    assert little - last == pytest.approx((much - last) / 2, rel=0.2)
+
+
+def test_frozen_stages_that_are_not_there_are_refused():
+    with pytest.raises(ConfigError, match=r'frozen_stages=4 is outside \[-1, depth=3\]'):
+        FLSLVisionTransformer(arch=ARCH, frozen_stages=4)
+
+
 def test_no_output_of_layer_norm_or_gelu_is_kept(monkeypatch):
     model = build().train()
     views = [torch.randn(50, 3, 64, 64)]

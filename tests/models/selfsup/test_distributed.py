@@ -1,9 +1,11 @@
 """The global batch: two processes with half of it each, against one process with all of it."""
 
+import pytest
 import torch
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+from flsl_mm.models import FLSL
 from flsl_mm.models.necks.queries import draw_places
 
 OF_ALL_PROCESSES = ('loss_volume', 'entropy_p_bar')
@@ -96,6 +98,24 @@ def test_two_processes_equal_one_with_half_of_the_tokens(build_flsl, tmp_path, m
 
 def test_two_processes_equal_one_with_dino(build_dino, tmp_path):
     check(build_dino, tmp_path)
+
+
+@pytest.mark.parametrize('kind', ['vit_small_patch16_dinov3', 'vit_small_patch14_reg4_dinov2'])
+def test_two_processes_equal_one_on_another_network(kind, tmp_path):
+    timm = pytest.importorskip('timm')
+    sizes = dict(embed_dim=48, depth=3, num_heads=3, img_size=56 if 'patch14' in kind else 64)
+    torch.save(timm.create_model(kind, num_classes=0, **sizes).state_dict(), tmp_path / 'vit.pth')
+    init_cfg = dict(type='PretrainedViT', checkpoint=str(tmp_path / 'vit.pth'))
+
+    def build(head=()) -> FLSL:
+        options = dict(num_prototypes=64, hidden_channels=64, bottleneck_channels=32, **dict(head))
+        return FLSL(
+            dict(type='PretrainedNetwork', init_cfg=init_cfg, num_heads=3, trained_blocks=2),
+            neck=dict(type='MeanShiftNeck', self_scale=0.1, cross_scale=0.2),
+            head=dict(type='FLSLHead', **options),
+        )
+
+    check(build, tmp_path)
 
 
 def test_two_processes_find_one_scale(build_flsl, tmp_path):

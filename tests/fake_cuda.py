@@ -1,0 +1,137 @@
+"""A GPU that is not there: shapes, devices and types of what would run on one, and no values."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd.function import BackwardCFunction
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+DEVICE = torch.device('cuda', 0)
+_NO_KERNEL = (
+    'prim.',
+    'aten.empty',
+    'aten.new_empty',
+    'aten.detach',
+    'aten._unsafe_view',
+    'aten.lift_fresh',
+)
+_INDEXING = 'aten.index.', 'aten.index_put'
+
+
+class FakeCuda(TorchDispatchMode):
+    """Inside, tensors of a GPU are torch's fake ones; what runs on the host really runs.
+
+    Whatever mixes devices, or would make the host wait for a value, raises. Neither autograd's
+    engine nor the choice among kernels of attention works without a driver, so there are
+    :meth:`backward` and :func:`fused_attention`.
+
+    Attributes:
+        launches: How often each operation was called that launches a kernel; one that goes over a
+            list of tensors counts once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self.launches: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, operation: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Run one operation, where it belongs."""
+        kwargs = kwargs or {}
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        to = torch.device(kwargs.get('device') or 'cpu')
+        if to.type != 'cuda' and not any(isinstance(x, FakeTensor) for x in tensors):
+            return operation(*args, **kwargs)
+        name = str(operation)
+        if name.startswith(_INDEXING) and any(x.is_cpu for x in tensors):
+            raise RuntimeError("an index of the host's is copied to the device, which waits for it")
+        with self.fake:
+            out = operation(*args, **kwargs)
+        returns = operation._schema.returns
+        is_view = returns and all(r.alias_info and not r.alias_info.is_write for r in returns)
+        if not is_view and not name.startswith(_NO_KERNEL):
+            self.launches[name] += 1
+        return out
+
+    def count(self, function: Callable[[], Any]) -> int:
+        """Launches that a function makes."""
+        before = self.launches.total()
+        function()
+        return self.launches.total() - before
+
+    def backward(self, loss: Tensor) -> None:
+        """What ``loss.backward()`` does, node by node."""
+        gradients: dict[Any, dict[int, Tensor]] = {loss.grad_fn: {0: torch.ones_like(loss)}}
+        for node in _in_order(loss.grad_fn):
+            found = gradients.pop(node, None)
+            if found is None:
+                continue
+            inputs = [found.get(i) for i in range(len(node._input_metadata))]
+            if hasattr(node, 'variable'):  # the end of a way
+                leaf = node.variable
+                leaf.grad = inputs[0] if leaf.grad is None else leaf.grad + inputs[0]
+                continue
+            call = node.apply if isinstance(node, BackwardCFunction) else node
+            outputs = call(*inputs)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            for (following, i), gradient in zip(node.next_functions, outputs):
+                if following is not None and gradient is not None:
+                    known = gradients.setdefault(following, {})
+                    fitting = _fit(gradient, following._input_metadata[i])
+                    known[i] = known[i] + fitting if i in known else fitting
+
+
+def _in_order(root: Any) -> list[Any]:
+    """The nodes behind one, each before those that its gradients go to."""
+    order, seen, stack = [], set(), [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack += [(n, False) for n, _ in node.next_functions if n is not None]
+    return order[::-1]
+
+
+def _fit(gradient: Tensor, wanted: Any) -> Tensor:
+    """A gradient in the shape and type of what it is of, as the engine makes it."""
+    if gradient.device != wanted.device:
+        raise RuntimeError(f'a gradient on {gradient.device} of a tensor on {wanted.device}')
+    if gradient.shape != tuple(wanted.shape):
+        gradient = gradient.sum_to_size(tuple(wanted.shape))
+    return gradient.to(wanted.dtype)
+
+
+def fused_attention(plain: Callable) -> Callable:
+    """``scaled_dot_product_attention`` by a kernel that GPUs have, where tensors are fake."""
+
+    def attention(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+    ) -> Tensor:
+        if not isinstance(query, FakeTensor):
+            options = dict(attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal)
+            return plain(query, key, value, **options, scale=scale)
+        if torch.is_autocast_enabled('cuda'):
+            kind = torch.get_autocast_dtype('cuda')
+            query, key, value = (x.to(kind) for x in (query, key, value))
+        kept = any(x.requires_grad for x in (query, key, value))
+        return torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, key, value, attn_mask, kept, dropout_p, is_causal, scale=scale
+        )[0]
+
+    return attention
