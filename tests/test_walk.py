@@ -126,6 +126,7 @@ def test_the_pages_have_commands_to_walk(page):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize('page', PAGES)
 def test_every_command_of_a_page_works_as_written(page, folder):
     for command in commands(page):

@@ -177,11 +177,11 @@ class FLSLRunner(Runner):
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call the hooks of an event; before the first iteration the start of the run ends."""
-        if fn_name in FIRST_WORK and (path := self._screen.path):
+        if fn_name in FIRST_WORK and not self._screen.opened:
             if fn_name == 'before_train_iter':
                 for line in describe_start(self):
                     self.logger.info(line)
-            remarks = self._screen.open()
+            path, remarks = self._screen.path, self._screen.open()
             counted = f', with {remarks} remarks of libraries' if remarks else ''
             self.logger.info(f'config, environment and all details: {path}{counted}')
         super().call_hook(fn_name, **kwargs)
