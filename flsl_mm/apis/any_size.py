@@ -80,14 +80,14 @@ class AnySizeEncoder(nn.Module):
         axes = ones[:, 0], ones[0]
         same = torch.stack([a.sum() == n for a, n in zip(axes, self.grid)]).all()
         rows, columns = (
-            _axis_weights(axis, n, same, self.offset, self.antialias)
+            _table_weights(axis, n, same, self.offset, self.antialias)
             for axis, n in zip(axes, self.grid)
         )
         table = table[0].unflatten(0, self.grid)
         return torch.einsum('hy,wx,yxd->hwd', rows, columns, table).flatten(0, 1)
 
 
-def _axis_weights(ones: Tensor, size: int, same: Tensor, offset: float, antialias: bool) -> Tensor:
+def _table_weights(ones: Tensor, size: int, same: Tensor, offset: float, antialias: bool) -> Tensor:
     """Bicubic weights of a table's entries along an axis, as ``F.interpolate`` has them.
 
     Args:
