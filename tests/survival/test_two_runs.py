@@ -138,7 +138,6 @@ def test_of_many_at_once_one_gets_the_lock_of_a_dead_process(lock, in_child, wai
 
 def launch_and_die(folder) -> None:
     """A launcher that is killed as soon as its process trains."""
-    work_dir_lock.LAUNCHER = os.getpid()
     if os.fork() == 0:
         with alone_in(folder, launched=True, say=print):
             time.sleep(60)

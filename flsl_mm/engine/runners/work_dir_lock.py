@@ -23,6 +23,15 @@ SILENCE = 45.0  # seconds without one after which a process of another machine h
 LAUNCHER = os.getppid()  # at import: it may be gone when training begins
 
 
+def _note_launcher() -> None:
+    """Of a process that was forked after the import, its launcher is who forked it."""
+    global LAUNCHER
+    LAUNCHER = os.getppid()
+
+
+os.register_at_fork(after_in_child=_note_launcher)
+
+
 class WorkDirLock:
     """A file that says which process trains in a folder.
 
