@@ -175,6 +175,7 @@ def test_accumulation_counts_in_the_learning_rate(make_runner, tiny_config):
 
 
 def test_prototypes_rest_during_the_first_epoch(make_runner, tiny_config):
+    tiny_config.default_hooks.freeze_prototypes.share = 1.0  # however short the run
     rows = train(make_runner, tiny_config)
     assert torch.equal(rows[0]['prototypes'], rows[1]['prototypes'])
     assert not torch.equal(rows[1]['prototypes'], rows[2]['prototypes'])
@@ -360,6 +361,7 @@ def test_a_first_start_takes_what_to_load_and_a_later_one_its_own_checkpoint(
     torch.save(dict(state_dict=student.state_dict()), tmp_path / 'w.pth')
     overrides = dict(resume='auto', load_from=str(tmp_path / 'w.pth'))
     overrides.update({'default_hooks.checkpoint.interval': 1, 'optim_wrapper.optimizer.lr': 0.0})
+    overrides['param_scheduler.eta_min'] = 0.0
     runner = make_runner(tiny_config, **overrides)
     runner.train()
     assert runner.model.backbone.ln1.bias[0] == 0.5
@@ -428,6 +430,7 @@ def test_a_loop_of_iterations_trains_too(make_runner, tiny_config):
     tiny_config.param_scheduler.update(scheduler)
     tiny_config.default_hooks.checkpoint.update(by_epoch=False, interval=4)
     tiny_config.log_processor.by_epoch = False
+    tiny_config.default_hooks.freeze_prototypes.share = 1.0
     rows = train(make_runner, tiny_config)
     assert rows[0]['lr'] == pytest.approx(1e-3) and rows[3]['lr'] < 2e-4
     assert torch.equal(rows[0]['prototypes'], rows[1]['prototypes'])
