@@ -185,11 +185,11 @@ class FLSLRunner(Runner):
         if fn_name in ('before_val', 'before_test'):
             self._tries_kernels = torch.backends.cudnn.benchmark
             torch.backends.cudnn.benchmark = False
-        if fn_name in FIRST_WORK and (path := self._screen.path):
+        if fn_name in FIRST_WORK and not self._screen.opened:
             if fn_name == 'before_train_iter':
                 for line in describe_start(self):
                     self.logger.info(line)
-            remarks = self._screen.open()
+            path, remarks = self._screen.path, self._screen.open()
             counted = f', with {remarks} remarks of libraries' if remarks else ''
             self.logger.info(f'config, environment and all details: {path}{counted}')
         super().call_hook(fn_name, **kwargs)
