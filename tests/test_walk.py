@@ -5,6 +5,7 @@ own (``/my/images``, ``epoch_300.pth``, ...) is laid there, and options are adde
 Left out are what installs, what needs GPUs or Slurm, and ``make demo``, which has tests of its own.
 """
 
+import json
 import os
 import re
 import shlex
@@ -78,11 +79,19 @@ def shortened(command: str) -> list[str]:
 def folder(tmp_path_factory) -> Path:
     """A folder in which the commands can be given: the checkout's, with what the reader brings."""
     pytest.importorskip('mmdet')
+    from mmdet.datasets import CocoDataset
+
     folder = tmp_path_factory.mktemp('walk')
     for name in ('tools', 'configs', 'flsl_mm'):
         (folder / name).symlink_to(ROOT / name)
     scenes.write_imagenet(folder / 'data/imagenet', num_train=12, num_val=6, side=64)
     scenes.write_coco(folder / 'data/coco', num_train=4, num_val=2)
+    for path in (folder / 'data/coco/annotations').iterdir():
+        content = json.loads(path.read_text())  # the classes of the scenes take COCO's names
+        content['categories'] = [
+            dict(id=i, name=name) for i, name in enumerate(CocoDataset.METAINFO['classes'], start=1)
+        ]
+        path.write_text(json.dumps(content))
     scenes.write_davis(folder / 'data/DAVIS', num_val=1, num_frames=4, size=(64, 48))
     for number, path in enumerate(sorted((folder / 'data/imagenet').rglob('*.JPEG'))[:12]):
         for name in ('my_images', 'photos'):
@@ -126,6 +135,7 @@ def test_the_pages_have_commands_to_walk(page):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize('page', PAGES)
 def test_every_command_of_a_page_works_as_written(page, folder):
     for command in commands(page):

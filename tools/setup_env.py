@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -48,10 +49,9 @@ KNOWN_FAILURES = {
     ),
 }
 
-FIND_MMCV = """
-from importlib.util import find_spec
-print(find_spec('mmcv').submodule_search_locations[0])
-"""
+FIND_MMCV = (
+    "from importlib.util import find_spec as f; print(f('mmcv').submodule_search_locations[0])"
+)
 
 # Boxes 0 and 1 overlap by more than half: NMS drops one. RoIAlign of a constant is constant.
 VERIFY = """
@@ -93,11 +93,7 @@ def main() -> int:
 
 
 def set_up() -> None:
-    """Runs every step in order.
-
-    Raises:
-        SetupError: A step failed.
-    """
+    """Runs every step in order; raises :class:`SetupError` where one fails."""
     start = time.monotonic()
     check_machine(sys.platform, sys.version_info)
     STAMP.unlink(missing_ok=True)
@@ -129,10 +125,6 @@ def step(number: int, title: str) -> Iterator[None]:
 
 def check_machine(platform: str, version: tuple) -> None:
     """Refuses what the stack has no builds for, and a download that will not fit.
-
-    Args:
-        platform: ``sys.platform``.
-        version: ``sys.version_info``.
 
     Raises:
         SetupError: Another system, another Python, or too little space for a new environment.
@@ -166,11 +158,7 @@ def fingerprint() -> str:
 
 
 def create_venv() -> None:
-    """Makes the virtual environment; keeps one that works.
-
-    Raises:
-        SetupError: This Python cannot make one.
-    """
+    """Makes the virtual environment; keeps one that works."""
     if PYTHON.exists():
         try:
             ask_python(f'import pip, sys; assert {OLDEST} <= sys.version_info < {TOO_NEW}')
@@ -191,25 +179,15 @@ def create_venv() -> None:
 
 
 def pip_install(*arguments: str | Path) -> None:
-    """Installs packages into the environment, at the versions in ``constraints.txt``.
-
-    Raises:
-        SetupError: It failed; what its log shows of the reason, and where that is.
-    """
+    """Installs packages into the environment, at the versions in ``constraints.txt``."""
     command = [PYTHON, '-m', 'pip', 'install', '--constraint', CONSTRAINTS, *arguments]
+    command = list(map(str, command))
     with LOG.open('a+', errors='replace') as log:
-        print(f'\n$ {" ".join(map(str, command))}', file=log, flush=True)
+        print(f'\n$ {" ".join(command)}', file=log, flush=True)
         begin = log.tell()
-        status = wait_for(
-            subprocess.Popen(
-                list(map(str, command)),
-                cwd=ROOT,
-                env=clean_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        )
+        streams = dict(stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), **streams)
+        status = wait_for(process)
         log.seek(begin)
         if status:
             raise SetupError(f'installing {arguments[0]}: {explain(log.read())}; log: {LOG}')
@@ -217,13 +195,11 @@ def pip_install(*arguments: str | Path) -> None:
 
 def wait_for(process: subprocess.Popen) -> int:
     """The exit status of a process, with a sign of life every minute."""
-    minutes = 0
     try:
-        while True:
+        for minutes in itertools.count(1):
             try:
                 return process.wait(timeout=60)
             except subprocess.TimeoutExpired:
-                minutes += 1
                 print(f'      {minutes} min so far', flush=True)
     finally:
         process.kill()
@@ -247,11 +223,7 @@ def add_operators() -> None:
 
 
 def verify() -> str:
-    """Where mmcv's operators come from, in words.
-
-    Raises:
-        SetupError: A package cannot be imported, or the operators compute something else.
-    """
+    """Where mmcv's operators come from, in words; all packages can be imported then."""
     try:
         return ask_python(VERIFY)
     except SetupError as error:
@@ -266,14 +238,9 @@ def ask_python(code: str) -> str:
     Raises:
         SetupError: It failed; the last line of what it said.
     """
-    result = subprocess.run(
-        [str(PYTHON), '-W', 'ignore', '-c', code],
-        cwd=VENV,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    command = [str(PYTHON), '-W', 'ignore', '-c', code]
+    options = dict(env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True)
+    result = subprocess.run(command, cwd=VENV, text=True, **options)
     if result.returncode:
         with LOG.open('a') as log:
             log.write(result.stderr)

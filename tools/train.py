@@ -74,6 +74,8 @@ def use_mixed_precision(optim_wrapper: dict) -> None:
     """
     import torch
 
+    from flsl_mm.engine.optimizers.flsl_optim_wrapper import has_bfloat16
+
     if optim_wrapper.get('type') == 'FLSLOptimWrapper':
         if optim_wrapper.get('precision', 'auto') in ('auto', 'float32'):
             optim_wrapper['precision'] = 'auto' if torch.cuda.is_available() else 'bfloat16'
@@ -81,6 +83,8 @@ def use_mixed_precision(optim_wrapper: dict) -> None:
         raise ConfigError('--amp needs a GPU in fine-tuning: leave it out on a CPU')
     else:
         optim_wrapper['type'] = 'AmpOptimWrapper'
+        if has_bfloat16():  # else float16
+            optim_wrapper.setdefault('dtype', 'bfloat16')
         optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 

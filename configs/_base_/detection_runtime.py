@@ -12,4 +12,8 @@ default_hooks = dict(
 )
 visualizer = dict(type='DetLocalVisualizer', name='visualizer')
 log_processor = dict(_delete_=True, type='LogProcessor', window_size=50)
-env_cfg = dict(cudnn_benchmark=False)  # images of many sizes
+env_cfg = dict(
+    cudnn_benchmark=False,  # images of many sizes
+    # Float32 matrices in TensorFloat32, as convolutions are by default; --amp takes precedence.
+    allow_tf32=True,
+)

@@ -13,3 +13,5 @@ default_hooks = dict(
 )
 visualizer = dict(type='SegLocalVisualizer', name='visualizer')
 log_processor = dict(_delete_=True, type='LogProcessor', window_size=50, by_epoch=False)
+# Float32 matrices in TensorFloat32, as convolutions are by default; --amp takes precedence.
+env_cfg = dict(allow_tf32=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..models import FrozenViT
 from ..models.backbones.timm_vit import TimmViT
+from ..models.data_preprocessors.resized_crop import keys_cubic
 from ..utils.errors import CheckpointError
 
 OFFSET = 0.1  # of FLSL's and DINO's rule (:func:`.interpolate_position_embedding`)
@@ -80,14 +81,14 @@ class AnySizeEncoder(nn.Module):
         axes = ones[:, 0], ones[0]
         same = torch.stack([a.sum() == n for a, n in zip(axes, self.grid)]).all()
         rows, columns = (
-            _table_weights(axis, n, same, self.offset, self.antialias)
+            _axis_table(axis, n, same, self.offset, self.antialias)
             for axis, n in zip(axes, self.grid)
         )
         table = table[0].unflatten(0, self.grid)
         return torch.einsum('hy,wx,yxd->hwd', rows, columns, table).flatten(0, 1)
 
 
-def _table_weights(ones: Tensor, size: int, same: Tensor, offset: float, antialias: bool) -> Tensor:
+def _axis_table(ones: Tensor, size: int, same: Tensor, offset: float, antialias: bool) -> Tensor:
     """Bicubic weights of a table's entries along an axis, as ``F.interpolate`` has them.
 
     Args:
@@ -105,18 +106,10 @@ def _table_weights(ones: Tensor, size: int, same: Tensor, offset: float, antiali
     entries = torch.arange(size, device=ones.device)
     if antialias:
         support = scale.reciprocal().clamp(min=1)
-        weights = _keys_kernel((entries + 0.5 - centers[:, None]) / support, -0.5)
+        weights = keys_cubic(((entries + 0.5 - centers[:, None]) / support).abs())
         return weights / weights.sum(1, keepdim=True)
     first = (centers - 0.5).floor()
     taps = first[:, None] + torch.arange(-1, 3, device=ones.device)  # (n, 4)
-    weights = _keys_kernel(taps + 0.5 - centers[:, None], -0.75)
+    weights = keys_cubic((taps + 0.5 - centers[:, None]).abs(), -0.75)
     taps = taps.clamp(0, size - 1)  # the border's entry outside
     return (F.relu(1 - (taps[..., None] - entries).abs()) * weights[..., None]).sum(1)
-
-
-def _keys_kernel(distance: Tensor, a: float) -> Tensor:
-    """Keys' cubic kernel."""
-    x = distance.abs()
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))

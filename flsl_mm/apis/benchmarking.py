@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmpretrain.structures import DataSample
 from torch import multiprocessing
 
 from ..utils.errors import DataError
@@ -128,6 +129,25 @@ def _serve(connection: Connection, build: Build, variant: str, device: str) -> N
         return  # another variant failed
     peak = torch.cuda.max_memory_allocated(device) if not before else resident_bytes('VmHWM')
     connection.send(dict(peak_memory_gib=(peak - before) / 2**30))
+
+
+def random_crops(size: int, count: int) -> dict[str, Any]:
+    """A batch as the data loader of a pretraining gives it: random teacher crops on the host.
+
+    Args:
+        size: Side of the crops in pixels.
+        count: Images.
+
+    Returns:
+        dict: ``inputs`` (count, 3, size, size) uint8, in page-locked memory where there is a GPU,
+        and ``data_samples``.
+    """
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
+    if torch.cuda.is_available():
+        pixels = pixels.pin_memory()
+    samples = [DataSample(metainfo=dict(teacher_box=(0, 0, size, size))) for _ in range(count)]
+    return dict(inputs=pixels, data_samples=samples)
 
 
 def in_a_fork(work: Callable, *args) -> Any:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.config import Config, DictAction
 
 from ..utils.errors import ConfigError, UserError
-from ..utils.library_remarks import keep_library_remarks, take_library_remarks
+from ..utils.library_remarks import keep_library_remarks, real_stdout, take_library_remarks
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -356,8 +356,8 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
         int: The exit code of the process: 0, 130 after Ctrl-C, or 2 after an error, as for wrong
         arguments.
     """
-    if hasattr(sys.stdout, 'reconfigure'):
-        sys.stdout.reconfigure(errors='backslashreplace')  # names need not be UTF-8
+    if hasattr(screen := real_stdout(), 'reconfigure'):
+        screen.reconfigure(errors='backslashreplace')  # names need not be UTF-8
     try:
         command()
     except KeyboardInterrupt:
@@ -373,6 +373,8 @@ def run_command(name: str, command: Callable[[], Any]) -> int:
         text = re.sub(r'^[\w.]+Error: ', '', text)
         print(f'{name}: error: {text}', file=sys.stderr)
         return 2
+    finally:
+        take_library_remarks()  # where the work ended before its first iteration
     return 0
 
 

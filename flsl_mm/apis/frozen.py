@@ -17,6 +17,7 @@ from mmengine.dist import init_dist, is_distributed, is_main_process
 from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FrozenViT, build_vit
 from ..registry import FROZEN_TASKS
+from ..utils.devices import plan_no_attention
 from ..utils.errors import ConfigError
 from ..utils.files import check_writable, first_line, write_json
 from ..utils.tables import comparison_table
@@ -56,6 +57,7 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     Raises:
         ConfigError: There is none.
     """
+    plan_no_attention()
     try:
         device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
         local = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))

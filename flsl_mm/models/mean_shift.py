@@ -65,12 +65,13 @@ def spread_tokens(tokens: Tensor) -> Tensor:
     that away, and the scale of the logits that fits after it is another one.
 
     Args:
-        tokens: (B, N, D), float32.
+        tokens: (B, N, D).
 
     Returns:
-        Tensor: What is left of each token less the mean of its view, as long as the token was; 0
-        where nothing is left.
+        Tensor: float32 or finer: what is left of each token less the mean of its view, as long as
+        the token was; 0 where nothing is left.
     """
+    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
     length = tokens.norm(dim=-1, keepdim=True)
     rest = tokens - tokens.mean(dim=1, keepdim=True)
     left = rest.norm(dim=-1, keepdim=True)

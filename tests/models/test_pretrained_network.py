@@ -75,7 +75,7 @@ def method(path: str, data_preprocessor=None, **options) -> FLSL:
     init_cfg = dict(type='PretrainedViT', checkpoint=path)
     model = FLSL(
         backbone=dict(type='PretrainedNetwork', init_cfg=init_cfg, num_heads=3, **options),
-        neck=dict(type='MeanShiftNeck', self_scale='auto', attended_tokens=4.0),
+        neck=dict(type='MeanShiftNeck', self_scale='auto', parted=True),
         head=HEAD,
         data_preprocessor=data_preprocessor,
     )

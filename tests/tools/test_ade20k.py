@@ -134,7 +134,7 @@ def test_the_numbers_are_printed_with_every_class(evaluated):
 
 
 def test_every_image_has_a_colored_picture(evaluated, shared_dir):
-    pictures = sorted((evaluated[1] / 'pictures').rglob('*.png'))
+    pictures = sorted((evaluated[1] / 'pictures').rglob('*.jpg'))
     images = sorted((shared_dir / 'data/ade/images').iterdir())
     assert len(pictures) == len(images) == 3
     for picture, image in zip(pictures, images):

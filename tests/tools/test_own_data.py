@@ -53,8 +53,9 @@ model = dict(
 load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
 pack = [dict(type='PackSegInputs')]
 resize = [dict(type='Resize', scale=(256, 64), keep_ratio=True)]
+test_pipeline = load[:1] + resize + load[1:] + pack  # the name that inference_model looks for
 train_dataloader = dict(num_workers=0, dataset=dict(pipeline=load + resize + pack))
-val_dataloader = dict(num_workers=0, dataset=dict(pipeline=load[:1] + resize + load[1:] + pack))
+val_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 train_cfg = dict(max_iters=2, val_interval=2)
 default_hooks = dict(checkpoint=dict(interval=2))
@@ -182,5 +183,5 @@ def test_the_library_alone_takes_the_config_in_the_checkpoint(trained, tool_envi
         text=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    assert len([path for path in (tmp_path / 'out').rglob('*') if path.is_file()]) == 2
+    assert (tmp_path / 'out/vis/a.jpg').is_file()
     assert result.stdout.splitlines()[-1] == ' '.join(CLASSES[trained.kind])

@@ -151,6 +151,33 @@ def test_images_of_one_name_do_not_overwrite_each_other(segmentor, predict, phot
     assert all((tmp_path / 'out' / path).is_file() for path in labels)
 
 
+def test_an_image_that_is_no_larger_than_a_tile_is_predicted_as_without(
+    detector, segmentor, predict, photos, tmp_path
+):
+    for kind, files in dict(detector=detector, segmentor=segmentor).items():
+        outs = [tmp_path / kind / name for name in ('plain', 'tiles')]
+        assert predict(*files, photos, outs[0], '--score', 0.1) == 0
+        assert predict(*files, photos, outs[1], '--score', 0.1, '--tiles', 120) == 0
+        for one, two in zip(read(outs[0]), read(outs[1]), strict=True):
+            assert one['file_name'] == two['file_name']
+            if kind == 'detector':
+                assert np.allclose(one['bbox'], two['bbox'], atol=0.02)
+                assert one['segmentation'] == two['segmentation']
+            else:
+                assert one['shares'] == two['shares']
+
+
+def test_larger_images_are_predicted_in_tiles(segmentor, predict, photos, tmp_path, capsys):
+    assert predict(*segmentor, photos, tmp_path / 'out', '--tiles', 50, '--batch-size', 2) == 0
+    for item in read(tmp_path / 'out'):
+        labels = Image.open(tmp_path / 'out' / item['labels'])
+        assert labels.size == Image.open(photos / item['file_name']).size
+    assert read(tmp_path / 'out', 'summary')['settings']['overlap'] == 0.2
+    for wrong in (['--overlap', 0.5], ['--tiles', 50, '--overlap', 1], ['--tiles', 0]):
+        with pytest.raises(SystemExit, match='2'):
+            predict(*segmentor, photos, tmp_path / 'none', *wrong)
+
+
 def test_unreadable_images_are_named_and_counted(detector, predict, photos, tmp_path, capsys):
     (photos / 'cut.png').write_bytes((photos / 'a.png').read_bytes()[:-50])
     (photos / 'text.jpg').write_text('no image')

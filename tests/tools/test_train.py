@@ -181,3 +181,17 @@ def test_a_resumed_file_with_other_objects_needs_trust(error_of, arguments, tmp_
     arguments = [arguments[0], f'--resume={path}', *arguments[1:]]
     assert 'needs more than weights' in error_of(*arguments)
     assert 'holds weights only' in error_of(arguments[0], '--trust', *arguments[1:])
+
+
+@pytest.mark.parametrize(
+    'capability, given, dtype',
+    [((9, 0), {}, 'bfloat16'), ((7, 5), {}, None), ((9, 0), {'dtype': 'float16'}, 'float16')],
+)
+def test_amp_in_fine_tuning_is_bfloat16_where_the_gpu_has_it(
+    load_tool, monkeypatch, capability, given, dtype
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
+    wrapper = dict(type='OptimWrapper', **given)
+    load_tool('train').use_mixed_precision(wrapper)
+    assert wrapper['type'] == 'AmpOptimWrapper' and wrapper.get('dtype') == dtype

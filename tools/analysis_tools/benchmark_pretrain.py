@@ -1,13 +1,14 @@
 r"""Speed and memory of a pretraining step, against its plain twin and against DINO.
 
-The step is all that happens between two batches: forward, backward, clipping, optimizer and
-teacher. It trains on random views that are on the device already; how fast real ones come,
-`benchmark_dataloader.py` measures. The plain twin (`plain_step.py`) has the same losses and
-updates, with every attention matrix in memory and a loop over the parameters. DINO has the same
-network and views, and its own head. `whole` is the config's step without `model.student_keep` and
-`model.backbone.frozen_stages`: all tokens encoded, all blocks trained; `windows` reads the position
-table in random windows. All run in turns, in processes of their own; the last line is JSON. With
---profile, the parts of real training steps instead, from the config's images.
+The step is all that happens between two batches: views are made of crops in 8 bits that come from
+the host, then forward, backward, clipping, optimizer and teacher. The crops are random and always
+the same; how fast real ones come, `benchmark_dataloader.py` measures. The plain twin
+(`plain_step.py`) has the same losses and updates, with every attention matrix in memory and a loop
+over the parameters. DINO has the same network and views, and its own head. `whole` is the config's
+step without `model.student_keep` and `model.backbone.frozen_stages`: all tokens encoded, all blocks
+trained; `windows` reads the position table in random windows. All run in turns, in processes of
+their own; the last line is JSON. With --profile, the parts of real training steps instead, from the
+config's images.
 
 Example:
     python tools/analysis_tools/benchmark_pretrain.py configs/pretrain/flsl_vits16_300e.py \
@@ -19,7 +20,7 @@ __tool__ = True
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from flsl_mm.apis.command_line import (
@@ -64,11 +65,10 @@ if __name__ == '__main__':
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmpretrain.structures import DataSample
 from plain_step import PlainStep, build_model, read_flsl_config
-from torch import Tensor, nn
+from torch import nn
 
-from flsl_mm.apis.benchmarking import compare_variants, conditions
+from flsl_mm.apis.benchmarking import compare_variants, conditions, random_crops
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.apis.profiling import print_parts, profile_training
 from flsl_mm.models.layers.compile import compile_networks
@@ -89,31 +89,6 @@ def read_measured(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def make_views(cfg: dict, batch_size: int, device: str) -> list[Tensor]:
-    """Random normalized views (B, 3, H, W) of the sizes that a data preprocessor's config asks for.
-
-    Args:
-        cfg: Config of the ``MultiViewPreprocessor``.
-        batch_size: Images B.
-        device: Where they go.
-
-    Returns:
-        list[Tensor]: Teacher, student and local views.
-    """
-    sizes = [cfg['student_view']['size']] * 2 * cfg.get('num_teacher_views', 1)
-    if local := cfg.get('local_views'):
-        sizes += [local['size']] * local['number']
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(batch_size, 3, size, size) for size in sizes]
-    return [torch.randn(shape, generator=generator).to(device) for shape in shapes]
-
-
-def make_samples(views: Sequence[Tensor]) -> list[DataSample]:
-    """Data samples by which every view is of the same part of its image, the crop of the first."""
-    boxes = torch.tensor([[0.0, 0.0, *views[0].shape[:-3:-1]]] * len(views))
-    return [DataSample(view_boxes=boxes) for _ in views[0]]
-
-
 def build_moving_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
     """The optimizer, which moves the teacher after every step."""
     wrapper = build_optim_wrapper(model, optim_cfg)
@@ -124,11 +99,7 @@ def build_moving_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
 def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     """The step of one variant, to be called again and again."""
     cfg = read_measured(args)
-    views = make_views(cfg.model.data_preprocessor, args.batch_size, args.device)
-    samples = make_samples(views)
-    inputs = dict(data_samples=samples)
-    if cfg.model.get('previous_teacher') and variant != 'dino':
-        inputs.update(clean_inputs=views)
+    batch = random_crops(cfg.model.data_preprocessor.student_view.size, args.batch_size)
     if variant == 'windows':
         cfg.model.backbone.position_window = (0.25, 1.0)
     if variant == 'dino':
@@ -136,6 +107,7 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
         cfg.model.pop('previous_teacher', None)
         cfg.model.pop('student_keep', None)
         cfg.model.update(type='DINO', neck=None)
+        cfg.model.data_preprocessor.clean_views = False
         cfg.model.head = dict(type='DINOHead', in_channels=channels)
     if variant == 'whole':
         cfg.model.student_keep = 1.0
@@ -144,18 +116,18 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
     if variant == 'plain':
         adamw, clip = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.clip_grad
         step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
-        clean = inputs.get('clean_inputs')
-        return partial(step, views, getattr(torch, args.dtype), samples=samples, clean=clean)
+
+        def plain_step() -> None:
+            data = model.data_preprocessor(batch, training=True)
+            clean = data.get('clean_inputs')
+            dtype = getattr(torch, args.dtype)
+            step(data['inputs'], dtype, samples=data['data_samples'], clean=clean)
+
+        return plain_step
     wrapper = build_moving_optimizer(model, cfg.optim_wrapper)
     if options := cfg.get('compile'):
         compile_networks(model, **({} if options is True else options))
-
-    def step() -> None:
-        with wrapper.optim_context(model):
-            losses = model(views, **inputs, mode='loss')
-        wrapper.update_params(model.parse_losses(losses)[0])
-
-    return step
+    return partial(model.train_step, batch, wrapper)
 
 
 def profile(args: argparse.Namespace) -> dict:

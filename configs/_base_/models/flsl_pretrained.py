@@ -9,7 +9,7 @@ model = dict(
         trained_blocks=None,  # all; a number n trains the last n alone, in less memory and time
     ),
     # Token norms of other networks differ by factors: no fixed scale fits them.
-    neck=dict(self_scale='auto', cross_scale=None),
+    neck=dict(self_scale='auto', cross_scale=None, parted=True),
     head=dict(_delete_=True, type='FLSLHead', num_prototypes=4096),
     # 224 and 112 pixels are whole patches of 8 (112 / 8 = 14), of 14 and of 16.
     data_preprocessor=dict(local_views=dict(size=112)),

@@ -237,10 +237,13 @@ def _frozen(model: nn.Module, network: str) -> Iterator[nn.Module]:
     vit.eval(), head.eval()
     vit.__dict__['head'] = head  # not as a part of it: its parameters stay what they are
     head.self_scale = getattr(getattr(model, 'neck', None), 'self_scale', None)
+    # Images have many sizes; cuDNN would try out its kernels for each.
+    tries_kernels, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
     try:
         with torch.no_grad():
             yield vit
     finally:
+        torch.backends.cudnn.benchmark = tries_kernels
         del vit.__dict__['head']
         vit.train(training[0]), head.train(training[1])
 

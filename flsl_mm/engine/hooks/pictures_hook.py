@@ -16,7 +16,6 @@ from mmpretrain.registry import HOOKS
 from ...datasets.transforms.load_fitting_image import LoadFittingImage
 from ...evaluation.functional.image_quality import count_detected, pixel_accuracy
 from ...utils.files import write_json
-from ...visualization.saving import PictureNames
 
 
 @HOOKS.register_module()
@@ -39,6 +38,8 @@ class PicturesHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Give each image the name of its picture."""
+        from ...visualization.saving import PictureNames  # with matplotlib
+
         dataset = runner.test_dataloader.dataset
         paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
         base = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])

@@ -73,10 +73,10 @@ class ScheduleHook(Hook):
         schedules = {name: found for name, found in schedules.items() if found is not None}
         required, optional = {'target', 'type', 'start', 'end'}, {'epochs', 'share'}
         for name, schedule in schedules.items():
-            if not required <= set(schedule) <= required | optional:
+            if not (isinstance(schedule, dict) and required <= {*schedule} <= required | optional):
                 raise ConfigError(
                     f'ScheduleHook: {name} needs {sorted(required)} and may have '
-                    f'{sorted(optional)}, got {dict(schedule)}'
+                    f'{sorted(optional)}, got {schedule}'
                 )
             if schedule['type'] not in KINDS:
                 raise ConfigError(

@@ -64,7 +64,7 @@ class FLSLOptimWrapper(OptimWrapper):
         if precision == 'auto':
             if self.device_type != 'cuda':
                 return torch.float32
-            return torch.bfloat16 if _has_bfloat16() else torch.float16
+            return torch.bfloat16 if has_bfloat16() else torch.float16
         if precision == 'float16' and self.device_type != 'cuda':
             raise ConfigError('FLSLOptimWrapper: float16 needs a GPU; use bfloat16 on this device')
         return getattr(torch, precision)
@@ -108,6 +108,6 @@ class FLSLOptimWrapper(OptimWrapper):
         super().load_state_dict(state_dict)
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     """Whether the GPU computes in bfloat16; torch's own question counts emulation as a yes."""
     return bool(torch.version.hip) or torch.cuda.get_device_capability()[0] >= 8

@@ -35,10 +35,17 @@ from .config_variables import assigned_names, names_used, read_files, run_entrie
 # What the settings that are no classes are read by: functions, or the names that mmengine gets.
 READERS: dict[str, tuple[Callable | str, ...]] = {
     r'auto_scale_lr': ('enable', 'base_batch_size'),
-    r'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    r'env_cfg': (
+        'cudnn_benchmark',
+        'mp_cfg',
+        'dist_cfg',
+        'resource_limit',
+        'allow_tf32',
+    ),
     r'env_cfg\.mp_cfg': (set_multi_processing,),
     r'env_cfg\.dist_cfg': (init_dist, torch.distributed.init_process_group, 'port'),
     r'randomness': (Runner.set_randomness,),
+    r'compile': (torch.compile,),
     r'.*optim_wrapper\.(.*\.)?clip_grad': (clip_grad_norm_, clip_grad_value_, 'type'),
     r'(train|val|test)_dataloader': (
         DataLoader.__init__,
@@ -71,12 +78,13 @@ REGISTRIES = [
     for registry in vars(mmengine.registry).values()
     if isinstance(registry, Registry) and registry.name not in ('runner', 'inferencer')
 ]
+META = ('classes', 'palette')
 # mmdet's configs have it everywhere, and none of its classes reads it any more.
 UNREAD_BY_MMDET = 'debug'
 # Arguments whose names are free, or those of somebody else's function.
 FREE = re.compile(
-    r'(.*\.)?(metainfo|backend_args|file_client_args|init_kwargs|label_map|mapping|custom_keys|'
-    r'keymap|(frozen_layers|generation|encoder|decoder)_cfg|med_config|lang_encoder|'
+    r'(.*\.)?(metainfo\..+|backend_args|file_client_args|init_kwargs|label_map|mapping|custom_keys|'
+    r'keymap|(frozen_layers|generation|encoder|decoder)_cfg|(med_)?config|lang_encoder|'
     r'caption_prompt|_.*)'
 )
 
@@ -99,17 +107,29 @@ def check_entries(cfg: Config) -> None:
             raise ConfigError(f'{name} has no type{_nearest(name, typed)}')
     for name in sorted(run_entries() & set(cfg)):
         settings = list(_settings_in(name, cfg[name], cfg.get('default_scope')))
-        around = {kind for _, _, kinds in settings for kind in kinds}
-        for path, setting, kinds in settings:
-            names, more = _names_read(path, setting, kinds)
-            for key in set(setting) - names - {'type', '_scope_'}:
-                if more and _is_read(key, _modules(around)):
+        # With mmcv's operators, to which others pass settings on.
+        modules = _modules({kind for _, _, kinds, _ in settings for kind in kinds}) | {'mmcv.ops'}
+        for path, setting, kinds, owner in settings:
+            names, more = _names_read(path, setting, kinds, owner)
+            for key in sorted(set(setting) - names - {'type', '_scope_'}):
+                if more and _is_read(key, modules):
+                    others = () if kinds else set(setting) - {key}
+                    _refuse_twin(path, key, [o for o in others if _is_read(str(o), modules)])
                     continue
                 near = _nearest(key, names)
                 if more == 'anywhere':
-                    near = near or _nearest(key, set().union(*map(_words_of, _modules(around))))
+                    near = near or _nearest(key, set().union(*map(_words_of, modules)))
                 if near or more != 'outside':
                     raise ConfigError(f'{path}.{key} is read by nothing{near}')
+
+
+def _refuse_twin(path: str, key: str, others: Iterable[Any]) -> None:
+    """Refuse a name and a shorter spelling of it, such as ``max_per_image`` and ``max_per_img``."""
+    for other in others:
+        letters = iter(key)  # each is taken once
+        shorter = all(letter in letters for letter in str(other)) and not key[-1].isdigit()
+        if shorter and get_close_matches(key, [str(other)], cutoff=0.9):
+            raise ConfigError(f'{path} has {key} and {other}: one of them is read by nothing')
 
 
 def check_names(cfg: Config, known: Set[str] | None = None) -> None:
@@ -180,15 +200,16 @@ Kinds = dict[Any, str]  # what a type may stand for, and the registry of each
 
 
 def _settings_in(
-    path: str, setting: Any, scope: str | None, inside: bool = False
-) -> Iterator[tuple[str, dict, Kinds]]:
+    path: str, setting: Any, scope: str | None, owner: Kinds | None = None
+) -> Iterator[tuple[str, dict, Kinds, Kinds]]:
     """Dotted name, dict and kinds of each setting in a part of a config, it first.
 
+    The last of the four are the kinds of the nearest with a type that it is in.
     Those whose names are free are left out: of a dict without a type that is in none with one.
     """
     if isinstance(setting, (list, tuple)):
         for i, item in enumerate(setting):
-            yield from _settings_in(f'{path}.{i}', item, scope, inside)
+            yield from _settings_in(f'{path}.{i}', item, scope, owner)
     if not isinstance(setting, dict):
         return
     if not FREE.fullmatch(path):
@@ -196,20 +217,23 @@ def _settings_in(
         kinds = _kinds(setting.get('type', DEFAULT_TYPES.get(path)), scope)
         # A constructor reads what is in `paramwise_cfg`
         kinds |= _kinds(setting.get('constructor'), scope)
-        inside = inside or bool(kinds)
-        if inside or any(re.fullmatch(pattern, path) for pattern in READERS):
-            yield path, setting, kinds
+        if kinds or owner or any(re.fullmatch(pattern, path) for pattern in READERS):
+            yield path, setting, kinds, owner or {}
+        owner = kinds or owner
     for key, item in setting.items():
-        yield from _settings_in(f'{path}.{key}', item, scope, inside)
+        yield from _settings_in(f'{path}.{key}', item, scope, owner)
 
 
-def _names_read(path: str, setting: Mapping[str, Any], kinds: Kinds) -> tuple[set[str], str]:
+def _names_read(
+    path: str, setting: Mapping[str, Any], kinds: Kinds, owner: Kinds
+) -> tuple[set[str], str]:
     """The names that are read of a dict.
 
     Args:
         path: Its dotted name.
         setting: The dict.
         kinds: What its type may stand for.
+        owner: Those of the nearest with a type that it is in.
 
     Returns:
         tuple: The names, and where others may be read by name: ``''`` nowhere, ``'anywhere'`` in
@@ -219,6 +243,11 @@ def _names_read(path: str, setting: Mapping[str, Any], kinds: Kinds) -> tuple[se
         if re.fullmatch(pattern, path):
             names = (n for r in readers for n in ([r] if isinstance(r, str) else _arguments(r)))
             return set(names), ''
+    if path.endswith('.metainfo'):  # others are read by whoever wrote them
+        return {k for k in setting if not get_close_matches(k, META, cutoff=0.8)} | {*META}, ''
+    if owner and path.endswith('.data_prefix'):
+        if found := set().union(*(_PREFIX.findall(_text_of(m)) for m in _modules(owner))):
+            return found, ''
     if not kinds:
         return {UNREAD_BY_MMDET}, 'outside' if 'type' in setting else 'anywhere'
     known: set[str] = set()
@@ -279,11 +308,8 @@ def _arguments_of(kind: Any) -> tuple[list[str], bool]:
 
 
 def _is_read(key: str, modules: Set[str]) -> bool:
-    """Whether a name is in the source of modules, or of their packages, such as mmdet.models.
-
-    Or in that of mmcv's operators, to which these pass settings on.
-    """
-    packages = {'.'.join(module.split('.')[:2]) for module in modules} | {'mmcv.ops'}
+    """Whether a name is in the source of modules, or of their packages, such as mmdet.models."""
+    packages = {'.'.join(module.split('.')[:2]) for module in modules}
     files = (
         m
         for m in (*modules, *sorted(sys.modules))
@@ -301,14 +327,21 @@ def _modules(kinds: Iterable[Any]) -> set[str]:
 _WORD = re.compile(r"""\.(\w+)|['"](\w+)['"]|\b(\w+)\s*[=:]""")
 
 
+_PREFIX = re.compile(r"""data_prefix(?:\[|\.get\()['"](\w+)""")
+
+
 @cache
 def _words_of(module: str) -> frozenset[str]:
     """Attributes, texts and arguments in the source of an imported module."""
+    return frozenset(word for words in _WORD.findall(_text_of(module)) for word in words if word)
+
+
+def _text_of(module: str) -> str:
+    """The source of an imported module; empty where there is none."""
     path = getattr(sys.modules.get(module), '__file__', None) or ''
     if not path.endswith('.py') or not osp.isfile(path):
-        return frozenset()
-    text = Path(path).read_text(encoding='utf-8', errors='replace')
-    return frozenset(word for words in _WORD.findall(text) for word in words if word)
+        return ''
+    return Path(path).read_text(encoding='utf-8', errors='replace')
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -29,6 +29,7 @@ from ...checkpoint.files import check_checksums
 from ...models.backbones import FrozenViT
 from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
+from ...utils.devices import plan_no_attention
 from ...utils.errors import ConfigError
 from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
@@ -176,15 +177,24 @@ class FLSLRunner(Runner):
         return logger
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        """Call the hooks of an event; before the first iteration the start of the run ends."""
-        if fn_name in FIRST_WORK and (path := self._screen.path):
+        """Call the hooks of an event; before the first iteration the start of the run ends.
+
+        cuDNN tries its kernels out for shapes of training only: images of an evaluation have many
+        sizes, for each of which it would do so anew.
+        """
+        if fn_name in ('before_val', 'before_test'):
+            self._tries_kernels = torch.backends.cudnn.benchmark
+            torch.backends.cudnn.benchmark = False
+        if fn_name in FIRST_WORK and not self._screen.opened:
             if fn_name == 'before_train_iter':
                 for line in describe_start(self):
                     self.logger.info(line)
-            remarks = self._screen.open()
+            path, remarks = self._screen.path, self._screen.open()
             counted = f', with {remarks} remarks of libraries' if remarks else ''
             self.logger.info(f'config, environment and all details: {path}{counted}')
         super().call_hook(fn_name, **kwargs)
+        if fn_name in ('after_val', 'after_test'):
+            torch.backends.cudnn.benchmark = self._tries_kernels
 
     def build_visualizer(self, *args, **kwargs) -> Visualizer:
         """What writes the curves of the run."""
@@ -193,7 +203,15 @@ class FLSLRunner(Runner):
         return visualizer
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Start distributed training."""
+        """Start distributed training; choose how a GPU computes.
+
+        Args:
+            env_cfg: mmengine's; ``allow_tf32`` lets a GPU multiply float32 matrices in
+                TensorFloat32.
+        """
+        if env_cfg.get('allow_tf32'):
+            torch.set_float32_matmul_precision('high')
+        plan_no_attention()
         if self.distributed and not torch.cuda.is_available() and not is_distributed():
             if self._launcher == 'slurm':
                 _name_slurm_process()

@@ -22,7 +22,7 @@ class StartScreen(logging.Filter):
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__()
-        self._opened = False
+        self.opened = False
         self._file = None
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
@@ -36,11 +36,11 @@ class StartScreen(logging.Filter):
     @property
     def path(self) -> str | None:
         """Of the log file; None once all is shown, or where there is none."""
-        return self._file.baseFilename if self._file and not self._opened else None
+        return self._file.baseFilename if self._file and not self.opened else None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is shown."""
-        if self._opened or _logging_package() not in LIBRARIES:
+        if self.opened or _logging_package() not in LIBRARIES:
             return True
         if record.levelno >= logging.ERROR:
             return True
@@ -52,9 +52,7 @@ class StartScreen(logging.Filter):
         Returns:
             int: How many remarks of libraries were written there.
         """
-        if self._opened:
-            return 0
-        self._opened = True
+        self.opened = True
         lines = take_library_remarks()
         if lines and self._file:
             text = '\n'.join(['What libraries printed and warned of at the start:', *lines])

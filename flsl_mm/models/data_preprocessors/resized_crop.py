@@ -102,14 +102,14 @@ def resample_weights(start: Tensor, stop: Tensor, in_size: int, out_size: int) -
     centers = torch.arange(out_size, device=start.device) + 0.5
     centers = start[..., None] + centers * step[..., None]  # (..., out)
     distance = (pixels + 0.5 - centers[..., None]).div_(step.clamp(min=1)[..., None, None])
-    weights = _cubic(distance.abs_())
+    weights = keys_cubic(distance.abs_())
     inside = (pixels >= start[..., None]) & (pixels < stop[..., None])  # (..., in)
     weights = weights * inside[..., None, :]
     return weights / weights.sum(-1, keepdim=True)
 
 
-def _cubic(distance: Tensor) -> Tensor:
-    """Keys' cubic kernel, a = -0.5, at non-negative distances in (scaled) pixels."""
-    near = (1.5 * distance - 2.5) * distance.square() + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+def keys_cubic(distance: Tensor, a: float = -0.5) -> Tensor:
+    """Keys' cubic kernel at non-negative distances in (scaled) pixels."""
+    near = ((a + 2) * distance - (a + 3)) * distance.square() + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
     return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))

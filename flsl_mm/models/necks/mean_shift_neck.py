@@ -118,6 +118,8 @@ class MeanShiftNeck(BaseModule):
             to the logit of each teacher token is added the log of a Gaussian around the query's
             projected position. 0 is the same as positional positives, infinite (the paper) Eq. 12;
             a schedule may go from one to the other.
+        parted: With ``'auto'``: the tokens are of trained weights and have parted already, and the
+            scale is solved for on them as they are.
 
     Raises:
         ConfigError: A scale or window is not positive, a window kind is unknown or missing, or
@@ -136,6 +138,7 @@ class MeanShiftNeck(BaseModule):
         attended_tokens: float = 4.0,
         cross_ratio: float = 2.0,
         place_width: float = math.inf,
+        parted: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -185,6 +188,7 @@ class MeanShiftNeck(BaseModule):
         self.attended_tokens = attended_tokens
         self.cross_ratio = cross_ratio
         self.place_width = place_width
+        self.parted = parted
         # Sum of the logarithms of the scales that were found, their number, and what was wanted.
         # Beside the numbers themselves, for a GPU would have to be waited for to read them.
         self._found = 0.0, 0.0, 0.0
@@ -229,7 +233,8 @@ class MeanShiftNeck(BaseModule):
             return
         device = pairs[0].student.device
         with torch.autocast(device.type, enabled=False):
-            tokens = [spread_tokens(pair.student.float()) for pair in pairs]
+            tokens = [pair.student for pair in pairs]
+            tokens = [x.float() if self.parted else spread_tokens(x) for x in tokens]
             products = [
                 gather_tokens(x, indices) @ x.transpose(1, 2) for x, indices in zip(tokens, queries)
             ]

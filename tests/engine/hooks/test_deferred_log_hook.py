@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
 
 
 @pytest.mark.parametrize('interval', [2])
@@ -82,3 +83,16 @@ def test_no_more_is_kept_than_the_log_looks_back_over(
     }
     assert {'train/loss', 'train/time', 'train/lr'} <= lengths.keys()
     assert set(lengths.values()) == {kept}, lengths
+
+
+def test_after_a_million_iterations_one_copies_no_more_than_the_window(make_runner, tiny_config):
+    """Each value that is logged copies what is kept of those before it."""
+    runner = make_runner(tiny_config, **{'default_hooks.checkpoint.interval': -1})
+    hub = runner.message_hub
+    million = [float(i) for i in range(10**6)]
+    for name in ('loss', 'loss_inter', 'lr', 'momentum'):
+        hub.log_scalars[f'train/{name}'] = HistoryBuffer(million, [1] * 10**6)
+    runner.train()
+    lengths = {n: len(h.data[0]) for n, h in hub.log_scalars.items() if n.startswith('train/')}
+    assert lengths['train/loss'] == runner.log_processor.window_size
+    assert max(lengths.values()) <= runner.log_processor.window_size, lengths

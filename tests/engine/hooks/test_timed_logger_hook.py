@@ -1,9 +1,11 @@
 """Lines of the log by iterations and by time, in real runs with a clock of the test's own."""
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.hooks import Hook
 
 from flsl_mm.engine.hooks import timed_logger_hook
@@ -63,3 +65,17 @@ def test_the_cost_of_a_step_is_told_once_and_soon(lines_of):
     assert len(told) == 1
     assert 'about 2 s, an epoch of 3 about 6 s, the 10 iterations left about 20 s' in told[0]
     assert 'a line about every 60 s' in told[0]
+
+
+def test_on_a_cpu_the_cost_is_estimated_before_the_first_iteration(lines_of, monkeypatch):
+    monkeypatch.setattr(timed_logger_hook, 'LONG', 0.0)
+    _, text = lines_of(2.0, 1, interval=50, seconds=60)
+    assert 0 < text.index('an iteration will take about') < text.index('Epoch(train)')
+
+
+def test_the_estimate_draws_nothing_at_random_and_changes_nothing(make_runner, tiny_config):
+    runner = make_runner(tiny_config)
+    before, state = copy.deepcopy(runner.model.state_dict()), torch.get_rng_state()
+    assert timed_logger_hook.estimate_step(runner) > 0
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, before[k]) for k, v in runner.model.state_dict().items())

@@ -39,6 +39,7 @@ ADE20K = 'ade20k/sem-fpn_flsl-vits16_40k_ade20k-512x512'
         ('model.backbone.drop_path_rat', 'drop_path_rate'),
         ('model.backbone.arch.num_head', 'num_heads'),
         ('model.head.loss_weights.itra', 'intra'),
+        ('compile.modee', 'mode'),
     ],
 )
 def test_misspelt_settings_are_refused_with_the_nearest_name(tiny_config, entry, nearest):
@@ -61,6 +62,9 @@ def test_misspelt_settings_are_refused_with_the_nearest_name(tiny_config, entry,
         (COCO, 'train_dataloader.dataset.filter_cfg.filter_empty_gts', 'filter_empty_gt'),
         (COCO, 'test_evaluator.outfile_prefx', 'outfile_prefix'),
         (COCO, 'optim_wrapper.paramwise_cfg.decay_rat', 'decay_rate'),
+        (COCO, 'train_dataloader.dataset.metainfo.clases', 'classes'),
+        (COCO, 'train_dataloader.dataset.data_prefix.imgs', 'img'),
+        (ADE20K, 'train_dataloader.dataset.data_prefix.image_path', 'img_path'),
         (ADE20K, 'model.test_cfg.strid', 'stride'),
         (ADE20K, 'model.decode_head.loss_decode.loss_wight', 'loss_weight'),
     ],
@@ -70,6 +74,22 @@ def test_so_are_those_of_detectors_and_segmentors(project_root, config, entry, n
     cfg = Config.fromfile(project_root / f'configs/{config}.py')
     cfg.merge_from_dict({entry: 3})
     with pytest.raises(ConfigError, match=f'{entry} is read by nothing; is it {nearest}\\?'):
+        check_entries(cfg)
+
+
+def test_the_name_of_another_library_s_folder_is_refused(project_root):
+    pytest.importorskip('mmseg')
+    cfg = Config.fromfile(project_root / f'configs/{ADE20K}.py')
+    cfg.train_dataloader.dataset.data_prefix.img = 'images'  # as mmdet calls it
+    with pytest.raises(ConfigError, match=r'data_prefix\.img is read by nothing$'):
+        check_entries(cfg)
+
+
+def test_two_entries_of_nearly_one_name_are_refused(project_root):
+    pytest.importorskip('mmdet')
+    cfg = Config.fromfile(project_root / f'configs/{COCO}.py')
+    cfg.model.test_cfg.rcnn.max_per_image = 3  # as in another version of mmdet
+    with pytest.raises(ConfigError, match='rcnn has max_per_image and max_per_img: one of them'):
         check_entries(cfg)
 
 

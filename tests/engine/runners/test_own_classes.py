@@ -147,6 +147,24 @@ def test_objects_of_other_classes_are_counted(fruit, read, capsys):
     assert '1 objects of other classes are left out (pear)' in capsys.readouterr().out
 
 
+def test_some_classes_of_real_images(shared_dir, read):
+    from mmdet.registry import DATASETS
+
+    options = dict(data_root=str(shared_dir / 'data/coco'), train_images='images/train2017')
+    cfg = read(DETECTORS[0], classes=['dog', 'person'], **options)
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
+    content = json.loads(
+        (shared_dir / 'data/coco/annotations/instances_train2017.json').read_text()
+    )
+    ids = {c['name']: c['id'] for c in content['categories']}
+    for info in map(dataset.get_data_info, range(len(dataset))):
+        assert Path(info['img_path']).is_file() and info['instances']
+        found = sorted(i['bbox_label'] for i in info['instances'] if not i['ignore_flag'])
+        of_image = [a for a in content['annotations'] if a['image_id'] == info['img_id']]
+        there = [a['category_id'] for a in of_image if not a['iscrowd']]
+        assert found == [0] * there.count(ids['dog']) + [1] * there.count(ids['person'])
+
+
 def test_a_class_that_the_file_lacks_is_one_line(fruit, read):
     from mmdet.registry import DATASETS
 
