@@ -65,6 +65,19 @@ def test_every_variant_trains(tool, options, monkeypatch):
             ), (variant, part)
 
 
+def test_the_whole_step_encodes_all_tokens_and_trains_all_blocks(tool, options, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', options)
+    args = tool.parse_args()
+    args.cfg_options = {'model.student_keep': 0.5, 'model.backbone.frozen_stages': 1}
+    models, build = [], tool.build_model
+    monkeypatch.setattr(tool, 'build_model', lambda *a: models.append(build(*a)) or models[-1])
+    for variant in ('flsl', 'whole'):
+        tool.build_step(args, variant)()
+    weights = [model.backbone.patch_embed.projection.weight for model in models]
+    assert [model.student_keep for model in models] == [0.5, 1.0]
+    assert [weight.requires_grad for weight in weights] == [False, True]
+
+
 @pytest.mark.parametrize(
     'name',
     [
