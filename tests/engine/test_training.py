@@ -174,9 +174,12 @@ def test_accumulation_counts_in_the_learning_rate(make_runner, tiny_config):
     assert rates == pytest.approx([1e-3 * 6 / 256, 1e-3 * 12 / 256])
 
 
-def test_prototypes_rest_during_the_first_epoch(make_runner, tiny_config):
-    tiny_config.default_hooks.freeze_prototypes.share = 1.0  # however short the run
-    rows = train(make_runner, tiny_config)
+def test_prototypes_rest_during_the_first_epoch_but_not_the_whole_of_a_short_run(
+    make_runner, tiny_config
+):
+    short = train(make_runner, tiny_config)  # two epochs of two iterations: a tenth is below one
+    assert not torch.equal(short[1]['prototypes'], short[2]['prototypes'])
+    rows = train(make_runner, tiny_config, **{'default_hooks.freeze_prototypes.share': 1.0})
     assert torch.equal(rows[0]['prototypes'], rows[1]['prototypes'])
     assert not torch.equal(rows[1]['prototypes'], rows[2]['prototypes'])
     assert not torch.equal(rows[0]['student'], rows[1]['student'])

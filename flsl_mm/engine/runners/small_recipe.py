@@ -145,7 +145,8 @@ def choose_settings(cfg: Config) -> list[str]:
     What the config or the command line gives is kept, and what depends on it follows it.
 
     Args:
-        cfg: Config of a run. Without any ``'auto'`` of these rules it is left as it is.
+        cfg: Config of a run. One of other data than :class:`UnlabeledImages`, or without any
+            ``'auto'`` of these rules, is left as it is.
 
     Returns:
         list[str]: The chosen values in a few lines; empty where nothing was to choose.
@@ -154,6 +155,8 @@ def choose_settings(cfg: Config) -> list[str]:
         DataError: There are no images.
         ConfigError: Entries that must agree were given different values.
     """
+    if _read_entry(cfg, 'train_dataloader.dataset.type') != 'UnlabeledImages':
+        return []  # a detector's 'auto' is another's
     if not any(_read_entry(cfg, path) == AUTO for rule in RULES.values() for path in rule.paths):
         return []
     facts = look_at(cfg)

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS, init_default_scope
 from flsl_mm.engine.runners.backbone_width import follow_backbone
 from flsl_mm.engine.runners.pretrained_design import take_design
 from flsl_mm.engine.runners.run_config import use_pretrained
+from flsl_mm.engine.runners.small_recipe import choose_settings
 from flsl_mm.utils.errors import CheckpointError, ConfigError
 
 CONFIGS = dict(
@@ -36,6 +37,7 @@ def cfg(request, project_root, checkpoint) -> Config:
 
 def test_the_backbone_has_the_design_of_the_file_and_takes_its_weights(cfg, checkpoint):
     cfg.pretrained = checkpoint
+    assert choose_settings(cfg) == []  # those are for pretraining
     [line] = take_design(cfg)
     assert 'embed_dims=64' in line and 'depth=4' in line
     follow_backbone(cfg)
