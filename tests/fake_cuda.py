@@ -21,14 +21,16 @@ _NO_KERNEL = (
     'aten.lift_fresh',
 )
 _INDEXING = 'aten.index.', 'aten.index_put'
+NUMBER, READ, WRITE = 'a number', 'a copy to the host', 'a copy to the device'
+"""What a host waits for; :meth:`FakeCuda.waits`."""
 
 
 class FakeCuda(TorchDispatchMode):
     """Inside, tensors of a GPU are torch's fake ones; what runs on the host really runs.
 
-    Whatever mixes devices, or would make the host wait for a value, raises. Neither autograd's
-    engine nor the choice among kernels of attention works without a driver, so there are
-    :meth:`backward` and :func:`fused_attention`.
+    Whatever mixes devices, or would make the host wait for a value, raises, but for :meth:`waits`.
+    Neither autograd's engine nor the choice among kernels of attention works without a driver, so
+    there are :meth:`backward` and :func:`fused_attention`.
 
     Attributes:
         launches: How often each operation was called that launches a kernel; one that goes over a
@@ -39,6 +41,7 @@ class FakeCuda(TorchDispatchMode):
         super().__init__()
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.launches: Counter[str] = Counter()
+        self._waits: Counter[str] | None = None
 
     def __torch_dispatch__(
         self, operation: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -50,10 +53,17 @@ class FakeCuda(TorchDispatchMode):
         if to.type != 'cuda' and not any(isinstance(x, FakeTensor) for x in tensors):
             return operation(*args, **kwargs)
         name = str(operation)
-        if name.startswith(_INDEXING) and any(x.is_cpu for x in tensors):
-            raise RuntimeError("an index of the host's is copied to the device, which waits for it")
+        if reason := _why_it_waits(name, args, kwargs, tensors):
+            if self._waits is not None:
+                self._waits[reason] += 1
+            elif 'copy' not in reason:
+                raise RuntimeError(f'the host waits for the device: {reason}')
+        if name.startswith('aten._local_scalar_dense') and self._waits is not None:
+            return torch.zeros((), dtype=args[0].dtype).item()
         with self.fake:
             out = operation(*args, **kwargs)
+        if reason == READ:
+            return torch.zeros(out.shape, dtype=out.dtype)
         returns = operation._schema.returns
         is_view = returns and all(r.alias_info and not r.alias_info.is_write for r in returns)
         if not is_view and not name.startswith(_NO_KERNEL):
@@ -65,6 +75,18 @@ class FakeCuda(TorchDispatchMode):
         before = self.launches.total()
         function()
         return self.launches.total() - before
+
+    def waits(self, function: Callable[[], Any]) -> Counter[str]:
+        """What the host waits for in a function, and how often; all that it reads is zero.
+
+        Blocking copies count too: each way they wait for all that was launched before them.
+        """
+        self._waits = Counter()
+        try:
+            function()
+            return self._waits
+        finally:
+            self._waits = None
 
     def backward(self, loss: Tensor) -> None:
         """What ``loss.backward()`` does, node by node."""
@@ -86,6 +108,28 @@ class FakeCuda(TorchDispatchMode):
                     known = gradients.setdefault(following, {})
                     fitting = _fit(gradient, following._input_metadata[i])
                     known[i] = known[i] + fitting if i in known else fitting
+
+
+def _why_it_waits(name: str, args: tuple, kwargs: dict, tensors: list[Tensor]) -> str | None:
+    """Why the host would wait for a device in an operation; None where it would not."""
+    if name.startswith('aten._local_scalar_dense'):
+        return NUMBER
+    if name.startswith(_INDEXING):
+        picked = [x for x in args[1] if x is not None]
+        if any(x.is_cpu and x.ndim for x in picked):
+            return 'an index of the host'
+        # One number in the places of a mask is a fill.
+        if any(x.dtype == torch.bool for x in picked) and not (
+            name.startswith('aten.index_put') and args[2].numel() == 1
+        ):
+            return 'a mask as an index'
+    if name.startswith('aten._to_copy') and not kwargs.get('non_blocking'):
+        ends = args[0].device.type, torch.device(kwargs.get('device') or args[0].device).type
+    elif name.startswith('aten.copy_') and not (*args[2:], *kwargs.values(), False)[0]:
+        ends = args[1].device.type, args[0].device.type
+    else:
+        return None
+    return {('cpu', 'cuda'): WRITE, ('cuda', 'cpu'): READ}.get(ends)
 
 
 def _in_order(root: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._device import DeviceContext
 
 from ...checkpoint.foreign import (
     FAMILIES,
@@ -118,7 +119,8 @@ class TimmViT(FrozenViT, nn.Module):
                 prefix = prefix + table[:, :rows]
             x = torch.cat([prefix.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         rope = getattr(model, 'rope', None)
-        rotation = {} if rope is None else dict(rope=rope.get_embed(shape=grid))
+        with DeviceContext(x.device):  # timm makes coordinates on the default device
+            rotation = {} if rope is None else dict(rope=rope.get_embed(shape=grid))
         cut = {
             size: Windows(grid, size, self.num_prefix_tokens, x.device, **rotation)
             for size in set(self.windows.values())
