@@ -22,7 +22,8 @@ _NO_KERNEL = (
 )
 _INDEXING = 'aten.index.', 'aten.index_put'
 NUMBER, READ, WRITE = 'a number', 'a copy to the host', 'a copy to the device'
-"""What a host waits for; :meth:`FakeCuda.waits`."""
+INDEX, MASK, PLACES = 'an index of the host', 'a mask as an index', 'places in a mask'
+"""What a host waits for, see :meth:`FakeCuda.waits`."""
 
 
 class FakeCuda(TorchDispatchMode):
@@ -59,11 +60,17 @@ class FakeCuda(TorchDispatchMode):
             elif 'copy' not in reason:
                 raise RuntimeError(f'the host waits for the device: {reason}')
         if name.startswith('aten._local_scalar_dense') and self._waits is not None:
-            return torch.zeros((), dtype=args[0].dtype).item()
+            return _answer((), args[0].dtype).item()
         with self.fake:
+            if reason in (NUMBER, PLACES, MASK) and self._waits is not None:
+                if name.startswith('aten.bincount'):
+                    return args[0].new_zeros(args[2], dtype=torch.long)
+                if name.startswith('aten.nonzero'):
+                    return args[0].new_zeros((1, args[0].ndim), dtype=torch.long)
+                args = args[0], _one_place(args[1]), *args[2:]
             out = operation(*args, **kwargs)
         if reason == READ:
-            return torch.zeros(out.shape, dtype=out.dtype)
+            return _answer(out.shape, out.dtype)
         returns = operation._schema.returns
         is_view = returns and all(r.alias_info and not r.alias_info.is_write for r in returns)
         if not is_view and not name.startswith(_NO_KERNEL):
@@ -77,8 +84,9 @@ class FakeCuda(TorchDispatchMode):
         return self.launches.total() - before
 
     def waits(self, function: Callable[[], Any]) -> Counter[str]:
-        """What the host waits for in a function, and how often; all that it reads is zero.
+        """What the host waits for in a function, and how often.
 
+        It reads that every condition holds and that numbers are 0, and of a mask one place.
         Blocking copies count too: each way they wait for all that was launched before them.
         """
         self._waits = Counter()
@@ -110,19 +118,35 @@ class FakeCuda(TorchDispatchMode):
                     known[i] = known[i] + fitting if i in known else fitting
 
 
+def _one_place(indices: list[Tensor | None]) -> list[Tensor | None]:
+    """Indices with one place for each mask among them."""
+    found = []
+    for x in indices:
+        is_mask = x is not None and x.dtype == torch.bool
+        found += [x.new_zeros(1, dtype=torch.long)] * x.ndim if is_mask else [x]
+    return found
+
+
+def _answer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """What the host reads where it may."""
+    return torch.full(shape, dtype == torch.bool, dtype=dtype)
+
+
 def _why_it_waits(name: str, args: tuple, kwargs: dict, tensors: list[Tensor]) -> str | None:
     """Why the host would wait for a device in an operation; None where it would not."""
-    if name.startswith('aten._local_scalar_dense'):
+    if name.startswith(('aten._local_scalar_dense', 'aten.bincount')):
         return NUMBER
+    if name.startswith('aten.nonzero'):
+        return PLACES
     if name.startswith(_INDEXING):
         picked = [x for x in args[1] if x is not None]
         if any(x.is_cpu and x.ndim for x in picked):
-            return 'an index of the host'
+            return INDEX
         # One number in the places of a mask is a fill.
         if any(x.dtype == torch.bool for x in picked) and not (
             name.startswith('aten.index_put') and args[2].numel() == 1
         ):
-            return 'a mask as an index'
+            return MASK
     if name.startswith('aten._to_copy') and not kwargs.get('non_blocking'):
         ends = args[0].device.type, torch.device(kwargs.get('device') or args[0].device).type
     elif name.startswith('aten.copy_') and not (*args[2:], *kwargs.values(), False)[0]:

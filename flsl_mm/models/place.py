@@ -37,7 +37,8 @@ def at_places(tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
     Returns:
         Tensor: The nearest token of each (side * side, D), row-major.
     """
-    rows, columns = ((torch.arange(side) + 0.5) * n / side for n in grid)
+    steps = torch.arange(side, device=tokens.device) + 0.5
+    rows, columns = (steps * n / side for n in grid)
     return tokens.unflatten(0, grid)[rows.long()[:, None], columns.long()].flatten(0, 1)
 
 

@@ -41,7 +41,8 @@ def normalize(
         Tensor: float32, of the same shape and on the same device.
     """
     shift, scale = (
-        torch.tensor(values, device=images.device).view(3, 1, 1) for values in (mean, std)
+        torch.tensor(values).view(3, 1, 1).to(images.device, non_blocking=True)
+        for values in (mean, std)
     )
     return (images - shift) / scale
 

@@ -61,6 +61,9 @@ class Step:
         cfg.optim_wrapper.precision = 'bfloat16'
         self.gpu = gpu
         self.model = MODELS.build(cfg.model).to('cuda:0').train()
+        if hasattr(self.model, 'momentum_encoder'):  # only fake parameters are others after to()
+            averaged = self.model.momentum_encoder
+            averaged.avg_parameters = dict(averaged.module.named_parameters())
         neck = self.model.neck if self.model.with_neck else None
         if getattr(neck, 'auto_scale', None) is not None:  # the first batches do ask
             neck._take(0.0, SOLVED_BATCHES, neck.attended_tokens)
@@ -195,13 +198,13 @@ def test_what_waits_is_an_error_there(fake_cuda, wrong):
         wrong(torch.zeros(3).to('cuda:0'))
 
 
-def test_waits_are_counted_and_what_is_read_is_zero(fake_cuda):
+def test_waits_are_counted_and_what_is_read_is_known(fake_cuda):
     x, found = torch.ones(3).to('cuda:0'), []
 
     def function():
-        found.extend([x.sum().item(), x.cpu().tolist()])
+        found.extend([x.sum().item(), x.cpu().tolist(), bool(x.all())])
         torch.ones(3).to('cuda:0')
         torch.ones(3).to('cuda:0', non_blocking=True)
 
-    assert fake_cuda.waits(function) == {NUMBER: 1, READ: 1, WRITE: 1}
-    assert found == [0.0, [0.0, 0.0, 0.0]]
+    assert fake_cuda.waits(function) == {NUMBER: 2, READ: 1, WRITE: 1}
+    assert found == [0.0, [0.0, 0.0, 0.0], True]

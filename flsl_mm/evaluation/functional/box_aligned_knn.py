@@ -107,7 +107,9 @@ def count_right(
     labels = torch.where(classes[places] == labels, places, -1)
     sizes = _Sizes(*test.shape[1:], max(ks), len(classes), precision.itemsize)
     chunk, pairs = _divide_memory(sizes, max_memory)
-    right = torch.zeros(len(labelings), len(ks), dtype=torch.int64)
+    # All sums stay on the device until the end, for which the host then waits once.
+    right = torch.zeros(len(labelings), len(ks), dtype=torch.int64, device=device)
+    labelings = labelings.to(device)
     for start in range(share[0] * chunk, len(test), share[1] * chunk):
         queries = test[start : start + chunk].flatten(0, 1).to(device).to(precision)
         similarity, neighbors = nearest_neighbors(
@@ -116,13 +118,13 @@ def count_right(
         if not torch.isfinite(similarity).all():
             raise DataError('bbox_knn: some features are not finite')
         weights = ((similarity - similarity[:, :1]) / temperature).exp()
+        truth = labels[start : start + chunk, None].to(device)
         for r, labeling in enumerate(labelings):
-            votes = labeling.to(device)[neighbors // train.shape[1]]
-            truth = labels[start : start + chunk, None].to(device)
+            votes = labeling[neighbors // train.shape[1]]
             for column, predicted in _classify(weights, votes, len(classes), ks):
                 hit = predicted.view(len(truth), -1) == truth
-                right[r, column] += hit.any(dim=1).sum().cpu()
-    return right
+                right[r, column] += hit.any(dim=1).sum()
+    return right.cpu()
 
 
 class _Sizes(NamedTuple):

@@ -179,7 +179,10 @@ class LabelPropagator:
         pairs[-1] = -torch.inf
         product = pairs[:-1].view(width, window * height, -1)
         torch.bmm(around, sources.transpose(1, 2), out=product)
-        apart = torch.tensor(rows).unsqueeze(1) - torch.tensor(source_rows)
+        here, there = (
+            torch.arange(r.start, r.stop, device=columns.device) for r in (rows, source_rows)
+        )
+        apart = here.unsqueeze(1) - there
         far = torch.where(apart.abs() > self.reach[0], -torch.inf, 0.0).to(sources)  # (b, R)
         product = product.view(width, window, height, -1)
         product.add_(far.repeat_interleave(self.num_remembered, 1))

@@ -33,9 +33,8 @@ def discover_object(tokens: Tensor, grid: tuple[int, int]) -> np.ndarray:
     candidates = order[:NUM_CANDIDATES]
     expanded = candidates[similarity[seed, candidates] > 0]
     # a token without any direction (all tokens alike) correlates with none, not even itself
-    mask = similarity[:, expanded].sum(dim=1) > 0
-    mask[seed] = True
-    mask = mask.view(grid).byte().cpu().numpy()
+    mask = (similarity[:, expanded].sum(dim=1) > 0).view(grid).byte().cpu().numpy()
+    mask.flat[seed] = 1
     _, regions = cv2.connectedComponents(mask, connectivity=4)
     rows, columns = np.nonzero(regions == regions.flat[seed])
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])

@@ -23,9 +23,10 @@ def confusion_matrix(
     Returns:
         Tensor: Counts (P, C), int64.
     """
-    kept = labels >= 0
-    places = predictions[kept].long() * shape[1] + labels[kept].long()
-    weights = torch.ones_like(places) if weights is None else weights[kept].long()
+    # Those ignored count nothing; to leave them out, a GPU would be asked how many they are.
+    kept = (labels >= 0).long()
+    places = predictions.long() * shape[1] + labels.long().clamp_min(0)
+    weights = kept if weights is None else weights.long() * kept
     # Integers add up to the same whatever their order, on any device.
     counts = torch.zeros(shape[0] * shape[1], dtype=torch.long, device=places.device)
     return counts.index_add_(0, places, weights).view(shape)

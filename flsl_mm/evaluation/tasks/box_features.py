@@ -166,11 +166,15 @@ def _batch_features(
     )
     labels, reasons = torch.full((2, batch_size), -1, device=device)
     if batch is not None:
-        labels[: len(batch.labels)] = batch.labels.to(device)
-        reasons[: len(batch.reasons)] = batch.reasons.to(device)
-        if len(batch.images):
-            found = tokens_at(vit, vit.normalize(batch.images.to(device)), batch.points.to(device))
-            features[reasons == 0] = F.normalize(found, dim=-1).half()
+        usable = (batch.reasons == 0).nonzero().flatten()
+        *rows, images, points, usable = (
+            x.to(device, non_blocking=True)
+            for x in (batch.labels, batch.reasons, batch.images, batch.points, usable)
+        )
+        labels[: len(rows[0])], reasons[: len(rows[1])] = rows
+        if len(images):
+            found = tokens_at(vit, vit.normalize(images), points)
+            features[usable] = F.normalize(found, dim=-1).half()
     return features, labels, reasons
 
 

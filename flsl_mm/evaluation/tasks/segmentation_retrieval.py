@@ -81,6 +81,7 @@ class SegmentationRetrieval(DenseTask):
         classes = self.val.num_classes
         self._confusion = torch.zeros(classes, classes, dtype=torch.long, device=device)
         self._in_reach = torch.zeros(classes, dtype=torch.long, device=device)
+        self._in_bank = [torch.bincount(labels, minlength=classes) > 0 for _, labels in self._banks]
 
     def _draw(self, image: DenseImage) -> tuple[Tensor, Tensor]:
         """Some labelled tokens (n, D) of an image, of unit length in half precision, and labels."""
@@ -93,7 +94,8 @@ class SegmentationRetrieval(DenseTask):
 
     def update(self, image: DenseImage) -> None:
         """Label the pixels of an image and count them."""
-        bank, bank_labels = self._banks[(1 - image.index % 2) if self.train is None else 0]
+        number = (1 - image.index % 2) if self.train is None else 0
+        bank, bank_labels = self._banks[number]
         votes = knn_votes(
             F.normalize(image.tokens, dim=1),
             bank,
@@ -107,9 +109,7 @@ class SegmentationRetrieval(DenseTask):
         shape = self._confusion.shape
         confusion = confusion_matrix(predictions.flatten(), labels.flatten(), shape)
         self._confusion += confusion
-        self._in_reach += (confusion.sum(0) > 0) & (
-            torch.bincount(bank_labels, minlength=shape[0]) > 0
-        )
+        self._in_reach += (confusion.sum(0) > 0) & self._in_bank[number]
 
     def finish(self) -> dict[str, Any]:
         """``mIoU`` and ``aAcc`` in percent; in the details how many classes had no bank token."""
@@ -130,5 +130,5 @@ def _enlarge_and_choose(votes: Tensor, grid: tuple[int, int], size: tuple[int, i
         plane = votes[:, label].view(1, 1, *grid)
         plane = F.interpolate(plane, tuple(size), mode='bilinear', align_corners=False)[0, 0]
         better = plane > best
-        best[better], chosen[better] = plane[better], label
+        best, chosen = plane.where(better, best), chosen.masked_fill(better, label)
     return chosen

@@ -1,0 +1,97 @@
+"""What frozen tasks wait for on a GPU that is not there (``tests/fake_cuda.py``), and how often."""
+
+import numpy as np
+import pytest
+import torch
+from fake_cuda import MASK, NUMBER, PLACES, READ, WRITE
+from PIL import Image
+
+from flsl_mm.datasets import scenes
+from flsl_mm.datasets.labeled_images import LabeledImage, LabeledImages
+from flsl_mm.evaluation.functional.box_aligned_knn import count_right
+from flsl_mm.evaluation.tasks import DavisPropagation
+from flsl_mm.evaluation.tasks.box_features import _Batch, _batch_features
+from flsl_mm.evaluation.tasks.dense_images import encode_images
+from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.registry import FROZEN_TASKS
+
+GPU = torch.device('cuda', 0)
+
+
+@pytest.fixture
+def vit(fake_cuda):
+    """A small network on the device."""
+    arch = dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=32)
+    net = FLSLVisionTransformer(arch, img_size=32, patch_size=8, out_type='raw')
+    return net.to(GPU).eval().requires_grad_(False)
+
+
+class Halves(LabeledImages):
+    """Images of 4 x 6 tokens whose halves are of two classes, with a box each."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(list(range(number)), num_classes=2)
+
+    def load(self, sample) -> LabeledImage:
+        labels = np.zeros((32, 48), np.int16)
+        labels[:, 24:] = 1
+        boxes = np.array([[24.0, 0, 48, 32]])
+        return LabeledImage(Image.fromarray(np.zeros((32, 48, 3), np.uint8)), labels, boxes)
+
+
+def test_features_of_boxes_are_made_without_a_wait(vit, fake_cuda):
+    images, points = torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.zeros(3, 9, 2)
+    batch = _Batch(images, points, torch.zeros(4).long(), torch.tensor([0, 0, 1, 0]), [])
+    found = []
+    assert not fake_cuda.waits(lambda: found.extend(_batch_features(vit, batch, 5, 9)))
+    features, labels, reasons = found
+    assert all(x.device == GPU for x in found)
+    assert features.shape == (5, 9, 32) and features.dtype == torch.float16
+    assert labels.dtype == reasons.dtype == torch.int64
+
+
+def test_neighbors_of_all_labelings_and_ks_are_counted_in_one_read(fake_cuda):
+    features, labels = torch.ones(20, 9, 8).half(), torch.arange(20) % 3
+    found = []
+
+    def count(shuffles, ks):
+        args = features, torch.stack([labels] * shuffles), features[:7], labels[:7], ks
+        found.append(count_right(*args, device=GPU))
+
+    waits = fake_cuda.waits(lambda: count(6, [5, 3, 1, 2]))
+    # The labels and one chunk each of the images, their labels and the bank go over.
+    assert waits == {NUMBER: 1, READ: 1, WRITE: 4} == fake_cuda.waits(lambda: count(1, [2]))
+    assert found[0].shape == (6, 4) and found[0].device.type == 'cpu'
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_a_frame_of_a_video_goes_over_once_and_its_mask_comes_back(
+    precision, vit, fake_cuda, tmp_path
+):
+    scenes.write_davis(tmp_path, 0, 1, num_frames=4, size=(96, 64))
+    settings = dict(short_side=128, radius=4, num_previous=2, precision=precision)
+    task, masks = DavisPropagation(str(tmp_path), **settings), []
+    waits = fake_cuda.waits(lambda: masks.append(task.segment(vit, task.sequences[0])))
+    assert masks[0].shape == (4, 64, 96) and masks[0].dtype == np.uint8
+    # Of each frame but the first: whether it is finite; ties among neighbors, and two sizes then.
+    assert waits == {NUMBER: 3 * 4, READ: 3, WRITE: 4 + 1}
+
+
+WAITS = {
+    'SegmentationRetrieval': {PLACES: 1, NUMBER: 1, WRITE: 1},  # which classes; its labels
+    'TokenClustering': {READ: 1},  # its tokens, kept on the host
+    'ObjectDiscovery': {NUMBER: 1, MASK: 1, READ: 1},  # the seed, what it grows to, the mask
+    'CollapseMonitors': {},
+}
+"""Of one image, once its tokens are there."""
+
+
+@pytest.mark.parametrize('name', WAITS)
+def test_dense_tasks_wait_as_often_as_an_image_needs(name, vit, fake_cuda):
+    task = FROZEN_TASKS.build(dict(type=name, val=Halves(2), short_side=32))
+    images = []
+    waits = fake_cuda.waits(lambda: images.extend(encode_images(vit, task.val, 32, 0, 'images')))
+    assert waits == {WRITE: 2}  # the pixels
+    assert {(i.tokens.device, i.tokens.dtype) for i in images} == {(GPU, torch.float32)}
+    fake_cuda.waits(lambda: task.start(vit))
+    assert fake_cuda.waits(lambda: task.update(images[0])) == WAITS[name]
