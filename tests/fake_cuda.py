@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 DEVICE = torch.device('cuda', 0)
 _NO_KERNEL = (
@@ -49,7 +49,7 @@ class FakeCuda(TorchDispatchMode):
     ) -> Any:
         """Run one operation, where it belongs."""
         kwargs = kwargs or {}
-        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
         to = torch.device(kwargs.get('device') or 'cpu')
         if to.type != 'cuda' and not any(isinstance(x, FakeTensor) for x in tensors):
             return operation(*args, **kwargs)

@@ -182,6 +182,19 @@ def test_the_backbones_of_detectors_ask_for_none_either(name, trunk, fake_cuda):
     assert all(p.grad.device.type == 'cuda' and p.grad.dtype == p.dtype for p in trained)
 
 
+@pytest.mark.parametrize('trunk', TRUNKS)
+def test_nor_do_frozen_trunks_of_segmentors(trunk, fake_cuda):
+    pytest.importorskip('timm')
+    cfg = dict(type='ViTMap', trunk=TRUNKS[trunk], embed_dims=64, depth=2, num_heads=2)
+    backbone, maps = MODELS.build(cfg).to('cuda:0').train(), []
+    images = torch.zeros(2, 3, 100, 150).to('cuda:0')
+    with torch.autocast('cuda', torch.bfloat16):
+        assert not fake_cuda.waits(lambda: maps.extend(backbone(images)))
+    [found] = maps
+    assert (found.device.type, found.dtype) == ('cuda', torch.float32)
+    assert found.shape == (2, 64, 7, 10) and not found.requires_grad
+
+
 @pytest.mark.parametrize(
     'wrong',
     [

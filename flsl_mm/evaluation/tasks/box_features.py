@@ -117,11 +117,12 @@ def extract_box_features(
         mine = _batch_features(vit, batch, batch_size, num_points)
         examples += [] if batch is None else batch.messages
         for found, label, reason in zip(*map(all_gather, mine)):
+            found, label, reason = found.cpu(), label.cpu(), reason.cpu()
             usable = reason == 0
             end = count + int(usable.sum())
-            features[count:end] = found[usable].cpu()
+            features[count:end] = found[usable]
             count = end
-            labels.append(label[usable].cpu())
+            labels.append(label[usable])
             reasons.update(reason[reason > 0].tolist())
     counts = {reason.name.lower(): reasons[reason] for reason in Unusable}
     _check_left_out(dataset, reasons, count, sum(all_gather_object(examples[:NUM_EXAMPLES]), []))

@@ -61,7 +61,7 @@ class CollapseMonitors(DenseTask):
             scale = self._head.self_scale or self.self_scale
             modes = mean_shift(image.tokens[None], image.tokens[None], scale)[0]
             first = self._head(modes).argmax(dim=1)
-            self._choices += torch.bincount(first, minlength=len(self._choices))
+            self._choices.index_add_(0, first, torch.ones_like(first))
 
     def finish(self) -> dict[str, Any]:
         """``RankMe``, ``ASS_contrast``, ``place_share``, and perhaps the use of prototypes."""

@@ -9,10 +9,10 @@ from PIL import Image
 from flsl_mm.datasets import scenes
 from flsl_mm.datasets.labeled_images import LabeledImage, LabeledImages
 from flsl_mm.evaluation.functional.box_aligned_knn import count_right
-from flsl_mm.evaluation.tasks import DavisPropagation
-from flsl_mm.evaluation.tasks.box_features import _Batch, _batch_features
+from flsl_mm.evaluation.tasks import BoxKNN, DavisPropagation
+from flsl_mm.evaluation.tasks.box_features import _Batch, _batch_features, extract_box_features
 from flsl_mm.evaluation.tasks.dense_images import encode_images
-from flsl_mm.models import FLSLVisionTransformer
+from flsl_mm.models import FLSLHead, FLSLVisionTransformer
 from flsl_mm.registry import FROZEN_TASKS
 
 GPU = torch.device('cuda', 0)
@@ -20,9 +20,10 @@ GPU = torch.device('cuda', 0)
 
 @pytest.fixture
 def vit(fake_cuda):
-    """A small network on the device."""
+    """A small network with its projection head on the device."""
     arch = dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=32)
     net = FLSLVisionTransformer(arch, img_size=32, patch_size=8, out_type='raw')
+    net.head = FLSLHead(32, num_prototypes=16, hidden_channels=32, bottleneck_channels=8)
     return net.to(GPU).eval().requires_grad_(False)
 
 
@@ -48,6 +49,19 @@ def test_features_of_boxes_are_made_without_a_wait(vit, fake_cuda):
     assert all(x.device == GPU for x in found)
     assert features.shape == (5, 9, 32) and features.dtype == torch.float16
     assert labels.dtype == reasons.dtype == torch.int64
+
+
+def test_a_batch_of_boxes_is_read_in_three_copies(vit, fake_cuda, imagenet_boxes):
+    task = BoxKNN(str(imagenet_boxes), ks=(3, 1), resize=40, crop=32, batch_size=6, num_workers=0)
+    found = []
+    waits = fake_cuda.waits(
+        lambda: found.append(extract_box_features(vit, task.train, 9, 6, num_workers=0))
+    )
+    assert waits == {READ: 2 * 3}  # features, labels, reasons of two batches
+    assert found[0].features.shape == (12, 9, 32) and found[0].features.device.type == 'cpu'
+    result = {}
+    fake_cuda.waits(lambda: result.update(task(vit)))
+    assert result['details']['test']['images'] == 6
 
 
 def test_neighbors_of_all_labelings_and_ks_are_counted_in_one_read(fake_cuda):
