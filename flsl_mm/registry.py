@@ -18,11 +18,7 @@ def _build_task(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> An
         ConfigError: There is no such task, or it has no such setting.
     """
     args = {**kwargs, **cfg}
-    name = args.pop('type', None)
-    task = registry.get(name) if isinstance(name, str) else name
-    if task is None:
-        known = ', '.join(sorted(registry.module_dict))
-        raise ConfigError(f'there is no frozen task of type {name!r}; known: {known}')
+    task = task_class(args.pop('type', None), registry)
     try:  # what the task itself may raise is no matter of its settings
         inspect.signature(task).bind(**args)
     except TypeError as error:
@@ -35,3 +31,16 @@ def _build_task(cfg: Mapping[str, Any], registry: Registry, **kwargs: Any) -> An
 FROZEN_TASKS = Registry(
     'frozen task', scope='flsl_mm', locations=['flsl_mm.evaluation.tasks'], build_func=_build_task
 )
+
+
+def task_class(kind: Any, registry: Registry = FROZEN_TASKS) -> Any:
+    """The class of a frozen task's ``type``.
+
+    Raises:
+        ConfigError: There is no such task.
+    """
+    task = registry.get(kind) if isinstance(kind, str) else kind
+    if task is None:
+        known = ', '.join(sorted(registry.module_dict))
+        raise ConfigError(f'there is no frozen task of type {kind!r}; known: {known}')
+    return task

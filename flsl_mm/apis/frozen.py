@@ -16,7 +16,7 @@ from mmengine.dist import init_dist, is_distributed, is_main_process
 
 from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FrozenViT, build_vit
-from ..registry import FROZEN_TASKS
+from ..registry import FROZEN_TASKS, task_class
 from ..utils.devices import plan_no_attention
 from ..utils.errors import ConfigError
 from ..utils.files import check_writable, first_line, write_json
@@ -113,11 +113,19 @@ def read_tasks(path: str | os.PathLike, options: Mapping[str, Any]) -> dict[str,
 
 
 def _task_names(cfg: Config) -> set[str]:
-    return {
-        name
+    """The entries that are tasks.
+
+    Raises:
+        ConfigError: One is of another type, as in the config of a run.
+    """
+    tasks = {
+        name: entry['type']
         for name, entry in cfg.items()
         if isinstance(entry, dict) and 'type' in entry and not name.startswith('_')
     }
+    for kind in tasks.values():
+        task_class(kind)
+    return set(tasks)
 
 
 def build_task(settings: Mapping[str, Any]) -> FrozenTask:

@@ -170,7 +170,7 @@ def test_a_device_that_is_not_there_is_refused(run, files, capsys):
 def test_the_configs_name_tasks_and_data_that_are_not_in_the_project(project_root):
     paths = [p for f in ('knn', 'davis', 'frozen') for p in project_root.glob(f'configs/{f}/*.py')]
     found = {path.stem: read_tasks(path, {}) for path in paths}
-    assert list(found['all']) == ['knn', 'davis', 'dense'] and len(found) == 6
+    assert list(found['all']) == ['knn', 'davis', 'dense'] and len(found) == 8
     for tasks in found.values():
         for settings in tasks.values():
             with pytest.raises(FileNotFoundError, match='data/'):

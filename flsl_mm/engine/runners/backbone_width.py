@@ -43,7 +43,9 @@ def follow_backbone(cfg: Config) -> None:
         ConfigError: ``embed_dims`` was overridden and is not the width of the backbone, or a neck
             or head does not fit it.
     """
-    model = cfg.get('model') or {}
+    model = cfg.get('model')
+    if not isinstance(model, dict):
+        return
     width = backbone_width(model.get('backbone') or {})
     if width is None:
         return
