@@ -105,7 +105,7 @@ def read_tasks(path: str | os.PathLike, options: Mapping[str, Any]) -> dict[str,
         FileNotFoundError: There is no such config.
         ConfigError: It has no task, or an override does not fit it.
     """
-    cfg = read_config_file(path, options, _task_names)
+    cfg = read_config_file(path, options, _known_tasks)
     names = _task_names(cfg)
     if not names:
         raise ConfigError(f"{path} has no frozen task, such as knn = dict(type='BoxKNN')")
@@ -113,19 +113,23 @@ def read_tasks(path: str | os.PathLike, options: Mapping[str, Any]) -> dict[str,
 
 
 def _task_names(cfg: Config) -> set[str]:
+    return {
+        name
+        for name, entry in cfg.items()
+        if isinstance(entry, dict) and 'type' in entry and not name.startswith('_')
+    }
+
+
+def _known_tasks(cfg: Config) -> set[str]:
     """The entries that are tasks.
 
     Raises:
         ConfigError: One is of another type, as in the config of a run.
     """
-    tasks = {
-        name: entry['type']
-        for name, entry in cfg.items()
-        if isinstance(entry, dict) and 'type' in entry and not name.startswith('_')
-    }
-    for kind in tasks.values():
-        task_class(kind)
-    return set(tasks)
+    names = _task_names(cfg)
+    for name in sorted(names):
+        task_class(cfg[name]['type'])
+    return names
 
 
 def build_task(settings: Mapping[str, Any]) -> FrozenTask:
