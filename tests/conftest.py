@@ -19,6 +19,18 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 PROJECT_ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope='session', autouse=True)
+def autograd_without_device_threads():
+    """Autograd starts while torch knows no device but the CPU.
+
+    Fake tensors, of exports and of GPUs that are not there, add one; a first backward pass after
+    them would start a thread for it, and no process that is forked from here could train.
+    """
+    import torch
+
+    torch.ones(1, requires_grad=True).sum().backward()
+
+
 @pytest.fixture(scope='session')
 def project_root() -> Path:
     """The folder that holds ``setup.cfg``, ``configs`` and ``tools``."""
