@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import FrozenViT
+from ..models.backbones.flsl_vit import OFFSET
 from ..models.backbones.timm_vit import TimmViT
 from ..models.data_preprocessors.resized_crop import keys_cubic
 from ..utils.errors import CheckpointError
-
-OFFSET = 0.1  # of FLSL's and DINO's rule (:func:`.interpolate_position_embedding`)
 
 
 class AnySizeEncoder(nn.Module):

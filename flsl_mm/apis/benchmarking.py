@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmpretrain.structures import DataSample
-from torch import multiprocessing
+from torch import multiprocessing, nn
 
 from ..utils.errors import DataError
 
@@ -148,6 +149,13 @@ def random_crops(size: int, count: int) -> dict[str, Any]:
         pixels = pixels.pin_memory()
     samples = [DataSample(metainfo=dict(teacher_box=(0, 0, size, size))) for _ in range(count)]
     return dict(inputs=pixels, data_samples=samples)
+
+
+def build_moving_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
+    """The optimizer of a :class:`StudentTeacher`, which moves the teacher after every step."""
+    wrapper = build_optim_wrapper(model, optim_cfg)
+    wrapper.optimizer.register_step_post_hook(lambda *_: model.update_teacher())
+    return wrapper
 
 
 def in_a_fork(work: Callable, *args) -> Any:

@@ -5,12 +5,15 @@ What two tiles say is compared where both look: there, one object has one box, c
 by the overlap of whole boxes, as the usual suppression does, would take a part for another object.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -73,17 +76,12 @@ def merge_tiles(
     """
     samples = iter(samples)
     first = next(samples)
-    samples = _chain(first, samples)
+    samples = chain([first], samples)
     if 'pred_sem_seg' in first:
         labels = _merge_logits(tiles, (s.seg_logits.data for s in samples), size)
         return type(first)(pred_sem_seg=PixelData(data=labels[None]))
     found = [s.pred_instances[s.pred_instances.scores >= score] for s in samples]
     return type(first)(pred_instances=merge_detections(tiles, found, size))
-
-
-def _chain(first: Any, rest: Iterator) -> Iterator:
-    yield first
-    yield from rest
 
 
 def _merge_logits(tiles: Sequence[Tile], logits: Iterable[Tensor], size: tuple[int, int]) -> Tensor:
@@ -130,13 +128,13 @@ def merge_detections(
     ends = np.cumsum([0, *map(len, found)])
     parts = [slice(start, end) for start, end in zip(ends[:-1], ends[1:])]
     cut = torch.cat([_is_cut(boxes[p], t, size) for p, t in zip(parts, tiles)])
-    objects = _Groups(len(boxes))
+    pairs: list[tuple[int, int]] = []
     for i, one in enumerate(tiles):
         for j, other in enumerate(tiles[:i]):
-            pairs = _matches(boxes, labels, parts[i], parts[j], _common(one, other))
-            for a, b in pairs:
-                objects.join(a + parts[i].start, b + parts[j].start)
-    members = [sorted(m, key=lambda k: -scores[k].item()) for m in objects.listed()]
+            found_twice = _matches(boxes, labels, parts[i], parts[j], _common(one, other))
+            pairs += [(a + parts[i].start, b + parts[j].start) for a, b in found_twice]
+    groups = _joined(len(boxes), pairs)
+    members = [sorted(m, key=lambda k: -scores[k].item()) for m in groups]
     chosen = [[k for k in m if not cut[k]][:1] or m for m in members]
     merged = InstanceData(
         bboxes=torch.stack([_union(boxes[c]) for c in chosen]) if chosen else boxes,
@@ -200,24 +198,11 @@ def _union(boxes: Tensor) -> Tensor:
     return torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
 
 
-class _Groups:
-    """Numbers, joined to groups."""
-
-    def __init__(self, count: int) -> None:
-        self._parent = list(range(count))
-
-    def _root(self, item: int) -> int:
-        while self._parent[item] != item:
-            item = self._parent[item]
-        return item
-
-    def join(self, one: int, other: int) -> None:
-        """Put the groups of two numbers together."""
-        self._parent[self._root(one)] = self._root(other)
-
-    def listed(self) -> list[list[int]]:
-        """The groups."""
-        groups: dict[int, list[int]] = {}
-        for item in range(len(self._parent)):
-            groups.setdefault(self._root(item), []).append(item)
-        return list(groups.values())
+def _joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Numbers below ``count`` in groups, in which each is in some pair with another."""
+    rows, columns = np.array(pairs, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count))
+    groups: dict[int, list[int]] = {}
+    for item, label in enumerate(connected_components(graph, directed=False)[1].tolist()):
+        groups.setdefault(label, []).append(item)
+    return list(groups.values())

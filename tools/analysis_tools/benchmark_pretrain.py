@@ -64,11 +64,14 @@ if __name__ == '__main__':
 
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper, build_optim_wrapper
 from plain_step import PlainStep, build_model, read_flsl_config
-from torch import nn
 
-from flsl_mm.apis.benchmarking import compare_variants, conditions, random_crops
+from flsl_mm.apis.benchmarking import (
+    build_moving_optimizer,
+    compare_variants,
+    conditions,
+    random_crops,
+)
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.apis.profiling import print_parts, profile_training
 from flsl_mm.models.layers.compile import compile_networks
@@ -87,13 +90,6 @@ def read_measured(args: argparse.Namespace) -> Config:
         earlier.init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
     cfg.optim_wrapper.precision = args.dtype
     return cfg
-
-
-def build_moving_optimizer(model: nn.Module, optim_cfg: dict) -> OptimWrapper:
-    """The optimizer, which moves the teacher after every step."""
-    wrapper = build_optim_wrapper(model, optim_cfg)
-    wrapper.optimizer.register_step_post_hook(lambda *_: model.update_teacher())
-    return wrapper
 
 
 def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:

@@ -60,7 +60,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from flsl_mm.apis.benchmarking import random_crops, resident_bytes, synchronize
+from flsl_mm.apis.benchmarking import (
+    build_moving_optimizer,
+    random_crops,
+    resident_bytes,
+    synchronize,
+)
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.apis.profiling import profile_training
 from flsl_mm.evaluation import bbox_knn, propagate_labels
@@ -419,8 +424,7 @@ def measure_step(machine: Machine, name: str, batch_size: int, peak: float, **op
     if not on_gpu:
         cfg.optim_wrapper.optimizer.pop('fused', None)
     model = build(cfg, machine.device)
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    wrapper.optimizer.register_step_post_hook(lambda *_: model.update_teacher())
+    wrapper = build_moving_optimizer(model, cfg.optim_wrapper)
     if options:
         compile_networks(model, **options)
     batch = random_crops(cfg.model.data_preprocessor.student_view.size, batch_size)

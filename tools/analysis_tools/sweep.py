@@ -158,9 +158,8 @@ def sweep(args: argparse.Namespace) -> None:
     args.device = usable_device(args.device)
     tables = [table for path in args.sets for table in read_ablation_tables(path)]
     settings = chosen_tasks(args)
-    tasks: dict[
-        str, FrozenTask
-    ] = {}  # built once for all networks: to index ImageNet takes minutes
+    # Built once for all networks: to index ImageNet takes minutes.
+    tasks: dict[str, FrozenTask] = {}
     runs = network_runs(tables, args, settings, tasks)
     trained = {run.train.mark: run.train for found in runs.values() for run in found}
     waiting = [step for step in trained.values() if not step.is_done()]

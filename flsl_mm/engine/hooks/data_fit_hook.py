@@ -20,7 +20,6 @@ class DataFitHook(Hook):
     - Every head has as many ``num_classes`` as the data set has classes (region proposals have
       none).
     - Images that are segmented whole go into one batch only where all have one size.
-
     - Images of validation have the size that their annotations are for, before training.
 
     Training checks the data of validation too, before its first iteration.

@@ -57,9 +57,8 @@ def follow_backbone(cfg: Config) -> None:
                 f'(model.backbone.arch, or model.backbone.{VARIABLE}), all else follows it'
             )
         cfg[VARIABLE] = width
-        with suppress(
-            ConfigError
-        ):  # where the file itself has overridden all that is built from it
+        # Refused where the file itself has overridden all that is built from it.
+        with suppress(ConfigError):
             follow_variables(cfg)
     _check_widths(model, width)
 

@@ -81,9 +81,9 @@ def follow_variables(cfg: Config, known: Set[str] | None = None) -> None:
             raise ConfigError(_unread(cfg, name, before[name], present, known))
     inherited = {name: value for name, value in inherited.items() if _is_literal(value)}
     for path, value in _differences(before, _evaluate(files, changes, inherited)):
-        there = _get(present, path[:-1]) is not _NONE  # not so in a list that was made shorter
-        if path[0] in known and there and _get(present, path) == _get(before, path):
-            _set(cfg, path, value)
+        there = entry_at(present, path[:-1]) is not NONE  # not so in a list that was made shorter
+        if path[0] in known and there and entry_at(present, path) == entry_at(before, path):
+            set_entry(cfg, path, value)
 
 
 def file_value(cfg: Config, name: str) -> Any:
@@ -245,31 +245,33 @@ def _is_literal(value: Any) -> bool:
         return False
 
 
-_NONE = object()
+NONE = object()
 
 
 def _differences(before: Any, after: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
     """Path and new value of what differs; of lists of one length and of dicts their parts."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in after:
-            yield from _differences(before.get(key, _NONE), after[key], (*path, key))
+            yield from _differences(before.get(key, NONE), after[key], (*path, key))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for i, parts in enumerate(zip(before, after)):
             yield from _differences(*parts, (*path, i))
-    elif before is _NONE or before != after:
+    elif before is NONE or before != after:
         yield path, after
 
 
-def _get(content: Any, path: tuple) -> Any:
+def entry_at(content: Any, path: Sequence[str | int], default: Any = NONE) -> Any:
+    """What stands at a path of keys and numbers of items, or the default."""
     for key in path:
         try:
             content = content[key]
         except (KeyError, IndexError, TypeError):
-            return _NONE
+            return default
     return content
 
 
-def _set(cfg: Config, path: tuple, value: Any) -> None:
+def set_entry(cfg: Config, path: Sequence[str | int], value: Any) -> None:
+    """Let a value stand at a path, whose last key alone may be new."""
     *parents, last = path
     content = cfg
     for key in parents:

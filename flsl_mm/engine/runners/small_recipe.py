@@ -19,6 +19,7 @@ from ...datasets.image_content import image_size
 from ...utils.errors import ConfigError, DataError
 from ...utils.images import evenly_spaced
 from .backbone_width import AUTO, backbone_width
+from .config_variables import entry_at, set_entry
 
 LOOKED_AT = 200  # images whose size is read
 SMALLEST_VIEW = 32  # pixels
@@ -155,20 +156,20 @@ def choose_settings(cfg: Config) -> list[str]:
         DataError: There are no images.
         ConfigError: Entries that must agree were given different values.
     """
-    if _read_entry(cfg, 'train_dataloader.dataset.type') != 'UnlabeledImages':
+    if _entry(cfg, 'train_dataloader.dataset.type') != 'UnlabeledImages':
         return []  # a detector's 'auto' is another's
-    if not any(_read_entry(cfg, path) == AUTO for rule in RULES.values() for path in rule.paths):
+    if not any(_entry(cfg, path) == AUTO for rule in RULES.values() for path in rule.paths):
         return []
     facts = look_at(cfg)
     chosen: dict[str, Any] = {}
     for name, rule in RULES.items():
-        given = {path: value for path in rule.paths if (value := _read_entry(cfg, path)) != AUTO}
+        given = {path: value for path in rule.paths if (value := _entry(cfg, path)) != AUTO}
         values = list(given.values())
         if any(value != values[0] for value in values):
             raise ConfigError(' and '.join(f'{p}={v}' for p, v in given.items()) + ' must agree')
         chosen[name] = values[0] if values else rule.choose(facts, chosen)
         for path in rule.paths:
-            _write_entry(cfg, path, chosen[name])
+            set_entry(cfg, _path(path), chosen[name])
     return list(_table(facts, chosen))
 
 
@@ -223,24 +224,11 @@ def _table(facts: Facts, chosen: Choice) -> Iterator[str]:
     )
 
 
-def _steps(path: str) -> list[str | int]:
-    return [int(key) if key.isdecimal() else key for key in path.split('.')]
+def _entry(cfg: Config, name: str) -> Any:
+    """What stands at a dotted name; None where there is nothing."""
+    return entry_at(cfg, _path(name), None)
 
 
-def _read_entry(cfg: Config, path: str) -> Any:
-    """What stands at a dotted path; None where there is nothing."""
-    found = cfg
-    for key in _steps(path):
-        try:
-            found = found[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return found
-
-
-def _write_entry(cfg: Config, path: str, value: Any) -> None:
-    *parents, last = _steps(path)
-    owner = cfg
-    for key in parents:
-        owner = owner[key]
-    owner[last] = value
+def _path(name: str) -> list[str | int]:
+    """The keys of a dotted name."""
+    return [int(key) if key.isdecimal() else key for key in name.split('.')]

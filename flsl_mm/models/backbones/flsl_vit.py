@@ -28,6 +28,8 @@ from ..layers.stochastic_depth import (
 )
 from .frozen_vit import Block, FrozenViT
 
+OFFSET = 0.1  # of DINO's rule for position tables, see interpolate_position_embedding
+
 
 def sincos_position_embedding(grid: tuple[int, int], embed_dims: int) -> Tensor:
     """Position table of a token grid, as released FLSL networks carry it.
@@ -80,7 +82,7 @@ def interpolate_position_embedding(
     if grid == target:
         return table
     maps = table.unflatten(1, grid).permute(0, 3, 1, 2)  # (1, D, rows, columns)
-    scale = tuple((n + 0.1) / size for n, size in zip(target, grid))
+    scale = tuple((n + OFFSET) / size for n, size in zip(target, grid))
     with torch.autocast(table.device.type, enabled=False):
         maps = F.interpolate(maps, scale_factor=scale, mode='bicubic', align_corners=False)
     return maps.flatten(2).transpose(1, 2)

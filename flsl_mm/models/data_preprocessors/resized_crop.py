@@ -67,9 +67,8 @@ def resized_crops_batched(images: Tensor, boxes: Tensor, size: int) -> Tensor:
         Tensor: (V, B, 3, size, size).
     """
     height, width = images.shape[-2:]
-    edges = send(boxes.float(), images.device).unflatten(
-        -1, (2, 2)
-    )  # (V, B, start or stop, x or y)
+    # (V, B, start or stop, x or y)
+    edges = send(boxes.float(), images.device).unflatten(-1, (2, 2))
     if height == width:  # both axes together
         columns, rows = resample_weights(*edges.unbind(2), width, size).unbind(2)
     else:
