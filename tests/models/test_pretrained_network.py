@@ -25,6 +25,7 @@ from flsl_mm.models import (  # noqa: E402
     ViTFPN,
     build_vit,
 )
+from flsl_mm.models.layers.positions import rotary_in_windows  # noqa: E402
 from flsl_mm.models.necks.mean_shift_neck import SOLVED_BATCHES  # noqa: E402
 from flsl_mm.utils.errors import ConfigError  # noqa: E402
 
@@ -300,3 +301,54 @@ def test_the_scale_finds_itself_for_any_network(golden_dir, name):
             model(batch, mode='loss')
         found = [model(batch, mode='loss')['attended_tokens'] for batch in batches]
     assert torch.stack(found).mean() == pytest.approx(4.0, rel=0.05)
+
+
+@pytest.mark.parametrize('kind', [*NAMES, 'ours'])
+def test_the_window_of_all_positions_changes_nothing(write, kind):
+    vit = network(write(kind), position_window=(0.25, 1.0)).eval()
+    images = torch.randn(2, 3, *vit.img_size) if kind != 'ours' else torch.randn(2, 3, 64, 64)
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2)
+    [expected], [found] = (vit.forward_tokens([images], windows=w) for w in (None, [whole]))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', [*NAMES, 'ours'])
+def test_each_image_reads_positions_in_a_window_of_its_own(write, kind):
+    vit = network(write(kind)).eval()
+    images = torch.randn(1, 3, 4 * vit.patch_size, 4 * vit.patch_size).expand(2, -1, -1, -1)
+    windows = torch.tensor([[0.5, 0.0, 1.0, 0.5], [0.0, 0.0, 1.0, 1.0]])
+    [tokens] = vit.forward_tokens([images], windows=[windows])
+    for i in range(2):
+        [alone] = vit.forward_tokens([images[i : i + 1]], windows=[windows[i : i + 1]])
+        torch.testing.assert_close(tokens[i : i + 1], alone, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(tokens[0], tokens[1], atol=1e-3)
+
+
+def test_a_window_of_rotary_positions_is_a_part_of_those_of_a_larger_image(write):
+    rope = network(write('dinov3')).model.rope
+    whole = rope.get_embed(shape=[8, 12]).unflatten(0, (8, 12))
+    windows = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.25, 1.0, 0.75]])
+    found = rotary_in_windows(rope.periods, (4, 6), windows).unflatten(2, (4, 6))[:, 0]
+    torch.testing.assert_close(found[0], whole[:4, :6], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[1], whole[2:6, 6:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', ['dinov3', 'dinov2_reg', 'ours'])
+def test_windows_are_drawn_in_training_alone(write, kind):
+    path = write(kind)
+    inputs = views(network(path).patch_size)
+    model = method(path, position_window=(0.25, 0.5))
+
+    def encoded(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return model.encode(inputs)[1][0]
+
+    assert encoded(0).equal(encoded(0)) and not encoded(0).equal(encoded(1))
+    model.eval()
+    assert encoded(0).equal(encoded(1))
+
+
+def test_rotary_positions_of_another_kind_have_no_windows():
+    source = dict(type='PretrainedViT', checkpoint='random:timm/eva02_tiny_patch14_224')
+    with pytest.raises(ConfigError, match='has no windows'):
+        PretrainedNetwork(source, position_window=(0.25, 1.0))

@@ -29,6 +29,7 @@ class FrozenViT:
         self_scale: Factor of the mean-shift's logits that it was trained with; None where its file
             does not record one.
         family: Of another project's network, as checkpoints record it; None for FLSL's own.
+        position_window: Range of the side of random windows that training reads positions in.
     """
 
     patch_size: int
@@ -41,6 +42,7 @@ class FrozenViT:
     std: tuple[float, ...] = IMAGENET_STD
     self_scale: float | None = None
     family: str | None = None
+    position_window: tuple[float, float] | None = None
 
     @property
     def facts(self) -> dict[str, int | str]:
@@ -83,16 +85,17 @@ class FrozenViT:
     def final(self, tokens: Tensor) -> Tensor:
         """The final norm."""
 
-    def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_features(self, images: Tensor, *where: Tensor | None) -> tuple[Tensor, Tensor]:
         """Encode images of one size.
 
         Args:
             images: Normalized (B, 3, H, W); padded with zeros, right and below, to whole patches.
+            where: What else the network's ``blocks_for`` takes.
 
         Returns:
             tuple: Patch tokens (B, N, D) and prefix tokens (B, P, D), after the final norm.
         """
-        x, blocks = self.blocks_for(images)
+        x, blocks = self.blocks_for(images, *where)
         for block, _ in blocks:
             x = block(x)
         x = self.final(x)

@@ -25,6 +25,7 @@ from ...checkpoint.matching import check_heads, resize_patch_embedding
 from ...checkpoint.report import LoadReport
 from ...checkpoint.timm_models import create_model, timm_module
 from ...utils.errors import CheckpointError, ConfigError, errors_about, first_names
+from ..layers.positions import check_sides, read_windows, rotary_in_windows
 from .frozen_vit import Block, FrozenViT, pad_to_patches
 from .timm_windows import Windows, windowed_block
 
@@ -88,39 +89,53 @@ class TimmViT(FrozenViT, nn.Module):
         """Patch tokens (B, N, D) after the final norm, as a backbone's only output."""
         return (self.forward_features(images)[0],)
 
-    def forward_tokens(self, images: Sequence[Tensor], with_prefix: bool = False) -> list[Tensor]:
+    def forward_tokens(
+        self,
+        images: Sequence[Tensor],
+        with_prefix: bool = False,
+        windows: Sequence[Tensor | None] | None = None,
+    ) -> list[Tensor]:
         """Tokens after the final norm of each view (B, 3, H, W).
 
         Args:
             images: The views.
             with_prefix: Whether the prefix tokens come first.
+            windows: For each view where its images read their positions, see :meth:`blocks_for`.
 
         Returns:
             list[Tensor]: Patch tokens (B, N, D), or all (B, P + N, D).
         """
-        parts = map(self.forward_features, images)
+        windows = [None] * len(images) if windows is None else windows
+        parts = map(self.forward_features, images, windows)
         return [torch.cat([p, t], dim=1) if with_prefix else t for t, p in parts]
 
-    def blocks_for(self, images: Tensor) -> tuple[Tensor, Iterator[Block]]:
-        """What enters the first block (B, P + N, D), and the blocks, for images (B, 3, H, W)."""
+    def blocks_for(
+        self, images: Tensor, windows: Tensor | None = None
+    ) -> tuple[Tensor, Iterator[Block]]:
+        """What enters the first block (B, P + N, D), and the blocks, for images (B, 3, H, W).
+
+        Args:
+            images: The images.
+            windows: Where each image reads the table or the rotary coordinates (B, 4), as
+                :func:`.draw_windows` gives them; all of them by default.
+        """
         model = self.model
         x = model.patch_embed(pad_to_patches(images, self.patch_size))  # (B, h, w, D)
         grid, x = tuple(x.shape[1:3]), x.flatten(1, 2)
         table, rows = model.pos_embed, 0 if model.no_embed_class else self.num_prefix_tokens
         if table is not None:
-            patches = resample_positions(
-                table[:, rows:], model.patch_embed.grid_size, grid, self.positions
-            )
-            x = x + patches
+            own, size = table[:, rows:], model.patch_embed.grid_size
+            if windows is None:
+                x = x + resample_positions(own, size, grid, self.positions)
+            else:
+                x = x + read_windows(own, size, grid, windows)
         tokens = [t for t in (model.cls_token, model.reg_token) if t is not None]
         if tokens:
             prefix = torch.cat(tokens, dim=1)
             if rows and table is not None:
                 prefix = prefix + table[:, :rows]
             x = torch.cat([prefix.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
-        rope = getattr(model, 'rope', None)
-        with DeviceContext(x.device):  # timm makes coordinates on the default device
-            rotation = {} if rope is None else dict(rope=rope.get_embed(shape=grid))
+        rotation = self._rotation(grid, x.device, windows)
         cut = {
             size: Windows(grid, size, self.num_prefix_tokens, x.device, **rotation)
             for size in set(self.windows.values())
@@ -135,6 +150,37 @@ class TimmViT(FrozenViT, nn.Module):
             )
             for i, block in enumerate(model.blocks)
         )
+
+    def _rotation(
+        self, grid: tuple[int, int], device: torch.device, windows: Tensor | None
+    ) -> dict[str, Tensor]:
+        """The argument ``rope`` of the blocks, where they have one."""
+        rope = getattr(self.model, 'rope', None)
+        if rope is None:
+            return {}
+        if windows is not None:
+            return dict(rope=rotary_in_windows(rope.periods, grid, windows))
+        with DeviceContext(device):  # timm makes coordinates on the default device
+            return dict(rope=rope.get_embed(shape=grid))
+
+    def read_in_windows(self, sides: Sequence[float] | None) -> None:
+        """Let training read the positions in random windows.
+
+        Args:
+            sides: ``(low, high)``, shares of the side of all positions; None for never.
+
+        Raises:
+            ConfigError: That is no range inside (0, 1], or its rotary positions are not DINOv3's.
+        """
+        self.position_window = check_sides('PretrainedNetwork', sides)
+        rope = getattr(self.model, 'rope', None)
+        if sides is None or rope is None:
+            return
+        if not (hasattr(rope, 'periods') and rope.rotate_half):
+            raise ConfigError(
+                f'position_window={sides}: the {type(rope).__name__} of this network has no '
+                'windows, only position tables and rotary positions as DINOv3 has them do'
+            )
 
     def final(self, tokens: Tensor) -> Tensor:
         """The final norm."""

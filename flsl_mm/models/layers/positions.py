@@ -79,6 +79,29 @@ def read_windows(
         return (x.unsqueeze(1) @ rows).flatten(1, 2)
 
 
+def rotary_in_windows(periods: Tensor, grid: tuple[int, int], windows: Tensor) -> Tensor:
+    """Axial rotary positions as DINOv3's, of which each image covers a window.
+
+    Shifting and rescaling the coordinates of an image is reading them in a window. In the whole
+    one, the centers of the first and the last of n tokens lie at -1 + 1/n and 1 - 1/n.
+
+    Args:
+        periods: (d / 4,), of coordinates in [-1, 1]; d is the width of an attention head.
+        grid: Rows and columns of the N tokens.
+        windows: (B, 4) as :func:`draw_windows` gives them.
+
+    Returns:
+        Tensor: (B, 1, N, 2 d): sines, then cosines, for heads whose halves turn against each other.
+    """
+    centers = token_centers(grid, periods.device)  # (N, 2) as x, y
+    corners = windows.to(periods.device, centers.dtype, non_blocking=True).unflatten(1, (2, 2))
+    start, end = corners.unsqueeze(2).unbind(1)  # (B, 1, 2)
+    places = 2 * torch.lerp(start, end, centers) - 1  # (B, N, 2)
+    angles = 2 * torch.pi * places.flip(-1).unsqueeze(-1) / periods  # (B, N, 2, d / 4): y, x
+    angles = angles.flatten(2).tile(2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).unsqueeze(1)
+
+
 def _axis_weights(start: Tensor, end: Tensor, count: int, size: int) -> Tensor:
     """Linear weights of ``size`` entries at ``count`` places between two (B,): (B, count, size)."""
     steps = (torch.arange(count, device=start.device) + 0.5) / count
