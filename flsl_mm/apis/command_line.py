@@ -284,9 +284,9 @@ def read_config_file(
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no config file {path}')
-    from ..engine.runners.backbone_width import follow_backbone
-    from ..engine.runners.config_entries import check_names
-    from ..engine.runners.config_variables import follow_variables, run_entries
+    from ..config.entries import check_names
+    from ..config.variables import follow_variables, run_entries
+    from ..config.width import follow_backbone
 
     cfg = Config.fromfile(path)
     known = set(entries(cfg) if entries else run_entries())

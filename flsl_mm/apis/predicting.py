@@ -16,12 +16,12 @@ from PIL import Image
 from torch import nn
 
 from ..checkpoint import load_model
+from ..config.classes import use_classes
 from ..datasets.image_content import open_image, page_count, read_content
 from ..datasets.image_files import IMAGE_EXTENSIONS
 from ..datasets.orientation import oriented
 from ..datasets.transforms.load_fitting_image import LoadFittingImage
 from ..datasets.transforms.load_rgb_image import to_rgb
-from ..engine.runners.own_classes import use_classes
 from ..utils.colors import distinct_colors
 from ..utils.errors import ConfigError, DataError
 from ..utils.files import first_line, open_regular

@@ -390,7 +390,7 @@ def _as_text(value: Any) -> Any:
 
 def weight_files(cfg: Config) -> tuple[str, ...]:
     """Files that a run starts from, whether they are there or not."""
-    from ..engine.runners.run_config import pretrained_vits  # imports torch
+    from ..config.pretrained import pretrained_vits  # imports torch
 
     named = [cfg.get('load_from'), cfg.get('pretrained')]
     named += [init_cfg.get('checkpoint') for init_cfg in pretrained_vits(cfg.get('model'))]

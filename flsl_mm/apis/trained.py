@@ -4,7 +4,7 @@ import argparse
 from contextlib import suppress
 
 from ..checkpoint import read_checkpoint
-from ..engine.runners.own_classes import stated_classes
+from ..config.classes import stated_classes
 from ..utils.errors import ConfigError
 from .command_line import read_config_file
 

@@ -5,9 +5,8 @@ from .hooks import *  # noqa: F403
 from .loops import *  # noqa: F403
 from .optimizers import *  # noqa: F403
 from .runners import *  # noqa: F403
-from .runners.run_config import use_pretrained
 from .schedulers import *  # noqa: F403
 
-__all__ = ['use_pretrained']
+__all__ = []
 for _package in (hooks, loops, optimizers, runners, schedulers):
     __all__ += _package.__all__

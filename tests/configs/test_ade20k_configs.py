@@ -18,7 +18,7 @@ SEM_FPN = [f'sem-fpn_{m}-vits16_40k_ade20k-512x512' for m in ('flsl', 'dino', 'm
 TRUNKS = ('dinov2-vits14-reg', 'dinov3-vits16')  # other projects' networks
 TRAINED = [f'sem-fpn_{m}_40k_ade20k-512x512' for m in TRUNKS]
 TAKEN = [f'{h}_ade20k-512x512' for m in TRUNKS for h in (f'linear_{m}_10k', f'knn_{m}_1e')]
-# tests/engine/runners/test_pretrained_design.py
+# tests/config/test_design.py
 ANY = 'sem-fpn_flsl-small_40k_ade20k-512x512'
 FROZEN = ['linear_flsl-vits16_10k_ade20k-512x512', 'knn_flsl-vits16_1e_ade20k-512x512']
 
@@ -121,7 +121,7 @@ def test_the_frozen_track_trains_no_backbone(name):
 def test_the_backbone_starts_from_the_file_named_by_pretrained(name, tmp_path):
     from mmseg.registry import MODELS
 
-    from flsl_mm.engine import use_pretrained
+    from flsl_mm.config import use_pretrained
     from flsl_mm.models import FLSLVisionTransformer
 
     source = FLSLVisionTransformer('deit-small', img_size=224, patch_size=16)

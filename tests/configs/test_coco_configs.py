@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[2] / 'configs/coco'
 METHODS = ('flsl', 'dino', 'mae', 'mocov3', 'sup', 'random')
 SMALL = [f'mask-rcnn_{m}-{a}_fpn_1x_coco' for m in METHODS for a in ('vits16', 'vits8')]
 LARGE = [f'mask-rcnn_{m}-vitb16_vitdet_100e_coco' for m in METHODS]
-ANY = 'mask-rcnn_flsl-small_fpn_1x_coco'  # tests/engine/runners/test_pretrained_design.py
+ANY = 'mask-rcnn_flsl-small_fpn_1x_coco'  # tests/config/test_design.py
 # Other projects' networks, with all their parts, and the config that each inherits.
 TRUNKS = {
     f'mask-rcnn_{name}_coco': f'mask-rcnn_flsl-{twin}_coco'

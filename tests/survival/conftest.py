@@ -79,7 +79,7 @@ def wait_for():
 @pytest.fixture
 def train_command(tiny_config, tmp_path, project_root):
     """The command line that trains the tiny config with overrides in a work dir."""
-    from flsl_mm.engine.runners.run_config import KeywordSafeConfig
+    from flsl_mm.config.keywords import KeywordSafeConfig
 
     def command(work_dir, launcher=(), **overrides) -> list[str]:
         tiny_config.merge_from_dict(overrides)

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from flsl_mm.apis.command_line import run_command
 from flsl_mm.apis.steps import Step, StepRunner
 from flsl_mm.checkpoint.files import write_checkpoint
+from flsl_mm.config.numbers import check_numbers
 from flsl_mm.datasets import SampleKey, UnlabeledImages
 from flsl_mm.datasets.labeled_images import read_image
 from flsl_mm.datasets.mask_files import read_mask
 from flsl_mm.datasets.tar_shards import TarShards, index_shards
 from flsl_mm.datasets.transforms import LoadRGBImage
-from flsl_mm.engine.runners.run_config import check_numbers
 from flsl_mm.evaluation.tasks.box_features import BoxFeatures, _read_features, _write_features
 from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, whole_file

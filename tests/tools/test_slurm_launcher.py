@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flsl_mm.engine.runners.run_config import KeywordSafeConfig
+from flsl_mm.config.keywords import KeywordSafeConfig
 
 
 @pytest.fixture

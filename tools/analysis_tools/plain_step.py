@@ -63,9 +63,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
 from flsl_mm.apis.frozen import usable_device
+from flsl_mm.config import use_pretrained
 from flsl_mm.datasets.transforms import RandomTeacherCrop
 from flsl_mm.datasets.unlabeled_images import MAX_BROKEN_IN_A_ROW, UnlabeledImages
-from flsl_mm.engine import use_pretrained
 from flsl_mm.models import FLSL, MultiViewPreprocessor
 from flsl_mm.models.data_preprocessors.photometry import Photometry
 from flsl_mm.models.layers.positions import gather_tokens

@@ -1,7 +1,6 @@
 """mmengine's Runner, with the rough edges of long and of small runs taken off."""
 
 import copy
-import importlib
 import logging
 import os
 import subprocess
@@ -26,6 +25,17 @@ from torch.utils.data import DataLoader
 
 from ...checkpoint import CheckpointError, load_model, read_checkpoint
 from ...checkpoint.files import check_checksums
+from ...config import complete
+from ...config.entries import check_custom_keys
+from ...config.keywords import KeywordSafeConfig
+from ...config.pretrained import (
+    check_pretrained,
+    forget_pretrained,
+    lacks_its_network,
+    refuse_unsafe,
+    take_network_from,
+    trust_files,
+)
 from ...models.backbones import FrozenViT
 from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
@@ -34,25 +44,8 @@ from ...utils.errors import ConfigError
 from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
 from ..schedulers import WarmupCosineLR
-from .backbone_width import follow_backbone
-from .config_entries import check_custom_keys, check_entries
-from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
-from .own_classes import use_classes
-from .pretrained_design import take_design
-from .run_config import (
-    KeywordSafeConfig,
-    check_numbers,
-    check_pretrained,
-    forget_pretrained,
-    lacks_its_network,
-    refuse_unsafe,
-    take_network_from,
-    trust_files,
-    use_pretrained,
-)
 from .run_summary import describe_end, describe_start
-from .small_recipe import choose_settings
 from .start_screen import StartScreen
 from .work_dir_lock import alone_in
 
@@ -63,10 +56,6 @@ FIRST_WORK = ('before_train_iter', 'before_val_epoch', 'before_test_epoch')
 
 # The names of mmengine's default hooks.
 OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
-
-# Of each scope, what registers the data sets and metrics that need its package. Our configs import
-# them too; but the `custom_imports` of a config that inherits one take the place of ours.
-SCOPE_MODULES = dict(mmdet='flsl_mm.datasets.checked_coco_dataset', mmseg='flsl_mm.segmentation')
 
 
 @RUNNERS.register_module()
@@ -106,21 +95,13 @@ class FLSLRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'FLSLRunner':
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
-        follow_variables(cfg)
-        chosen = [*choose_settings(cfg), *take_design(cfg)]
-        follow_backbone(cfg)
-        check_numbers(cfg)
-        if module := SCOPE_MODULES.get(cfg.get('default_scope')):
-            importlib.import_module(module)
-        check_entries(cfg)
-        use_pretrained(cfg)
+        chosen = complete(cfg)
         if lacks_its_network(cfg):
             start = cfg.get('load_from')
             if start is None and cfg.get('resume'):
                 start = latest_checkpoint(cfg.work_dir, cfg.get('trust', False))
             if start is not None:
                 take_network_from(cfg, start)
-        use_classes(cfg)
         if cfg.get('trust'):
             trust_files(cfg)
         runner = super().from_cfg(cfg)

@@ -5,8 +5,8 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from flsl_mm.config.keywords import KeywordSafeConfig
 from flsl_mm.engine import latest_checkpoint
-from flsl_mm.engine.runners.run_config import KeywordSafeConfig
 from flsl_mm.models.layers.compile import CompiledFunction
 
 

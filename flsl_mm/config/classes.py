@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
-from ...datasets.coco_file import category_names
-from ...utils.colors import distinct_colors
-from ...utils.errors import ConfigError
+from ..datasets.coco_file import category_names
+from ..utils.colors import distinct_colors
+from ..utils.errors import ConfigError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 

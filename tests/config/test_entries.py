@@ -6,8 +6,8 @@ from mmengine.config import Config
 
 from flsl_mm.apis.command_line import read_config_file
 from flsl_mm.apis.frozen import _task_names, read_tasks
-from flsl_mm.engine.runners.config_entries import check_custom_keys, check_entries, check_names
-from flsl_mm.engine.runners.config_variables import run_entries
+from flsl_mm.config.entries import check_custom_keys, check_entries, check_names
+from flsl_mm.config.variables import run_entries
 from flsl_mm.utils.errors import ConfigError
 
 COCO = 'coco/mask-rcnn_flsl-vits16_fpn_1x_coco'

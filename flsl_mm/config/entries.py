@@ -29,8 +29,8 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
-from ...utils.errors import ConfigError
-from .config_variables import assigned_names, names_used, read_files, run_entries
+from ..utils.errors import ConfigError
+from .variables import assigned_names, names_used, read_files, run_entries
 
 # What the settings that are no classes are read by: functions, or the names that mmengine gets.
 READERS: dict[str, tuple[Callable | str, ...]] = {

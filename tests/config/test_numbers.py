@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from flsl_mm.engine.runners.run_config import check_numbers
+from flsl_mm.config.numbers import check_numbers
 
 
 def config(**entries) -> Config:

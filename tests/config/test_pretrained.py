@@ -7,8 +7,8 @@ from mmengine.model import BaseModule, PretrainedInit
 from torch import nn
 
 from flsl_mm.checkpoint import CheckpointError, PretrainedViT
-from flsl_mm.engine import use_pretrained
-from flsl_mm.engine.runners.run_config import (
+from flsl_mm.config import use_pretrained
+from flsl_mm.config.pretrained import (
     check_pretrained,
     forget_pretrained,
     refuse_unsafe,

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from flsl_mm.apis.command_line import read_config_file
-from flsl_mm.engine.runners.backbone_width import follow_backbone
+from flsl_mm.config.width import follow_backbone
 from flsl_mm.utils.errors import ConfigError
 
 

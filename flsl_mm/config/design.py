@@ -2,10 +2,10 @@
 
 from mmengine.config import Config
 
-from ...checkpoint.files import check_file
-from ...models.build_vit import read_design
-from ...utils.errors import CheckpointError, ConfigError
-from .backbone_width import AUTO
+from ..checkpoint.files import check_file
+from ..models.build_vit import read_design
+from ..utils.errors import CheckpointError, ConfigError
+from .width import AUTO
 
 
 def take_design(cfg: Config) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 from mmengine.config import Config
 from mmpretrain.models import VisionTransformer
 
-from ...utils.errors import ConfigError
-from .config_variables import file_value, follow_variables
+from ..utils.errors import ConfigError
+from .variables import file_value, follow_variables
 
 AUTO = 'auto'  # what choose_settings fills in
 VARIABLE = 'embed_dims'  # what our configs build widths and scales from

@@ -1,7 +1,5 @@
-"""The config of a run: what is made of it, and what is refused in it."""
+"""The weights that a run starts from: ``pretrained`` and every ``init_cfg`` that reads a file."""
 
-import copy
-import keyword
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,85 +7,13 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from ...checkpoint import CheckpointError, PretrainedViT
-from ...checkpoint.files import check_file
-from ...checkpoint.foreign import TIMM
-from ...checkpoint.pretrained_vit import loads_a_file
-from ...models.build_vit import RANDOM
-from ...models.pretrained_network import PretrainedNetwork
-from ...utils.errors import ConfigError
-
-# Dotted path: whether it is a whole number, and its least value.
-NUMBERS = {
-    'train_cfg.max_epochs': (True, 1),
-    'train_cfg.max_iters': (True, 1),
-    'optim_wrapper.accumulative_counts': (True, 1),
-    'default_hooks.logger.interval': (True, 1),
-    'optim_wrapper.optimizer.lr': (False, 0),
-    'optim_wrapper.optimizer.weight_decay': (False, 0),
-    **{f'{split}_dataloader.batch_size': (True, 1) for split in ('train', 'val', 'test')},
-    **{f'{split}_dataloader.num_workers': (True, 0) for split in ('train', 'val', 'test')},
-}
-
-
-def check_numbers(cfg: Config) -> None:
-    """Refuse numbers of a run that are none, or too small.
-
-    Args:
-        cfg: Config of a run; what it leaves out is not checked.
-
-    Raises:
-        ConfigError: Names the entry, its value and what it must be.
-    """
-    for path, (whole, least) in NUMBERS.items():
-        value = cfg
-        for key in path.split('.'):
-            value = value.get(key) if isinstance(value, dict | Config) else None
-        if value is None:
-            continue
-        kind = int if whole else int | float
-        if not isinstance(value, kind) or isinstance(value, bool) or not value >= least:
-            what = 'must be a whole number' if whole else 'must be a number'
-            raise ConfigError(f'{path} {what}, at least {least}, got {value!r}')
-
-
-MARK = '@keyword@'  # makes a key no identifier, so mmengine quotes it
-
-
-class KeywordSafeConfig(Config):
-    """mmengine's Config, without its failure on dict keys that are Python keywords.
-
-    mmengine writes ``{'global': 2}`` as ``dict(global=2)``, which is no Python, and so could
-    neither log nor save a config that has ``window_sizes``.
-    """
-
-    @classmethod
-    def wrap(cls, cfg: Config) -> 'KeywordSafeConfig':
-        """The same config with a safe :attr:`pretty_text`."""
-        wrapped = copy.deepcopy(cfg)
-        object.__setattr__(wrapped, '__class__', cls)
-        return wrapped
-
-    @property
-    def pretty_text(self) -> str:
-        """The config as Python source."""
-        try:
-            return Config(_mark_keywords(self.to_dict())).pretty_text.replace(MARK, '')
-        except SyntaxError as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # mmengine takes it for an error
-                raise error.__context__ from None
-            raise
-
-
-def _mark_keywords(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key + MARK if keyword.iskeyword(str(key)) else key: _mark_keywords(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return type(value)(_mark_keywords(item) for item in value)
-    return value
+from ..checkpoint import CheckpointError, PretrainedViT
+from ..checkpoint.files import check_file
+from ..checkpoint.foreign import TIMM
+from ..checkpoint.pretrained_vit import loads_a_file
+from ..models.build_vit import RANDOM
+from ..models.pretrained_network import PretrainedNetwork
+from ..utils.errors import ConfigError
 
 
 def use_pretrained(cfg: Config) -> None:

@@ -15,11 +15,11 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmpretrain.registry import DATASETS
 
-from ...datasets.image_content import image_size
-from ...utils.errors import ConfigError, DataError
-from ...utils.images import evenly_spaced
-from .backbone_width import AUTO, backbone_width
-from .config_variables import entry_at, set_entry
+from ..datasets.image_content import image_size
+from ..utils.errors import ConfigError, DataError
+from ..utils.images import evenly_spaced
+from .variables import entry_at, set_entry
+from .width import AUTO, backbone_width
 
 LOOKED_AT = 200  # images whose size is read
 SMALLEST_VIEW = 32  # pixels

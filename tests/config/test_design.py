@@ -5,10 +5,10 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from flsl_mm.engine.runners.backbone_width import follow_backbone
-from flsl_mm.engine.runners.pretrained_design import take_design
-from flsl_mm.engine.runners.run_config import use_pretrained
-from flsl_mm.engine.runners.small_recipe import choose_settings
+from flsl_mm.config.design import take_design
+from flsl_mm.config.pretrained import use_pretrained
+from flsl_mm.config.recipe import choose_settings
+from flsl_mm.config.width import follow_backbone
 from flsl_mm.utils.errors import CheckpointError, ConfigError
 
 CONFIGS = dict(

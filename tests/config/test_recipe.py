@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from flsl_mm.engine.runners import small_recipe
-from flsl_mm.engine.runners.small_recipe import Facts, choose_settings
+from flsl_mm.config import recipe
+from flsl_mm.config.recipe import Facts, choose_settings
 from flsl_mm.utils.errors import ConfigError
 
 LAPTOP = Facts(images=1000, short_side=480, gpu=False, processes=1, cores=2)
@@ -18,7 +18,7 @@ def choose(project_root, monkeypatch):
     """The config after the choice, by dotted path."""
 
     def choose(facts: Facts, **options):
-        monkeypatch.setattr(small_recipe, 'look_at', lambda cfg: facts)
+        monkeypatch.setattr(recipe, 'look_at', lambda cfg: facts)
         cfg = Config.fromfile(project_root / 'configs/pretrain/flsl_small.py')
         cfg.merge_from_dict({key.replace('__', '.'): v for key, v in options.items()})
         lines = choose_settings(cfg)

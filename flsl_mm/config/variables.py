@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ...utils.errors import ConfigError
+from ..utils.errors import ConfigError
 
 # Top-level entries that are read by a run, beside the arguments of mmengine's Runner.
 OPTIONAL_ENTRIES = (

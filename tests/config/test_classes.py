@@ -10,8 +10,8 @@ from PIL import Image
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 from flsl_mm.apis.command_line import read_config_file  # noqa: E402
+from flsl_mm.config.classes import stated_classes, use_classes  # noqa: E402
 from flsl_mm.datasets.coco_file import category_names  # noqa: E402
-from flsl_mm.engine.runners.own_classes import stated_classes, use_classes  # noqa: E402
 from flsl_mm.utils.errors import ConfigError, DataError  # noqa: E402
 
 DETECTORS = [
