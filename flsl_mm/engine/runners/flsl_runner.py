@@ -35,6 +35,7 @@ from ...utils.files import open_regular
 from ...utils.modules import unwrap_model
 from ..schedulers import WarmupCosineLR
 from .backbone_width import follow_backbone
+from .channels import follow_channels, pixel_statistics
 from .config_entries import check_custom_keys, check_entries
 from .config_variables import follow_variables
 from .log_failures import mend_logger, mend_visualizer
@@ -92,7 +93,8 @@ class FLSLRunner(Runner):
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
     - What a config leaves ``'auto'`` is chosen (:func:`choose_settings`, :func:`take_design`);
-      necks and heads follow the width of the backbone (:func:`follow_backbone`).
+      necks and heads follow the width of the backbone (:func:`follow_backbone`), readers and pixel
+      statistics its channels (:func:`follow_channels`).
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
     - Heads have as many classes as the training data (:func:`use_classes`).
     """
@@ -107,7 +109,7 @@ class FLSLRunner(Runner):
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
         follow_variables(cfg)
-        chosen = [*choose_settings(cfg), *take_design(cfg)]
+        chosen = [*choose_settings(cfg), *take_design(cfg), *follow_channels(cfg)]
         follow_backbone(cfg)
         check_numbers(cfg)
         if module := SCOPE_MODULES.get(cfg.get('default_scope')):
@@ -351,8 +353,11 @@ class FLSLRunner(Runner):
         self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs
     ) -> None:
         """Save a checkpoint, with what the weights of a ViT do not say beside them."""
-        backbone = getattr(unwrap_model(self.model), 'backbone', None)
-        facts = backbone.facts if isinstance(backbone, FrozenViT) else {}
+        model = unwrap_model(self.model)
+        backbone = getattr(model, 'backbone', None)
+        facts = {}
+        if isinstance(backbone, FrozenViT):
+            facts = {**backbone.facts, **pixel_statistics(model)}
         super().save_checkpoint(out_dir, filename, *args, meta={**(meta or {}), **facts}, **kwargs)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
