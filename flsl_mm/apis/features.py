@@ -264,7 +264,8 @@ def _merge(parts: Path, out: Path, job: dict[str, Any]) -> None:
     counts = [sum(rows * columns for rows, columns in r['grids']) for r in records]
     if not sum(counts):
         shutil.rmtree(parts)
-        raise DataError(f'none of the {len(unreadable)} images can be read')
+        example = ': '.join(next(iter(unreadable.items())))
+        raise DataError(f'none of the {len(unreadable)} images can be read, the first: {example}')
     width = 0
     if job['what'] != 'tokens':
         arrays = [_part(parts, n, 'images.npy') for n in numbers]

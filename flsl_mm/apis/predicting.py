@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from ..checkpoint import load_model
-from ..datasets.image_channels import COLORS, as_rgb
+from ..datasets.image_channels import COLORS, as_rgb, decode_channels, is_beyond_pillow, swap_colors
 from ..datasets.image_content import open_image, page_count, read_content
 from ..datasets.image_files import IMAGE_EXTENSIONS
 from ..datasets.orientation import oriented
@@ -217,7 +217,10 @@ def _read_page(path: str, number: int) -> np.ndarray:
         DataError: It is damaged.
     """
     try:
-        with open_image(read_content(path), lambda _: number) as image:
+        content = read_content(path)
+        if is_beyond_pillow(content):
+            return swap_colors(decode_channels(content, COLORS, choose=lambda _: number))
+        with open_image(content, lambda _: number) as image:
             return np.ascontiguousarray(np.array(to_rgb(oriented(image)))[..., ::-1])
     except Exception as error:  # of nearly every type
         raise DataError(f'page {number} cannot be read: {first_line(error)}') from error

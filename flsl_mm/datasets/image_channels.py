@@ -10,12 +10,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..utils.files import open_regular
-from .image_content import check_pixels, deep_color, open_page, scale_levels
+from .image_content import TIFF, check_pixels, deep_color, open_page, open_tiff, scale_levels
 from .orientation import oriented
 
 COLORS = 3
 """Of the channels of a multispectral image so many, the first, are R, G, B."""
-_TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+# Tags of a TIFF, and some of their values.
+BITS, COLOR_SPACE, CHANNELS, PLANES, EXTRA = 258, 262, 277, 284, 338
+PALETTE, INKS, APART, TRANSPARENT = 3, 5, 2, (1, 2)
 # Of PIL's modes those whose bands are channels; in the others they stand for RGB together.
 _PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA')
 
@@ -23,6 +25,30 @@ _PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA')
 def is_array(content: bytes) -> bool:
     """Whether the content of a file is numpy's."""
     return content.startswith(np.lib.format.MAGIC_PREFIX)
+
+
+def is_beyond_pillow(content: bytes) -> bool:
+    """Whether Pillow would not give all channels of an image, so :func:`decode_channels` has to.
+
+    So it is of arrays, and of a TIFF whose channels are not gray, or colors, and transparency.
+    """
+    if is_array(content):
+        return True
+    if not content.startswith(TIFF):
+        return False
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            tags, bands = image.tag_v2, len(image.getbands())
+    except UnidentifiedImageError:
+        return True
+    except Exception:  # of nearly every type, and told when it is read
+        return False
+    extra = tags.get(EXTRA, ())
+    extra = (extra,) if isinstance(extra, int) else extra
+    channels = tags.get(CHANNELS, 1) - sum(kind in TRANSPARENT for kind in extra)
+    colors = len('CMYK') if tags.get(COLOR_SPACE) == INKS else COLORS
+    apart = tags.get(PLANES) == APART and max(tags.get(BITS, (1,))) > 8
+    return channels not in (1, colors) or bands < channels or (channels > 1 and apart)
 
 
 def decode_channels(
@@ -54,7 +80,7 @@ def decode_channels(
     """
     if is_array(content):
         levels = _read_array(content)
-    elif content.startswith(_TIFF):
+    elif content.startswith(TIFF):
         levels = _read_tiff(content, channels, choose)
     else:
         levels = _read_picture(content, choose)
@@ -72,8 +98,8 @@ def check_channels(found: int, wanted: int | None) -> None:
     """
     if wanted not in (None, found):
         raise ValueError(
-            f'it has {found} channel{"s" * (found > 1)}, the network takes {wanted} '
-            '(in_channels of its backbone)'
+            f'it has {found} channel{"s" * (found > 1)}, and {wanted} '
+            f"{'is' if wanted == 1 else 'are'} wanted (the network's in_channels)"
         )
 
 
@@ -137,21 +163,6 @@ def _array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, by_column, kind
 
 
-def _open_tiff(file: BinaryIO) -> Any:
-    """Open a TIFF with tifffile.
-
-    Raises:
-        ValueError: tifffile is not there.
-    """
-    try:
-        import tifffile
-    except ImportError as error:
-        raise ValueError(
-            f'a TIFF of such channels needs tifffile ({error}): pip install tifffile'
-        ) from error
-    return tifffile.TiffFile(file)
-
-
 def _read_tiff(
     content: bytes, channels: int | None, choose: Callable[[int], int] | None
 ) -> np.ndarray:
@@ -161,7 +172,7 @@ def _read_tiff(
         ValueError: It has several pages and none is chosen, is turned, or of a kind that tifffile
             does not read.
     """
-    with _open_tiff(io.BytesIO(content)) as file:
+    with open_tiff(io.BytesIO(content)) as file:
         pages = [page for page in file.pages if not page.is_reduced]  # no thumbnails
         together = len(pages) > 1 and all(p.shape == pages[0].shape for p in pages)
         together = together and pages[0].samplesperpixel == 1 and channels in (None, len(pages))
@@ -187,7 +198,7 @@ def _read_page(page: Any, content: bytes) -> np.ndarray:
         levels = np.moveaxis(levels, 0, -1)
     if page.axes not in ('YX', 'YXS', 'SYX'):
         raise ValueError(f'a TIFF of axes {page.axes}')
-    if page.photometric == 3:
+    if page.photometric == PALETTE:
         raise ValueError('a TIFF with a palette has one channel of indices')
     return levels
 
@@ -236,7 +247,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
             with Image.open(file) as image:
                 return image.size
         except UnidentifiedImageError:
-            if not start.startswith(_TIFF):
+            if not start.startswith(TIFF):
                 raise
-        with _open_tiff(file) as tiff:
+        with open_tiff(file) as tiff:
             return tiff.pages[0].imagewidth, tiff.pages[0].imagelength

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from ..utils.files import read_regular
 FREE_PIXELS = 50_000_000  # that any file may have; decoding takes up to 14 bytes for each
 PIXELS_PER_BYTE = 200  # of larger ones; blank pages have fewer as JPEG, photos a hundredth
 # Pillow itself refuses more than 179 million pixels.
+TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+"""How the content of a TIFF begins."""
 
 
 def read_content(path: str | os.PathLike, backend_args: dict | None = None) -> bytes:
@@ -37,13 +40,10 @@ def open_image(content: bytes, choose: Callable[[int], int] | None = None) -> Im
         choose: Which page of a TIFF that has several, by their number.
 
     Raises:
-        ValueError: See :func:`open_page`; or it has channels that are neither gray nor color nor
-            transparency.
+        ValueError: See :func:`open_page`.
         Exception: Of nearly every type: it is damaged, or no image.
     """
     image = open_page(content, choose)
-    if image.format == 'TIFF':
-        _check_samples(image)
     levels = deep_color(image, content)
     if levels is None:
         return image
@@ -70,6 +70,21 @@ def open_page(content: bytes, choose: Callable[[int], int] | None = None) -> Ima
     return image
 
 
+def open_tiff(file: BinaryIO) -> Any:
+    """Open a TIFF with tifffile.
+
+    Raises:
+        ValueError: tifffile is not there.
+    """
+    try:
+        import tifffile
+    except ImportError as error:
+        raise ValueError(
+            f'a TIFF of such channels needs tifffile ({error}): pip install tifffile'
+        ) from error
+    return tifffile.TiffFile(file)
+
+
 def check_pixels(width: int, height: int, content: bytes) -> None:
     """Refuse an image before it is decoded.
 
@@ -80,20 +95,6 @@ def check_pixels(width: int, height: int, content: bytes) -> None:
         raise ValueError(
             f'{width} x {height} pixels in a file of {len(content)} bytes: not decoded'
         )
-
-
-def _check_samples(image: Image.Image) -> None:
-    """Refuse a TIFF of which Pillow would read some channels only.
-
-    Raises:
-        ValueError: It is one.
-    """
-    extra = image.tag_v2.get(338, ())
-    extra = (extra,) if isinstance(extra, int) else extra
-    channels = image.tag_v2.get(277, 1) - sum(kind in (1, 2) for kind in extra)  # transparency
-    inks = image.tag_v2.get(262) == 5
-    if channels not in (1, 4 if inks else 3):
-        raise ValueError(f'it has {channels} channels, the network takes 3')
 
 
 def page_count(image: Image.Image) -> int:

@@ -1,5 +1,6 @@
 """Images with a class for every pixel and boxes of objects, for frozen evaluation."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from PIL import Image
 
 from ..utils.errors import DataError
 from ..utils.images import evenly_spaced
-from .image_channels import COLORS, decode_channels, is_array
+from .image_channels import COLORS, decode_channels, is_beyond_pillow
 from .image_content import open_image, read_content
 from .orientation import oriented
 from .transforms.load_rgb_image import to_rgb
@@ -59,6 +60,12 @@ class LabeledImages(ABC):
         self.samples = list(samples)
         self.num_classes = num_classes
 
+    def of_channels(self, channels: int) -> 'LabeledImages':
+        """The same images for a network of so many channels."""
+        images = copy.copy(self)
+        images.channels = channels
+        return images
+
     def __len__(self) -> int:
         return len(self.samples)
 
@@ -95,7 +102,7 @@ def read_image(
     """
     try:
         content = read_content(path)
-        if channels != COLORS or is_array(content):
+        if channels != COLORS or is_beyond_pillow(content):
             found = decode_channels(content, channels)
             stored = found.shape[1::-1]
             if size in (None, stored):

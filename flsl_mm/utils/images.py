@@ -65,8 +65,8 @@ def check_input(found: int, wanted: int) -> None:
     """
     if found != wanted:
         raise DataError(
-            f'the images have {found} channel{"s" * (found > 1)}, the network takes {wanted} '
-            '(in_channels of its backbone)'
+            f'the images have {found} channel{"s" * (found > 1)}, and {wanted} '
+            f"{'is' if wanted == 1 else 'are'} wanted (the network's in_channels)"
         )
 
 

@@ -11,10 +11,12 @@ from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import DataError
 from ...utils.files import first_line
-from ..image_channels import COLORS, check_channels, decode_channels, is_array, swap_colors
+from ..image_channels import COLORS, decode_channels, is_beyond_pillow, swap_colors
 from ..image_content import is_deep, open_image, read_content
 from ..orientation import describe_sizes, orientation_of, oriented
 from .load_rgb_image import to_rgb
+
+CHANNELS = dict(color=COLORS, grayscale=1)
 
 
 class LoadFittingImage(LoadImageFromFile):
@@ -57,10 +59,8 @@ class LoadFittingImage(LoadImageFromFile):
         if not content:
             raise ValueError('the file is empty')
         check_whole(content)
-        if self.color_type == 'unchanged' or is_array(content):
-            pixels = decode_channels(content, COLORS if self.color_type == 'color' else None)
-            if self.color_type == 'grayscale':
-                check_channels(pixels.shape[2], 1)
+        if self.color_type == 'unchanged' or is_beyond_pillow(content):
+            pixels = decode_channels(content, CHANNELS.get(self.color_type))
             stored = pixels.shape[1::-1]
             pixels = swap_colors(pixels) if pixels.shape[2] > 1 else pixels[..., 0]
             return pixels if size in (None, stored) else None, stored

@@ -9,7 +9,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import ConfigError
-from ..image_channels import COLORS, decode_channels, is_array
+from ..image_channels import COLORS, decode_channels, is_beyond_pillow
 from ..image_content import is_deep, open_image, read_content, scale_levels
 from ..orientation import SIDEWAYS, orientation_of, oriented
 
@@ -66,7 +66,7 @@ class LoadRGBImage(BaseTransform):
                 content = read_content(results['img_path'])
             rng = results.get('rng')
             choose = rng and rng.integers
-            if self.channels != COLORS or is_array(content):
+            if self.channels != COLORS or is_beyond_pillow(content):
                 pixels = decode_channels(content, self.channels, self.value_range, choose)
                 shape, reduction = pixels.shape[:2], 1
             else:

@@ -15,9 +15,11 @@ from ...datasets.image_channels import COLORS
 from ...models.data_preprocessors import ManyChannelPreprocessor, MultiViewPreprocessor
 from ...utils.errors import ConfigError, DataError
 from ...utils.images import IMAGENET_MEAN, IMAGENET_STD, check_statistics, evenly_spaced
+from .backbone_width import AUTO
 
 LOOKED_AT = 200  # images whose pixels are measured
 LIBRARIES = 'DetDataPreprocessor', 'SegDataPreProcessor'
+READERS = 'LoadRGBImage', 'LoadImageFromFile'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -45,7 +47,7 @@ def follow_channels(cfg: Config) -> list[str]:
     model = cfg.get('model') or {}
     backbone = model.get('backbone')
     channels = (backbone or {}).get('in_channels', COLORS)
-    if channels == COLORS:
+    if channels in (COLORS, AUTO):
         return []
     if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
         raise ConfigError(
@@ -58,9 +60,15 @@ def follow_channels(cfg: Config) -> list[str]:
             f'model.backbone.in_channels={channels}: other images than RGB are taken by FLSL and '
             'DINO in pretraining and by detectors and segmentors'
         )
-    for loader in LOADERS:
-        for reader in _readers((cfg.get(loader) or {}).get('dataset')):
-            _set_reader(reader, channels)
+    datasets = [(cfg.get(loader) or {}).get('dataset') for loader in LOADERS]
+    for reader in _transforms(datasets, *READERS):
+        _set_reader(reader, channels)
+    if next(_transforms(datasets, 'PhotoMetricDistortion'), None) is not None:
+        if channels < COLORS or cfg.get('default_scope') != 'mmseg':
+            raise ConfigError(
+                f'PhotoMetricDistortion changes colors, and model.backbone.in_channels is '
+                f'{channels}: leave it out of train_dataloader.dataset.pipeline'
+            )
     statistics, source = _statistics(cfg, channels)
     preprocessor.mean, preprocessor.std = map(list, statistics)
     if kind in LIBRARIES and channels == 1:
@@ -93,13 +101,13 @@ def _name(settings: Any) -> str:
     return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
-def _readers(part: Any) -> Iterator[dict]:
-    """The configs of transforms that read images, in a part of a config."""
-    if _name(part) in ('LoadRGBImage', 'LoadImageFromFile'):
+def _transforms(part: Any, *names: str) -> Iterator[dict]:
+    """The configs of transforms of such names, in a part of a config."""
+    if _name(part) in names:
         yield part
     elif isinstance(part, (Mapping, list, tuple)):
         for inner in part.values() if isinstance(part, Mapping) else part:
-            yield from _readers(inner)
+            yield from _transforms(inner, *names)
 
 
 def _set_reader(reader: dict, channels: int) -> None:
@@ -154,7 +162,7 @@ def _measure(settings: Mapping[str, Any]) -> tuple[Statistics, str]:
     Raises:
         DataError: None can be read.
     """
-    load = TRANSFORMS.build({**next(_readers(settings)), 'min_side': None})
+    load = TRANSFORMS.build({**next(_transforms(settings, *READERS)), 'min_side': None})
     dataset = DATASETS.build({k: v for k, v in settings.items() if k != 'pipeline'})
     moments, reasons = [], []
     for index in evenly_spaced(range(len(dataset)), LOOKED_AT):
