@@ -64,7 +64,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=float,
         nargs=2,
         metavar=('DARK', 'BRIGHT'),
-        help='values of black and white of grayscale of more than 8 bits (those of each image)',
+        help='values that become 0 and 255, of more than 8 bits (by default those of each image)',
     )
     add_launcher_arguments(parser)
     return parser.parse_args(arguments)

@@ -140,6 +140,7 @@ def predict_files(args: argparse.Namespace) -> None:
     use_trained_classes(args)
     cfg = read_config_file(args.config, args.cfg_options)
     inferencer = build_inferencer(cfg, args.checkpoint, args.device, args.trust)
+    pictures.channels = inferencer.channels
     classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
     if len(classes) > 256 and cfg.default_scope == 'mmseg':
         raise ConfigError(f'{len(classes)} classes do not fit the 8 bits of a PNG of labels')

@@ -192,6 +192,7 @@ from flsl_mm.models.place import PLACES
 from flsl_mm.utils.images import evenly_spaced
 from flsl_mm.visualization import figures, token_maps
 from flsl_mm.visualization.images import (
+    check_draws,
     find_image_files,
     long_image_note,
     read_pixels,
@@ -249,7 +250,10 @@ def load_photos(args: argparse.Namespace) -> list[Photo]:
 
 def load_networks(args: argparse.Namespace) -> dict[str, FrozenViT]:
     """Build the networks, by the name to show."""
-    return {n: vit.to(args.device) for n, vit in build_networks(args, usual_name).items()}
+    networks = build_networks(args, usual_name)
+    for name, vit in networks.items():
+        check_draws(vit, name)
+    return {name: vit.to(args.device) for name, vit in networks.items()}
 
 
 def usual_name(source: str) -> str:

@@ -11,6 +11,7 @@ model = dict(
         depth='auto',
         num_heads='auto',
         out_indices='auto',
+        in_channels='auto',
         drop_path_rate=0.0,
     ),
 )

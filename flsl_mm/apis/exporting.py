@@ -15,6 +15,7 @@ from ..checkpoint.files import check_absent, check_destination
 from ..checkpoint.foreign import TIMM
 from ..checkpoint.layouts import to_timm_name
 from ..checkpoint.timm_models import timm_module
+from ..datasets.image_channels import COLORS
 from ..models import FLSLVisionTransformer, FrozenViT, build_vit
 from ..models.backbones.timm_vit import TimmViT
 from ..utils.errors import CheckpointError
@@ -125,9 +126,10 @@ def _largest_difference(vit: FrozenViT, found: list[np.ndarray], images: Tensor)
     return difference
 
 
-def _samples(size: Sequence[int], number: int = 2) -> Tensor:
-    """Images of noise (number, 3, H, W)."""
-    return torch.randn(number, 3, *size, generator=torch.Generator().manual_seed(0))
+def _samples(vit: FrozenViT, size: Sequence[int], number: int = 2) -> Tensor:
+    """Images of noise (number, C, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(number, vit.in_channels, *size, generator=generator)
 
 
 def _write_timm(vit: FrozenViT, facts: dict[str, Any], path: Path) -> float:
@@ -158,6 +160,7 @@ def _timm_config(vit: FrozenViT, facts: dict[str, Any]) -> dict[str, Any]:
         arguments = dict(
             img_size=facts['size'],
             patch_size=vit.patch_size,
+            **({} if vit.in_channels == COLORS else dict(in_chans=vit.in_channels)),
             embed_dim=vit.embed_dims,
             depth=vit.depth,
             num_heads=vit.num_heads,
@@ -197,7 +200,7 @@ def _described(
         model_args=arguments,
         pretrained_cfg=dict(
             pixels,
-            input_size=[3, *facts['size']],
+            input_size=[vit.in_channels, *facts['size']],
             num_classes=0,
             first_conv='patch_embed.proj',
             classifier='head',
@@ -217,7 +220,7 @@ def _check_timm(vit: FrozenViT, facts: dict[str, Any], folder: Path) -> float:
         raise CheckpointError(
             f'timm cannot rebuild it from a folder ({first_line(error)})'
         ) from error
-    images = _samples(facts['size'])
+    images = _samples(vit, facts['size'])
     with torch.no_grad():
         tokens = model.forward_features(images).numpy()
     prefix = vit.num_prefix_tokens
@@ -258,7 +261,7 @@ def _write_onnx(vit: FrozenViT, facts: dict[str, Any], path: Path) -> float:
         checked = [facts['size']]
     with torch.no_grad():  # on its own, as the exporter of ONNX falls back to a fixed number
         traced = torch.export.export(
-            encoder.eval(), (_samples(traced_with),), dynamic_shapes=(shape,)
+            encoder.eval(), (_samples(vit, traced_with),), dynamic_shapes=(shape,)
         )
     program = torch.onnx.export(
         traced,
@@ -275,7 +278,7 @@ def _write_onnx(vit: FrozenViT, facts: dict[str, Any], path: Path) -> float:
         session = onnxruntime.InferenceSession(str(draft), providers=['CPUExecutionProvider'])
         differences = []
         for size in checked:
-            images = _samples(size, 3)  # another number than it was traced with
+            images = _samples(vit, size, 3)  # another number than it was traced with
             found = session.run(None, dict(images=images.numpy()))
             differences.append(_largest_difference(vit, found, images))
         return max(differences)

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.image_channels import COLORS
 from ..datasets.image_files import IMAGE_EXTENSIONS, ImageFiles, find_names
 from ..datasets.transforms.load_rgb_image import LoadRGBImage
 from ..evaluation.tasks.dense_images import network_input
@@ -39,21 +40,22 @@ class _Pixels(Dataset):
         self,
         files: ImageFiles,
         short_side: int,
-        patch_size: int,
+        vit: FrozenViT,
         value_range: tuple[float, float] | None,
     ) -> None:
-        self.files, self.short_side, self.patch_size = files, short_side, patch_size
+        self.files, self.short_side, self.patch_size = files, short_side, vit.patch_size
         # Of a large JPEG twice the pixels that are needed are decoded, a fraction of its work.
-        self.load = LoadRGBImage(2 * short_side, value_range)
+        self.load = LoadRGBImage(2 * short_side, value_range, vit.in_channels)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
         try:
-            image = Image.fromarray(self.load.transform(self.files[index])['img'])
+            pixels = self.load.transform(self.files[index])['img']
         except OSError as error:
             return index, str(error)
+        image = Image.fromarray(pixels) if pixels.shape[2] == COLORS else pixels
         return index, network_input(image, self.short_side, self.patch_size)
 
 
@@ -92,7 +94,7 @@ def embed_images(
         what: ``'tokens'``, ``'images'`` or ``'both'``.
         batch_size: Images of one size at a time.
         num_workers: Processes that read images.
-        value_range: Of grayscale of more than 8 bits, see :class:`LoadRGBImage`.
+        value_range: Of levels of more than 8 bits, see :class:`LoadRGBImage`.
 
     Returns:
         dict: What ``embed.json`` holds: ``job``, ``images`` and ``tokens`` (their numbers),
@@ -178,7 +180,7 @@ def _encode_parts(
     """Encode parts and write each: its arrays, and then the JSON file that says that it is done."""
     ranges = [range(n * PART, min((n + 1) * PART, len(files))) for n in numbers]
     loader = DataLoader(
-        _Pixels(files, job['short_side'], vit.patch_size, job.get('value_range')),
+        _Pixels(files, job['short_side'], vit, job.get('value_range')),
         batch_size=None,
         sampler=[index for part in ranges for index in part],
         collate_fn=lambda sample: sample,
@@ -262,7 +264,8 @@ def _merge(parts: Path, out: Path, job: dict[str, Any]) -> None:
     counts = [sum(rows * columns for rows, columns in r['grids']) for r in records]
     if not sum(counts):
         shutil.rmtree(parts)
-        raise DataError(f'none of the {len(unreadable)} images can be read')
+        example = ': '.join(next(iter(unreadable.items())))
+        raise DataError(f'none of the {len(unreadable)} images can be read, the first: {example}')
     width = 0
     if job['what'] != 'tokens':
         arrays = [_part(parts, n, 'images.npy') for n in numbers]

@@ -16,7 +16,9 @@ from PIL import Image
 from torch import nn
 
 from ..checkpoint import load_model
+from ..config.channels import follow_channels
 from ..config.classes import use_classes
+from ..datasets.image_channels import COLORS, as_rgb, decode_channels, is_beyond_pillow, swap_colors
 from ..datasets.image_content import open_image, page_count, read_content
 from ..datasets.image_files import IMAGE_EXTENSIONS
 from ..datasets.orientation import oriented
@@ -25,6 +27,7 @@ from ..datasets.transforms.load_rgb_image import to_rgb
 from ..utils.colors import distinct_colors
 from ..utils.errors import ConfigError, DataError
 from ..utils.files import first_line, open_regular
+from ..utils.images import check_input
 from ..utils.progress import progress
 from ..visualization.images import expand_patterns, find_image_files
 from .tiling import Tile, make_tiles, merge_tiles
@@ -37,7 +40,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         name: Of the image, a relative path; frames of a video are ``VIDEO/000000.jpg`` and so on.
-        pixels: The image, RGB (H, W, 3) uint8.
+        pixels: The image, RGB (H, W, 3) uint8; of many channels the first three.
         sample: The library's data sample, on the CPU.
     """
 
@@ -51,6 +54,9 @@ class _Safely:
 
     Weights are read strictly and without executing code; names and colors of the classes come from
     the checkpoint, so no data set need be there.
+
+    Attributes:
+        channels: That the network takes.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: torch.device, trust: bool) -> None:
@@ -58,7 +64,8 @@ class _Safely:
         super().__init__(cfg, checkpoint, device=str(device), show_progress=False)
         self.visualizer.dataset_meta = self.model.dataset_meta  # mmseg's shows Cityscapes'
         self.visualizer.alpha = 0.5
-        if cfg.model.backbone.get('in_channels', 3) == 1:
+        self.channels = cfg.model.backbone.get('in_channels', COLORS)
+        if self.channels == 1:
             of_gray = self.pipeline
             self.pipeline = lambda pixels: of_gray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
 
@@ -98,10 +105,10 @@ def build_inferencer(
         from mmdet.apis import DetInferencer as Inferencer
     else:
         from mmseg.apis import MMSegInferencer as Inferencer
-    if (channels := cfg.model.backbone.get('in_channels', 3)) not in (1, 3):
-        raise ConfigError(f'pictures have 1 or 3 channels, the network takes {channels}')
     cfg = cfg.copy()
     use_classes(cfg)
+    cfg.load_from = os.fspath(checkpoint)  # which knows the statistics of other images than RGB
+    follow_channels(cfg)
     cfg.visualizer.vis_backends = None  # pictures are written here
     inferencer_type = type(f'Safe{Inferencer.__name__}', (_Safely, Inferencer), {})
     return inferencer_type(cfg, os.fspath(checkpoint), device, trust)
@@ -137,11 +144,14 @@ class Pictures:
             ending. A TIFF of several pages is like a video.
 
     Attributes:
+        channels: Of the network that is to see them; for one of gray they are RGB too.
         unreadable: Why, by name, of those that were met and could not be read.
 
     Raises:
         DataError: There are none.
     """
+
+    channels: int = COLORS
 
     def __init__(self, sources: Sequence[str]) -> None:
         paths = map(os.path.abspath, find_image_files(sources, IMAGE_EXTENSIONS + VIDEO_EXTENSIONS))
@@ -152,15 +162,26 @@ class Pictures:
 
     def __len__(self) -> int:
         """Number of images and, as far as the files say it, of frames and pages."""
+        if self._have_many_channels():
+            return len(self._paths)
         return sum(
             _count_frames(p) if _is_video(p) else _count_pages(p) for p in self._paths.values()
         )
 
+    def _have_many_channels(self) -> bool:
+        """Whether they are no pictures of gray or color."""
+        return self.channels not in (1, COLORS)
+
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and pixels, BGR (H, W, 3) uint8."""
+        """Name and pixels, uint8 (H, W, C): BGR, and what else the network takes."""
         for name, path in self._paths.items():
             try:
-                if _is_video(path):
+                if self._have_many_channels():
+                    load = LoadFittingImage(color_type='unchanged')
+                    pixels = np.atleast_3d(load(dict(img_path=path))['img'])
+                    check_input(pixels.shape[2], self.channels)
+                    yield name, pixels
+                elif _is_video(path):
                     yield from ((f'{name}/{i:06}.jpg', f) for i, f in enumerate(_frames(path)))
                 elif (pages := _count_pages(path)) > 1:
                     yield from ((f'{name}/{i:06}.jpg', _read_page(path, i)) for i in range(pages))
@@ -196,7 +217,10 @@ def _read_page(path: str, number: int) -> np.ndarray:
         DataError: It is damaged.
     """
     try:
-        with open_image(read_content(path), lambda _: number) as image:
+        content = read_content(path)
+        if is_beyond_pillow(content):
+            return swap_colors(decode_channels(content, COLORS, choose=lambda _: number))
+        with open_image(content, lambda _: number) as image:
             return np.ascontiguousarray(np.array(to_rgb(oriented(image)))[..., ::-1])
     except Exception as error:  # of nearly every type
         raise DataError(f'page {number} cannot be read: {first_line(error)}') from error
@@ -249,7 +273,7 @@ def _predict_batch(
 ) -> Iterator[Prediction]:
     samples = inferencer.forward(inferencer.collate_fn([prepared for *_, prepared in batch]))
     for (name, pixels, _), sample in zip(batch, samples):
-        yield Prediction(name, np.ascontiguousarray(pixels[..., ::-1]), sample.cpu())
+        yield Prediction(name, as_rgb(pixels), sample.cpu())
 
 
 def predict_in_tiles(
@@ -275,7 +299,7 @@ def predict_in_tiles(
         tiles = make_tiles(size, side, overlap)
         samples = _predict_tiles(inferencer, pixels, tiles, batch_size)
         found = merge_tiles(tiles, samples, size, score)
-        yield Prediction(name, np.ascontiguousarray(pixels[..., ::-1]), found)
+        yield Prediction(name, as_rgb(pixels), found)
 
 
 def _predict_tiles(

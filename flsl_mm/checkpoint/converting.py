@@ -20,6 +20,7 @@ from .layouts import (
     config_value,
     recorded_family,
     recorded_network,
+    recorded_statistics,
     to_timm_name,
 )
 from .loading import choose_network, open_checkpoint, report_rest, take_network
@@ -101,7 +102,7 @@ def extract_backbone(
         kernel = tensors['patch_embed.proj.weight']
         report.used.update({key: name for name, entry in entries.items() for key in entry.keys})
     report_rest(found, report)
-    settings = _network_settings(kernel, report)
+    settings = _network_settings(found, kernel, report)
     if family is not None:
         settings['family'] = family
     if report.network == 'backbone':  # converted before, perhaps
@@ -136,7 +137,7 @@ def extract_model(found: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Any],
     report_rest(found, whole)
     return (
         tensors,
-        _network_settings(tensors['backbone.patch_embed.projection.weight'], whole),
+        _network_settings(found, tensors['backbone.patch_embed.projection.weight'], whole),
         whole,
     )
 
@@ -167,12 +168,16 @@ def match_head(entries: dict[str, Entry], report: LoadReport) -> dict[str, Tenso
     return head
 
 
-def _network_settings(kernel: Tensor, report: LoadReport) -> dict[str, Any]:
+def _network_settings(found: Checkpoint, kernel: Tensor, report: LoadReport) -> dict[str, Any]:
     """What the next reader should know: written beside the weights."""
     settings = dict(
         network=report.network, source_layout=report.layout, patch_size=kernel.shape[-1]
     )
-    return settings if report.num_heads is None else dict(settings, num_heads=report.num_heads)
+    if report.num_heads is not None:
+        settings['num_heads'] = report.num_heads
+    if (statistics := recorded_statistics(found.other)) is not None:
+        settings['mean'], settings['std'] = map(list, statistics)
+    return settings
 
 
 def publish_model(

@@ -5,9 +5,11 @@ Inside this project a backbone has the parameter names of
 """
 
 import ast
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -493,6 +495,26 @@ def recorded_family(other: Mapping[str, Any]) -> str | None:
     trunk = _recorded_part(other, 'backbone').get('trunk')  # of detectors that were trained earlier
     family = trunk.get('family') if isinstance(trunk, dict) else None
     return family if isinstance(family, str) else None
+
+
+def recorded_statistics(
+    other: Mapping[str, Any],
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and deviation of the channels, in 0-255, that training here recorded; else None.
+
+    Args:
+        other: Entries of the file that are no weights.
+    """
+    meta = other.get('meta')
+    found = [meta.get(name) if isinstance(meta, Mapping) else None for name in ('mean', 'std')]
+    with suppress(ValueError):  # safetensors has texts alone
+        found = [json.loads(values) if isinstance(values, str) else values for values in found]
+    listed = all(isinstance(values, list | tuple) and values for values in found)
+    numbers = listed and all(isinstance(v, int | float) for values in found for v in values)
+    if not numbers or len(found[0]) != len(found[1]) or min(found[1]) <= 0:
+        return None
+    mean, std = (tuple(map(float, values)) for values in found)
+    return mean, std
 
 
 def check_windows(other: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import importlib
 
 from mmengine.config import Config
 
+from .channels import follow_channels
 from .classes import use_classes
 from .design import take_design
 from .entries import check_entries
@@ -32,7 +33,7 @@ def complete(cfg: Config) -> list[str]:
         CheckpointError: A file that says what the network is like cannot be used.
     """
     follow_variables(cfg)
-    chosen = [*choose_settings(cfg), *take_design(cfg)]
+    chosen = [*choose_settings(cfg), *take_design(cfg), *follow_channels(cfg)]
     follow_backbone(cfg)
     check_numbers(cfg)
     if module := SCOPE_MODULES.get(cfg.get('default_scope')):

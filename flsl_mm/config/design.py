@@ -12,7 +12,7 @@ def take_design(cfg: Config) -> list[str]:
     """Fill in what ``model.backbone`` leaves ``'auto'`` from the file ``pretrained``, in place.
 
     That may be ``patch_size``, ``embed_dims``, ``depth``, ``num_heads``, ``img_size`` (of
-    pretraining) and ``out_indices``: the last blocks of the four quarters.
+    pretraining), ``in_channels`` and ``out_indices``: the last blocks of the four quarters.
 
     Args:
         cfg: Config of a run. Without any ``'auto'`` in its backbone it is left as it is.
@@ -43,6 +43,7 @@ def take_design(cfg: Config) -> list[str]:
         depth=depth,
         num_heads=design.arch['num_heads'],
         img_size=design.img_size,
+        in_channels=design.in_channels,
         out_indices=[max(0, depth * quarter // 4 - 1) for quarter in (1, 2, 3, 4)],
     )
     if strange := [name for name in wanted if name not in found]:

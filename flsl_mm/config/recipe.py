@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmpretrain.registry import DATASETS
 
-from ..datasets.image_content import image_size
+from ..datasets.image_channels import image_size
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import evenly_spaced
 from .variables import entry_at, set_entry

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..utils.errors import DataError
 from ..utils.files import read_regular, whole_folder
-from .image_content import image_size
+from .image_channels import image_size
 from .mask_files import read_mask
 
 FRAMES, MASKS, LISTS = 'JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017'

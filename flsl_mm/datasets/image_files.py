@@ -1,14 +1,18 @@
 """Images as files in folders."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from mmengine.logging import print_log
 
 from ..utils.errors import DataError
 from .packed_strings import PackedStrings
 from .tar_shards import MAKE_INDEX
 
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
+ARRAY = '.npy'  # an image in folders without these
 TRAIN_FOLDERS = ('ILSVRC/Data/CLS-LOC/train', 'Data/CLS-LOC/train', 'train')
 
 
@@ -115,11 +119,34 @@ def find_names(root: str, extensions: tuple[str, ...]) -> Iterator[str]:
     """Names, relative to ``root``, of the images below it: sorted, files before folders.
 
     Hidden files and folders are left out; links to folders are followed, without loops or doubles.
+    Where all of :data:`IMAGE_EXTENSIONS` are looked for, arrays are images if there are no others;
+    beside these they may be anything, such as features, and are left out, which is logged.
 
     Args:
         root: Where to search.
         extensions: File name endings in lower case.
     """
+    hidden = set(extensions) >= set(IMAGE_EXTENSIONS) and ARRAY not in extensions
+    arrays, others = [], False
+    for name in _search(root, (*extensions, ARRAY) if hidden else extensions):
+        if hidden and name.lower().endswith(ARRAY):
+            arrays.append(name)
+        else:
+            others = True
+            yield name
+    if not others:
+        yield from arrays
+    elif arrays:
+        print_log(
+            f'{root}: {len(arrays)} {ARRAY} files beside images are left out (the first is '
+            f'{arrays[0]}); keep images of that kind in a folder of their own',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _search(root: str, extensions: tuple[str, ...]) -> Iterator[str]:
+    """All names of files with these endings, in the order of :func:`find_names`."""
     seen: set[tuple[int, int]] = set()  # device and inode of folders
 
     def search(prefix: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from mmpretrain.registry import DATASETS
 
 from ..utils.errors import DataError
 from .coco_file import check_masks, decode_mask, read_coco_file
-from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
+from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image, shape_of
 
 
 @DATASETS.register_module()
@@ -64,9 +64,10 @@ class InstanceImages(LabeledImages):
                 f'{self.ann_file} says that {sample["path"]} is {stated[0]} x {stated[1]} pixels; '
                 f'it is {found[0]} x {found[1]}'
             ),
+            self.channels,
         )
         instances = self._instances[sample['id']]
-        shape = (image.height, image.width)
+        shape = shape_of(image)
         labels = np.zeros(shape, np.int16)
         for mask, label in self._masks(instances, shape):
             labels[mask] = label

@@ -72,7 +72,9 @@ class MaskFolder(LabeledImages):
         path, mask_path = sample
         labels = self._labels(read_mask(mask_path), mask_path)
         size = labels.shape[::-1]
-        image = read_image(path, size, lambda found: describe_sizes(path, found, size, mask_path))
+        image = read_image(
+            path, size, lambda found: describe_sizes(path, found, size, mask_path), self.channels
+        )
         return LabeledImage(image, labels, self._boxes(labels))
 
     def _labels(self, mask: np.ndarray, path: str) -> np.ndarray:

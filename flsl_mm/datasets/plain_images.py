@@ -7,7 +7,7 @@ from mmpretrain.registry import DATASETS
 
 from ..utils.errors import DataError
 from .image_files import IMAGE_EXTENSIONS, find_images
-from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image
+from .labeled_images import IGNORED, LabeledImage, LabeledImages, read_image, shape_of
 
 
 @DATASETS.register_module()
@@ -33,6 +33,6 @@ class PlainImages(LabeledImages):
 
     def load(self, sample: str) -> LabeledImage:
         """Read an image."""
-        image = read_image(sample)
-        labels = np.full(image.size[::-1], IGNORED, np.int16)
+        image = read_image(sample, channels=self.channels)
+        labels = np.full(shape_of(image), IGNORED, np.int16)
         return LabeledImage(image, labels, np.zeros((0, 4)))

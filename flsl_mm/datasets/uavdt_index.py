@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 
 from ..utils.errors import DataError
 from ..utils.files import read_arrays, whole_file
-from .image_content import image_size
+from .image_channels import image_size
 from .uavdt_files import FRAME, find_text, read_ground_truth
 
 # Where the archives' content ends up, below the data root, by how they are unpacked.

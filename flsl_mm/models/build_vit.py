@@ -11,7 +11,14 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointError, load_pretrained
 from ..checkpoint.foreign import CLASS_TOKEN, convert_foreign, is_plain
-from ..checkpoint.layouts import Checkpoint, Entry, check_windows, recorded_family, recorded_scale
+from ..checkpoint.layouts import (
+    Checkpoint,
+    Entry,
+    check_windows,
+    recorded_family,
+    recorded_scale,
+    recorded_statistics,
+)
 from ..checkpoint.loading import (
     Source,
     choose_network,
@@ -41,6 +48,7 @@ class Design(NamedTuple):
     arch: str | dict
     patch_size: int
     img_size: int
+    in_channels: int = 3
 
 
 def build_vit(
@@ -71,7 +79,7 @@ def build_vit(
 
     Returns:
         FrozenViT: With ``forward_tokens``, ``forward_features``, ``patch_size``, ``embed_dims``,
-        ``num_prefix_tokens``, ``mean`` and ``std``.
+        ``num_prefix_tokens``, ``in_channels``, ``mean`` and ``std``.
 
     Raises:
         CheckpointError: The file cannot be used, or its number of heads must be told.
@@ -82,6 +90,8 @@ def build_vit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vit, opened = _build(source, key, num_heads, trust, random)
+    if opened is not None:
+        _take_statistics(vit, opened)
     if with_head:
         vit.head = None if random or opened is None else build_head(opened, key)
     return vit.eval().requires_grad_(False)
@@ -111,6 +121,22 @@ def _build(
         load_pretrained(vit, opened, key)
     vit.self_scale = recorded_scale(opened) if opened else None
     return vit, opened
+
+
+def _take_statistics(vit: FrozenViT, found: Checkpoint) -> None:
+    """Let a network expect the pixels that it was trained with, as far as its file records them.
+
+    Raises:
+        CheckpointError: It takes other channels than RGB, and they are not recorded.
+    """
+    recorded = recorded_statistics(found.other)
+    if recorded is not None and len(recorded[0]) == vit.in_channels:
+        vit.mean, vit.std = recorded
+    elif vit.in_channels != len(vit.mean):
+        raise CheckpointError(
+            f'{found.name}: takes images of {vit.in_channels} channels and does not record their '
+            'mean and deviation: take the checkpoint as training wrote it'
+        )
 
 
 def _is_ours(found: Checkpoint, entries: dict[str, Entry]) -> bool:
@@ -231,7 +257,8 @@ def _read_design(found: Checkpoint, key: str | None, num_heads: int | None) -> D
         num_heads=heads,
         feedforward_channels=parameters['layers.0.ffn.layers.0.0.weight'].shape[0],
     )
-    return Design(arch, patch_size, side * patch_size)
+    channels = parameters['patch_embed.projection.weight'].shape[1]
+    return Design(arch, patch_size, side * patch_size, channels)
 
 
 def _choose_heads(found: Checkpoint, report: LoadReport, width: int, told: int | None) -> int:

@@ -8,8 +8,10 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import list_dir_or_file
 from mmseg.datasets import ADE20KDataset, BaseSegDataset
+from mmseg.datasets.transforms import PhotoMetricDistortion
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from ..datasets.image_channels import COLORS
 from ..datasets.image_content import read_content
 from ..datasets.image_files import IMAGE_EXTENSIONS, find_names
 from ..datasets.orientation import describe_sizes
@@ -48,7 +50,11 @@ class CheckedMaskDataset(BaseSegDataset):
         **kwargs,
     ) -> None:
         self._labels = LoadMaskLabels()
-        transforms = load_fitting_images(pipeline, LoadAnnotations=lambda _: self._labels)
+        transforms = load_fitting_images(
+            pipeline,
+            LoadAnnotations=lambda _: self._labels,
+            PhotoMetricDistortion=lambda options: DistortColors(**options),
+        )
         super().__init__(*args, pipeline=transforms, img_suffix=img_suffix, **kwargs)
 
     def full_init(self) -> None:
@@ -138,6 +144,19 @@ class CheckedADE20KDataset(CheckedMaskDataset, ADE20KDataset):
 
     def __init__(self, *args, img_suffix: str = '.jpg', **kwargs) -> None:
         super().__init__(*args, img_suffix=img_suffix, **kwargs)
+
+
+class DistortColors(PhotoMetricDistortion):
+    """mmseg's, of the first three channels of an image (H, W, C)."""
+
+    def transform(self, results: dict) -> dict:
+        """Change the colors of ``results['img']``."""
+        image = results['img']
+        results['img'] = np.ascontiguousarray(image[..., :COLORS])
+        results = super().transform(results)
+        if image.shape[2] > COLORS:
+            results['img'] = np.dstack([results['img'], image[..., COLORS:]])
+        return results
 
 
 @TRANSFORMS.register_module()

@@ -1,10 +1,13 @@
 """Sizes of whole images, and the pixel statistics that networks expect."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from .errors import ConfigError, DataError
 
 LONGEST = 4  # of the short side, so that a panorama does not exhaust the memory
 
@@ -27,21 +30,65 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
+def check_statistics(
+    mean: Sequence[float], std: Sequence[float], channels: int | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The pixel statistics of a run, as numbers.
+
+    Args:
+        mean: Of each channel, in 0-255.
+        std: Their standard deviations.
+        channels: Of the network; None for as many as there are.
+
+    Raises:
+        ConfigError: They are not of so many channels, or no such numbers.
+    """
+    wanted = max(1, len(mean)) if channels is None else channels
+    if len(mean) != wanted or len(std) != wanted:
+        raise ConfigError(
+            f'data_preprocessor: mean has {len(mean)} numbers and std {len(std)}, one is needed '
+            f'for each of the {wanted or "network"} channels'
+        )
+    mean, std = tuple(map(float, mean)), tuple(map(float, std))
+    if not all(map(isfinite, (*mean, *std))) or min(std) <= 0:
+        raise ConfigError(
+            f'data_preprocessor: mean and std must be finite, std > 0, got {mean}, {std}'
+        )
+    return mean, std
+
+
+def check_input(found: int, wanted: int) -> None:
+    """Refuse images of other channels than a network takes.
+
+    Raises:
+        DataError: They are.
+    """
+    if found != wanted:
+        raise DataError(
+            f'the images have {found} channel{"s" * (found > 1)}, and {wanted} '
+            f"{'is' if wanted == 1 else 'are'} wanted (the network's in_channels)"
+        )
+
+
 def normalize(
     images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> Tensor:
     """A network's input of images.
 
     Args:
-        images: RGB (..., 3, H, W), integers or float32, values in 0-255.
+        images: (..., C, H, W), R, G, B first, integers or float32, values in 0-255.
         mean: Of the channels, in 0-255.
         std: Their standard deviations.
 
     Returns:
         Tensor: float32, of the same shape and on the same device.
+
+    Raises:
+        DataError: The images have other channels.
     """
+    check_input(images.shape[-3], len(mean))
     shift, scale = (
-        torch.tensor(values).view(3, 1, 1).to(images.device, non_blocking=True)
+        torch.tensor(values).view(-1, 1, 1).to(images.device, non_blocking=True)
         for values in (mean, std)
     )
     return (images - shift) / scale

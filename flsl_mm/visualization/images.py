@@ -7,9 +7,11 @@ from glob import glob
 import numpy as np
 from PIL import Image
 
+from ..datasets.image_channels import COLORS
 from ..datasets.image_files import IMAGE_EXTENSIONS, find_images
 from ..datasets.transforms.load_rgb_image import LoadRGBImage
-from ..utils.errors import DataError
+from ..models import FrozenViT
+from ..utils.errors import ConfigError, DataError
 from ..utils.images import LONGEST, short_side_scale
 
 
@@ -61,6 +63,18 @@ def read_pixels(path: str) -> np.ndarray:
         return LoadRGBImage().transform(dict(img_path=path))['img']
     except OSError as error:
         raise DataError(f'{path} cannot be read as an image: {error}') from error
+
+
+def check_draws(vit: FrozenViT, name: str) -> None:
+    """Refuse a network of other images than pictures can show.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if vit.in_channels != COLORS:
+        raise ConfigError(
+            f'{name} takes images of {vit.in_channels} channels: maps are drawn on RGB alone'
+        )
 
 
 def resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:

@@ -11,9 +11,12 @@ from PIL import Image, UnidentifiedImageError
 
 from ...utils.errors import DataError
 from ...utils.files import first_line
+from ..image_channels import COLORS, decode_channels, is_beyond_pillow, swap_colors
 from ..image_content import is_deep, open_image, read_content
 from ..orientation import describe_sizes, orientation_of, oriented
 from .load_rgb_image import to_rgb
+
+CHANNELS = dict(color=COLORS, grayscale=1)
 
 
 class LoadFittingImage(LoadImageFromFile):
@@ -21,11 +24,13 @@ class LoadFittingImage(LoadImageFromFile):
 
     That size (``width`` and ``height``, or that of the mask at ``seg_map_path``) says whether an
     orientation tag is applied (:func:`oriented`), and must be that of the image. An image that is
-    not whole is refused, where OpenCV would fill the rest with gray.
+    not whole is refused, where OpenCV would fill the rest with gray. With
+    ``color_type='unchanged'`` it has all of its channels (:func:`decode_channels`), B, G, R first,
+    and is upright.
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Load ``results['img_path']`` as BGR.
+        """Load ``results['img_path']``: BGR, gray (H, W), or all channels (H, W, C).
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -54,6 +59,11 @@ class LoadFittingImage(LoadImageFromFile):
         if not content:
             raise ValueError('the file is empty')
         check_whole(content)
+        if self.color_type == 'unchanged' or is_beyond_pillow(content):
+            pixels = decode_channels(content, CHANNELS.get(self.color_type))
+            stored = pixels.shape[1::-1]
+            pixels = swap_colors(pixels) if pixels.shape[2] > 1 else pixels[..., 0]
+            return pixels if size in (None, stored) else None, stored
         with open_image(content) as header:
             stored = header.size
             # a PNG would have to be decoded once more to find out

@@ -95,7 +95,7 @@ class RandomTeacherCrop(BaseTransform):
 
     Required keys: ``img``, ``ori_shape``, ``reduction`` and ``min_side`` from
     :class:`LoadRGBImage`, and ``rng`` (:class:`numpy.random.Generator`). Changed key: ``img``
-    (size, size, 3) uint8. Added key: ``teacher_box``, x1, y1, x2, y2 in pixels of the upright
+    (size, size, C) uint8. Added key: ``teacher_box``, x1, y1, x2, y2 in pixels of the upright
     original. Of an image that was decoded ``reduction`` times smaller, the box is widened to whole
     pixels of that.
 
@@ -127,7 +127,7 @@ class RandomTeacherCrop(BaseTransform):
         box = sample_crop_boxes(height, width, self.scale, uniforms)[0].tolist()
         box, results['teacher_box'] = snap_box(box, results['reduction'], (height, width))
         x1, y1, x2, y2 = box
-        # (1, 3, H, W) with channels last in memory: torch's 8-bit kernel, ten times PIL's speed.
+        # (1, C, H, W) with channels last in memory: torch's 8-bit kernel, ten times PIL's speed.
         # The batch's axis before the permutation: else the result has channels first.
         crop = torch.from_numpy(image)[None].permute(0, 3, 1, 2)[..., y1:y2, x1:x2]
         crop = F.interpolate(crop, (self.size, self.size), mode='bicubic', antialias=True)
@@ -162,8 +162,8 @@ def snap_box(
 class PackTeacherCrop(BaseTransform):
     """Pack the teacher crop, as 8-bit pixels, and where it came from.
 
-    Required keys: ``img`` (H, W, 3) uint8, ``img_path``, ``ori_shape``, ``teacher_box``,
-    ``broken``. The packed dict holds ``inputs`` (3, H, W) uint8 and ``data_samples``, a
+    Required keys: ``img`` (H, W, C) uint8, ``img_path``, ``ori_shape``, ``teacher_box``,
+    ``broken``. The packed dict holds ``inputs`` (C, H, W) uint8 and ``data_samples``, a
     :class:`mmpretrain.structures.DataSample` whose meta information are the other keys:
 
     - ``img_path``: The file.
@@ -177,7 +177,7 @@ class PackTeacherCrop(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Pack ``results``."""
         image = results['img']
-        pixels = np.empty((3, *image.shape[:2]), np.uint8)
+        pixels = np.empty((image.shape[2], *image.shape[:2]), np.uint8)
         cv2.split(image, list(pixels))  # a tenth of the time of numpy's transpose
         metainfo = {key: results[key] for key in self.META_KEYS}
         return dict(inputs=torch.from_numpy(pixels), data_samples=DataSample(metainfo=metainfo))

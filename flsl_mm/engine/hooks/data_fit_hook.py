@@ -5,7 +5,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
 
-from ...datasets.image_content import image_size
+from ...datasets.image_channels import image_size
 from ...datasets.orientation import describe_sizes
 from ...datasets.transforms.load_fitting_image import stated_size
 from ...datasets.uavdt import UAVDTDataset

@@ -75,6 +75,7 @@ class FeatureMapsHook(Hook):
             raise ConfigError(
                 f'FeatureMapsHook draws what the teacher sees, and {type(model).__name__} has none'
             )
+        images.check_draws(model.teacher.backbone, 'the network in training')
         paths = evenly_spaced(images.find_image_files(self.sources), self.max_images)
         self.images = []
         for path in paths:

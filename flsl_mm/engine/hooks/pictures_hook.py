@@ -13,9 +13,11 @@ from mmengine.structures import BaseDataElement, InstanceData
 from mmengine.visualization import Visualizer
 from mmpretrain.registry import HOOKS
 
+from ...datasets.image_channels import COLORS, as_rgb
 from ...datasets.transforms.load_fitting_image import LoadFittingImage
 from ...evaluation.functional.image_quality import count_detected, pixel_accuracy
 from ...utils.files import write_json
+from ...utils.modules import unwrap_model
 
 
 @HOOKS.register_module()
@@ -47,6 +49,9 @@ class PicturesHook(Hook):
         self._names = {
             path: (name := os.path.relpath(path, base), str(names('', name))) for path in paths
         }
+        backbone = getattr(unwrap_model(runner.model), 'backbone', None)
+        in_color = getattr(backbone, 'in_channels', COLORS) in (1, COLORS)
+        self._load = LoadFittingImage(color_type='color' if in_color else 'unchanged')
         self._kept: list[tuple[dict[str, Any], BaseDataElement]] = []
 
     def after_test_iter(
@@ -103,9 +108,9 @@ class PicturesHook(Hook):
     def _draw(self, visualizer: Visualizer, sample: BaseDataElement, name: str) -> None:
         """Write a picture of that name."""
         height, width = sample.ori_shape
-        loaded = LoadFittingImage()(dict(img_path=sample.img_path, height=height, width=width))
+        loaded = self._load(dict(img_path=sample.img_path, height=height, width=width))
         options = dict(pred_score_thr=self.score_thr) if 'pred_instances' in sample else {}
-        pixels = np.ascontiguousarray(loaded['img'][..., ::-1])
+        pixels = as_rgb(loaded['img'])
         path = os.path.join(self.folder, name)
         visualizer.add_datasample(name, pixels, sample.cpu(), out_file=path, **options)
 

@@ -129,7 +129,7 @@ def estimate_step(runner: Runner) -> float | None:
     encoder = model.teacher.backbone
     # Of FLSL's own network the teacher's views; another's grid is that of its authors' images.
     side = encoder.img_size[0] if encoder.family is None else views[0][0]
-    image = torch.zeros(1, 3, side, side)
+    image = torch.zeros(1, encoder.in_channels, side, side)
     spent = []
     with torch.no_grad():
         for _ in range(2):  # the first one also allocates

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from ...checkpoint import CheckpointError, load_model, read_checkpoint
 from ...checkpoint.files import check_checksums
 from ...config import complete
+from ...config.channels import pixel_statistics
 from ...config.entries import check_custom_keys
 from ...config.keywords import KeywordSafeConfig
 from ...config.pretrained import (
@@ -81,7 +82,8 @@ class FLSLRunner(Runner):
     - ``compile=True`` (or a dict of arguments of :func:`torch.compile`) compiles the backbones of a
       pretraining with static shapes; where that is not possible a warning says so, once.
     - What a config leaves ``'auto'`` is chosen (:func:`choose_settings`, :func:`take_design`);
-      necks and heads follow the width of the backbone (:func:`follow_backbone`).
+      necks and heads follow the width of the backbone (:func:`follow_backbone`), readers and pixel
+      statistics its channels (:func:`follow_channels`).
     - A config's top-level ``pretrained`` names the backbone's weights (:func:`use_pretrained`).
     - Heads have as many classes as the training data (:func:`use_classes`).
     """
@@ -332,8 +334,11 @@ class FLSLRunner(Runner):
         self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs
     ) -> None:
         """Save a checkpoint, with what the weights of a ViT do not say beside them."""
-        backbone = getattr(unwrap_model(self.model), 'backbone', None)
-        facts = backbone.facts if isinstance(backbone, FrozenViT) else {}
+        model = unwrap_model(self.model)
+        backbone = getattr(model, 'backbone', None)
+        facts = {}
+        if isinstance(backbone, FrozenViT):
+            facts = {**backbone.facts, **pixel_statistics(model)}
         super().save_checkpoint(out_dir, filename, *args, meta={**(meta or {}), **facts}, **kwargs)
 
     def resume(self, filename: str, *args, **kwargs) -> None:

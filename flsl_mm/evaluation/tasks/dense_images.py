@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...datasets.labeled_images import LabeledImages
+from ...datasets.labeled_images import LabeledImages, shape_of
 from ...models import FrozenViT
 from ...utils.images import short_side_scale
 from ...utils.progress import progress
@@ -55,19 +55,24 @@ class _Prepared(Dataset):
         return index, pixels, torch.from_numpy(sample.labels), sample.boxes
 
 
-def network_input(image: Image.Image, short_side: int, patch_size: int) -> Tensor:
+def network_input(image: Image.Image | np.ndarray, short_side: int, patch_size: int) -> Tensor:
     """Resize an image to whole patches.
 
     Args:
-        image: RGB.
+        image: RGB, or an array (H, W, C), uint8.
         short_side: Pixels of the short side; the long side is at most four times as long.
         patch_size: Both sides become the nearest multiple of it, at least one.
 
     Returns:
-        Tensor: (3, H, W), uint8.
+        Tensor: (C, H, W), uint8.
     """
-    scale = short_side_scale(image.size, short_side)
-    size = [max(1, round(side * scale / patch_size)) * patch_size for side in image.size]
+    width_and_height = shape_of(image)[::-1]
+    scale = short_side_scale(width_and_height, short_side)
+    size = [max(1, round(side * scale / patch_size)) * patch_size for side in width_and_height]
+    if isinstance(image, np.ndarray):
+        # Channel by channel: Pillow would take a fourth for transparency.
+        planes = [Image.fromarray(np.ascontiguousarray(p)) for p in np.moveaxis(image, 2, 0)]
+        return torch.from_numpy(np.stack([plane.resize(size, Image.BICUBIC) for plane in planes]))
     pixels = torch.from_numpy(np.array(image.resize(size, Image.BICUBIC)))  # (H, W, 3) uint8
     return pixels.permute(2, 0, 1).contiguous()
 
@@ -84,7 +89,7 @@ def encode_images(
     So an image's tokens do not depend on others, and images may have any shape.
 
     Args:
-        vit: In evaluation mode, on the device to run on.
+        vit: In evaluation mode, on the device to run on. The images must have its channels.
         images: The images; of P processes each takes every P-th.
         short_side: See :func:`network_input`.
         num_workers: Processes that read images.
@@ -92,7 +97,7 @@ def encode_images(
     """
     device = next(vit.parameters()).device
     loader = DataLoader(
-        _Prepared(images, short_side, vit.patch_size),
+        _Prepared(images.of_channels(vit.in_channels), short_side, vit.patch_size),
         batch_size=None,
         sampler=range(get_rank(), len(images), get_world_size()),
         collate_fn=_as_is,

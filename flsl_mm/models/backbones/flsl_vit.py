@@ -118,6 +118,8 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             each view of each image reads the position table in a random square window whose side is
             this share of the table's (:class:`StudentTeacher` draws them), so that tokens do not
             become codes of their place. None is the paper: the whole table, always.
+        in_channels: Of the images. Weights for RGB are adapted to others, and the data preprocessor
+            then needs a ``mean`` and a ``std`` for each.
         init_cfg: mmengine initialization; ``Pretrained`` kinds are loaded after the random one.
         kwargs: Other arguments of :class:`mmpretrain.models.VisionTransformer`.
 
@@ -139,8 +141,13 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         frozen_stages: int = -1,
         position_window: tuple[float, float] | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
+        in_channels: int = 3,
         **kwargs,
     ) -> None:
+        if in_channels < 1:
+            raise ConfigError(
+                f'{type(self).__name__}: in_channels must be at least 1, got {in_channels}'
+            )
         if kwargs.pop('with_cls_token', False):
             raise ConfigError(f'{type(self).__name__} has no class token: with_cls_token=False')
         if not 0 <= drop_path_rate < 1:
@@ -156,6 +163,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             frozen_stages=frozen_stages,
             with_cls_token=False,
             init_cfg=init_cfg,
+            in_channels=in_channels,
             **kwargs,
         )
         if not all(len(getattr(layer.ffn, 'layers', ())) == 3 for layer in self.layers):
@@ -166,6 +174,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
             for path in (layer.attn.out_drop, layer.ffn.dropout_layer):
                 path.drop_prob = float(getattr(path, 'drop_prob', 0.0))
         self.patch_size = patch_size
+        self.in_channels = in_channels
         self.with_cp = with_cp
         self.recompute = recompute
         self.position_window = check_sides(type(self).__name__, position_window)
@@ -223,7 +232,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         return self.layers[0].attn.num_heads
 
     def blocks_for(self, images: Tensor) -> tuple[Tensor, Iterator[Block]]:
-        """What enters the first block (B, N, D), and the blocks, for images (B, 3, H, W)."""
+        """What enters the first block (B, N, D), and the blocks, for images (B, C, H, W)."""
         blocks = ((layer, partial(_queries_and_keys, layer)) for layer in self.layers)
         return self.embed(images), blocks
 
@@ -235,7 +244,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         """Patch and position embedding.
 
         Args:
-            images: (B, 3, H, W); padded with zeros, right and below, to whole patches.
+            images: (B, C, H, W); padded with zeros, right and below, to whole patches.
             windows: Where each image reads the position table (B, 4), as :func:`.draw_windows`
                 gives them; None for the whole table, resampled.
 
@@ -254,7 +263,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         """Encode images of one size.
 
         Args:
-            x: Normalized images (B, 3, H, W).
+            x: Normalized images (B, C, H, W).
 
         Returns:
             tuple[Tensor, ...]: One output for each of ``out_indices``, formatted as ``out_type``.
@@ -291,7 +300,7 @@ class FLSLVisionTransformer(FrozenViT, VisionTransformer):
         under bfloat16 autocast the residual stream is bfloat16 here and float32 there.
 
         Args:
-            images: Views, each (B, 3, H, W); B, H and W may differ between views.
+            images: Views, each (B, C, H, W); B, H and W may differ between views.
             with_prefix: Whether the prefix tokens, where the network has any, come first.
             windows: For each view where its images read the position table, see :meth:`embed`.
             kept: Which images each branch keeps, see :meth:`draw_depth`; drawn where it is None.

@@ -24,7 +24,8 @@ class FrozenViT:
         depth: Number of blocks.
         num_prefix_tokens: P.
         has_class_token: Whether the first of them is a class token.
-        mean: Of the channels R, G, B in 0-255 that the network expects.
+        in_channels: Of its images, C; R, G, B first where there are three or more.
+        mean: Of the channels in 0-255 that the network expects.
         std: Their standard deviations.
         self_scale: Factor of the mean-shift's logits that it was trained with; None where its file
             does not record one.
@@ -38,6 +39,7 @@ class FrozenViT:
     depth: int
     num_prefix_tokens: int = 0
     has_class_token: bool = False
+    in_channels: int = 3
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     self_scale: float | None = None
@@ -53,7 +55,9 @@ class FrozenViT:
     @property
     def identity(self) -> str:
         """Text that differs with what tokens depend on beside weights and pixels; for caches."""
-        return f'{self.patch_size} {self.num_heads}'
+        own = (self.mean, self.std)
+        pixels = '' if own == (IMAGENET_MEAN, IMAGENET_STD) else f' {own}'
+        return f'{self.patch_size} {self.num_heads}{pixels}'
 
     @property
     def sequence(self) -> str:
@@ -70,7 +74,11 @@ class FrozenViT:
         return grid_of_size(*map(int, images.shape[-2:]), self.patch_size)
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """The network's input of pixels (..., 3, H, W) in 0-255."""
+        """The network's input of pixels (..., C, H, W) in 0-255.
+
+        Raises:
+            DataError: They have other channels.
+        """
         return normalize(pixels, self.mean, self.std)
 
     @abstractmethod

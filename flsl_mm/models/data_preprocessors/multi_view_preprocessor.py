@@ -15,7 +15,7 @@ from ...datasets.transforms.teacher_crop import (
     sample_crop_boxes,
 )
 from ...utils.errors import ConfigError
-from ...utils.images import IMAGENET_MEAN, IMAGENET_STD
+from ...utils.images import IMAGENET_MEAN, IMAGENET_STD, check_input, check_statistics
 from .photometry import ColorStep, Photometry, render
 from .resized_crop import channels_last, resized_crops
 
@@ -35,8 +35,8 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         student_view: ``size`` in pixels and ``scale``, the range of the share of the crop's area.
         local_views: ``number``, ``size`` and ``scale`` of small student views; None for none.
         photometry: Arguments of :class:`Photometry`; None for none.
-        mean: Mean of the channels R, G, B, of pixels in 0-255.
-        std: Standard deviation of the channels.
+        mean: Mean of each of the C channels, R, G, B first, of pixels in 0-255.
+        std: Standard deviation of each.
         clean_views: Whether to return the views without photometry too (multi-stage attention).
         non_blocking: Whether not to wait for transfers to the device.
 
@@ -58,8 +58,7 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking=non_blocking)
         if num_teacher_views not in (1, 2):
             raise ConfigError(f'num_teacher_views must be 1 or 2, got {num_teacher_views}')
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ConfigError(f'mean and std must be three numbers, std > 0, got {mean}, {std}')
+        self.mean, self.std = check_statistics(mean, std)
         self.num_teacher_views = num_teacher_views
         self.cuts = _parse_views('student_view', number=num_teacher_views, **student_view)
         if local_views is not None:
@@ -67,7 +66,7 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         self.photometry = None if photometry is None else Photometry(**photometry)
         self.clean_views = clean_views
         # applied to pixels in [0, 1]
-        mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         self.register_buffer('gain', 255 / std, persistent=False)
         self.register_buffer('shift', -mean / std, persistent=False)
 
@@ -76,22 +75,26 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         """Make the views of a batch; outside training, only normalize its images.
 
         Args:
-            data: ``inputs`` (B, 3, S, S), uint8, and ``data_samples`` as ``PackTeacherCrop`` makes
+            data: ``inputs`` (B, C, S, S), uint8, and ``data_samples`` as ``PackTeacherCrop`` makes
                 them. Outside training the images may have any size and type, values in 0-255.
             training: Whether to make views.
 
         Returns:
-            dict: In training ``inputs``, the list ``[*teachers, *students, *locals]`` of (B, 3, H,
+            dict: In training ``inputs``, the list ``[*teachers, *students, *locals]`` of (B, C, H,
             W) in float32, and ``data_samples``, to each of which ``view_boxes`` (V, 4) was added:
             x1, y1, x2, y2 of each view in pixels of the upright original, float32 on the CPU; with
             ``clean_views`` also ``clean_inputs``, the same views without photometry. Otherwise
             ``inputs`` is one tensor.
+
+        Raises:
+            DataError: The images have other channels than ``mean``.
         """
         images = data['inputs']
         if not isinstance(images, Tensor):  # mmengine's default, `pseudo_collate`
             images = torch.stack(images)
         images = images.to(self.device, non_blocking=self._non_blocking)
         samples = data.get('data_samples')
+        check_input(images.shape[1], len(self.mean))
         # the model may run under autocast; pixels are worth float32
         with torch.autocast(self.device.type, enabled=False):
             if not training:
@@ -107,10 +110,10 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         """Views of teacher crops, before photometry.
 
         Args:
-            crops: Teacher crops (B, 3, S, S), uint8.
+            crops: Teacher crops (B, C, S, S), uint8.
 
         Returns:
-            tuple: V views (B, 3, H, W), uint8 on a CPU or float32 in [0, 1] elsewhere, and their
+            tuple: V views (B, C, H, W), uint8 on a CPU or float32 in [0, 1] elsewhere, and their
             boxes x1, y1, x2, y2 in pixels of the crop, (B, V, 4) int64 on the CPU.
         """
         height, width = crops.shape[-2:]
@@ -133,7 +136,7 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
     def render(
         self, views: Sequence[Tensor], steps: Sequence[Sequence[ColorStep]] | None = None
     ) -> list[Tensor]:
-        """Normalize views (B, 3, H, W), uint8 or in [0, 1], recolored where there are steps."""
+        """Normalize views (B, C, H, W), uint8 or in [0, 1], recolored where there are steps."""
         return render(views, steps or [()] * len(views), self.gain, self.shift)
 
 

@@ -4,6 +4,10 @@ The operations are torchvision's, on float images in [0, 1]; here every sample h
 parameter and its own order of operations. There are two forms with equal results: one image at a
 time in OpenCV, which a CPU does in a quarter of the time, and for all other devices all images
 together in passes of static shape, which are few calls, and can be compiled.
+
+Images may have any number of channels C. The first three are R, G, B where there are so many; each
+other channel is treated as a grayscale image of its own, which neither hue nor saturation changes.
+Solarization is of the first three channels alone.
 """
 
 import math
@@ -15,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...datasets.image_channels import COLORS
 from ...utils.devices import send
 from ...utils.errors import ConfigError
 from . import photometry_opencv as opencv
@@ -25,10 +30,10 @@ class Operation(NamedTuple):
 
     Attributes:
         name: What it is called.
-        single: ``(image (H, W, 3), value) -> None``, changes the array in place.
+        single: ``(image (H, W, 3) or (H, W), value) -> None``, changes the array in place.
         weights: Of an operation that is a :func:`blend`: its three weights, (n,) or numbers, from
             the values (n,).
-        batched: Of any other: ``(images (n, 3, H, W), values (n,)) -> (n, 3, H, W)``.
+        batched: Of any other: ``(images (n, C, H, W), values (n,)) -> (n, C, H, W)``.
         neutral: The value at which the latter changes nothing.
     """
 
@@ -146,14 +151,14 @@ def render(
     """Recolor views and normalize them.
 
     Args:
-        views: Pixels, each (B, 3, H, W), uint8 in 0-255 or float32 in [0, 1]; not changed.
+        views: Pixels, each (B, C, H, W), uint8 in 0-255 or float32 in [0, 1]; not changed.
         steps: Of each view operations in their order, each for its samples only; samples and values
             on the CPU.
-        gain: What pixels in [0, 1] are multiplied with at the end, (3, 1, 1).
-        shift: What is added then, (3, 1, 1).
+        gain: What pixels in [0, 1] are multiplied with at the end, (C, 1, 1).
+        shift: What is added then, (C, 1, 1).
 
     Returns:
-        list[Tensor]: Views (B, 3, H, W), float32, on the device of ``views``. Elsewhere than on a
+        list[Tensor]: Views (B, C, H, W), float32, on the device of ``views``. Elsewhere than on a
         CPU those of one size are rendered together, and are parts of one tensor.
     """
     if views[0].is_cpu:
@@ -170,21 +175,39 @@ def render(
 
 def render_looped(views: Tensor, steps: Sequence[ColorStep], gain: Tensor, shift: Tensor) -> Tensor:
     """:func:`render` image by image, which stays in a CPU's cache."""
-    todo: list[list[tuple[Callable, float]]] = [[] for _ in views]
+    todo: list[list[tuple[Operation, float]]] = [[] for _ in views]
     for step in steps:
         for i, value in zip(step.samples.tolist(), step.values.tolist()):
-            todo[i].append((step.operation.single, value))
+            todo[i].append((step.operation, value))
     rendered = torch.empty(views.shape, dtype=torch.float32)
-    pixels = torch.empty(*views.shape[-2:], 3)
-    image = pixels.numpy()  # the same memory, (H, W, 3)
+    parts = _parts(*views.shape[1:])
     for view, operations, result in zip(views, todo, rendered):
-        pixels.copy_(view.permute(1, 2, 0))
-        if views.dtype == torch.uint8:
-            pixels.div_(255)
-        for operation, value in operations:
-            operation(image, value)
-        result.copy_(pixels.permute(2, 0, 1)).mul_(gain).add_(shift)
+        for channels, part in parts:
+            part.copy_(view[channels])
+            if views.dtype == torch.uint8:
+                part.div_(255)
+            image = part.numpy()  # the same memory
+            image = image[0] if len(part) == 1 else image.transpose(1, 2, 0)
+            for operation, value in operations:
+                if operation is not SOLARIZE or channels.start < COLORS:
+                    operation.single(image, value)
+            result[channels].copy_(part)
+        result.mul_(gain).add_(shift)
     return rendered
+
+
+def _parts(channels: int, height: int, width: int) -> list[tuple[slice, Tensor]]:
+    """Memory for an image in parts: RGB, where there is, with the channels last; then the others.
+
+    Returns:
+        list: The channels of each part, and an empty tensor (channels, H, W) for it.
+    """
+    colors = COLORS if channels >= COLORS else 0
+    starts = [*([0] if colors else []), *range(colors, channels)]
+    return [
+        (slice(start, stop), torch.empty(height, width, stop - start).permute(2, 0, 1))
+        for start, stop in zip(starts, [*starts[1:], channels])
+    ]
 
 
 def render_batched(
@@ -245,12 +268,12 @@ def recolor(images: Tensor, values: Tensor, blur: Operation | None = None) -> Te
     """Recolor images, all of them in each pass.
 
     Args:
-        images: (n, 3, H, W) in [0, 1].
+        images: (n, C, H, W) in [0, 1].
         values: What :func:`plan_colors` gives, on their device.
         blur: The blur, which knows its radius; None where no image is blurred.
 
     Returns:
-        Tensor: (n, 3, H, W).
+        Tensor: (n, C, H, W).
     """
     operations = dict(hue=HUE, blur=blur, solarize=SOLARIZE)
     for kind, weights in zip(PASSES, values.unbind(1)):
@@ -265,13 +288,13 @@ def blend(images: Tensor, own: Tensor, gray: Tensor, mean: Tensor) -> Tensor:
     """Blend images with their grayscale and with their mean gray.
 
     Args:
-        images: (n, 3, H, W) in [0, 1].
+        images: (n, C, H, W) in [0, 1].
         own: Weight of the image itself (n,).
         gray: Weight of its grayscale (n,).
         mean: Weight of the mean of that (n,).
 
     Returns:
-        Tensor: (n, 3, H, W), cut off at 0 and 1.
+        Tensor: (n, C, H, W), cut off at 0 and 1.
     """
     luma = to_grayscale(images)
     level = luma.mean((-2, -1), keepdim=True) * _as_column(mean)
@@ -280,19 +303,32 @@ def blend(images: Tensor, own: Tensor, gray: Tensor, mean: Tensor) -> Tensor:
 
 
 def to_grayscale(images: Tensor) -> Tensor:
-    """Luma (n, 1, H, W) of images (n, 3, H, W): ITU-R 601 weights as torchvision rounds them."""
-    red, green, blue = images.split(1, dim=1)
-    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    """Luma of images (n, C, H, W): ITU-R 601 weights as torchvision rounds them.
+
+    Returns:
+        Tensor: (n, 1, H, W) of RGB. Of other images (n, C, H, W): channels that are not R, G, B as
+        they are.
+    """
+    channels = images.shape[1]
+    if channels < COLORS:
+        return images
+    red, green, blue = images[:, :COLORS].split(1, dim=1)
+    luma = (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    if channels == COLORS:
+        return luma
+    return torch.cat([luma.expand(-1, COLORS, -1, -1), images[:, COLORS:]], dim=1)
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of images (n, 3, H, W) in [0, 1] by ``shift`` (n,), in turns.
+    """Turn the hue of images (n, C, H, W) in [0, 1] by ``shift`` (n,), in turns.
 
     The largest and the smallest channel of a pixel stay. With the hue h in turns, channel c becomes
     ``max - (max - min) * (2 - clip(|6 frac(h + n_c / 6) - 2|, 1, 2))``, n = 5, 3, 1, which is
     torchvision's way to HSV and back without its tables.
     """
-    red, green, blue = images.unbind(1)
+    if images.shape[1] < COLORS:
+        return images
+    red, green, blue = images[:, :COLORS].unbind(1)
     largest = torch.maximum(torch.maximum(red, green), blue)
     spread = largest - torch.minimum(torch.minimum(red, green), blue)
     is_red = largest.clone().eq_(red)
@@ -302,6 +338,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     hue.div_(spread.clamp(min=1e-12)).add_(sector).div_(6).add_(shift.view(-1, 1, 1))
     base = largest - 2 * spread
     result = torch.empty_like(images)
+    result[:, COLORS:] = images[:, COLORS:]
     for channel, offset in enumerate((5, 3, 1)):
         # one more turn keeps frac's argument positive
         weight = (hue + (offset / 6 + 1)).frac_().mul_(6).sub_(2).abs_().clamp_(1, 2)
@@ -310,7 +347,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Blur images (n, 3, H, W) with a Gaussian, edges repeated, as a matrix product for each axis.
+    """Blur images (n, C, H, W) with a Gaussian, edges repeated, as a matrix product for each axis.
 
     Args:
         images: Views in [0, 1].
@@ -318,7 +355,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
         radius: Pixels at which the Gaussian is cut off.
 
     Returns:
-        Tensor: Blurred images (n, 3, H, W).
+        Tensor: Blurred images (n, C, H, W).
     """
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     kernel = torch.exp(-0.5 * (offsets / sigma.clamp_min(1e-3)[:, None]) ** 2)
@@ -338,9 +375,16 @@ def _blur_matrices(kernel: Tensor, offsets: Tensor, size: int) -> Tensor:
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """Invert the values of images (n, 3, H, W) in [0, 1] that reach ``threshold`` (n,)."""
-    reached = images.clone().ge_(_as_column(threshold))
-    return reached.sub_(images).abs_()
+    """Invert the values of images (n, C, H, W) in [0, 1] that reach ``threshold`` (n,).
+
+    Of the first three channels, that is.
+    """
+    colors = images[:, :COLORS]
+    reached = colors.clone().ge_(_as_column(threshold))
+    solarized = reached.sub_(colors).abs_()
+    if images.shape[1] <= COLORS:
+        return solarized
+    return torch.cat([solarized, images[:, COLORS:]], dim=1)
 
 
 def _as_column(values: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The operations of ``photometry`` on one image at a time, through OpenCV: the form for CPUs.
 
-Each changes ``image`` in place, an array (H, W, 3) float32 in [0, 1] that stays in the processor's
-cache from one operation to the next; allocating and batching cost a CPU several times as much.
+Each changes ``image`` in place, an array float32 in [0, 1] that stays in the processor's cache from
+one operation to the next; allocating and batching cost a CPU several times as much. It is RGB (H,
+W, 3), or a single channel (H, W), which is a grayscale image of its own.
 """
 
 import cv2
@@ -19,7 +20,8 @@ def adjust_brightness(image: np.ndarray, factor: float) -> None:
 
 def adjust_contrast(image: np.ndarray, factor: float) -> None:
     """Blend an image with its mean gray by ``factor``; 0 is gray."""
-    mean = float(np.dot(LUMA, cv2.mean(image)[:3]))
+    means = cv2.mean(image)[:3]
+    mean = means[0] if image.ndim == 2 else float(np.dot(LUMA, means))
     np.multiply(image, np.float32(factor), out=image)
     np.add(image, np.float32((1 - factor) * mean), out=image)
     np.clip(image, 0, 1, out=image)
@@ -27,6 +29,8 @@ def adjust_contrast(image: np.ndarray, factor: float) -> None:
 
 def adjust_saturation(image: np.ndarray, factor: float) -> None:
     """Blend an image with its grayscale by ``factor``; 0 is gray."""
+    if image.ndim == 2:
+        return
     weights = factor * np.eye(3, dtype=np.float32) + (1 - factor) * LUMA
     cv2.transform(image, weights.astype(np.float32), dst=image)
     np.clip(image, 0, 1, out=image)
@@ -34,6 +38,8 @@ def adjust_saturation(image: np.ndarray, factor: float) -> None:
 
 def adjust_hue(image: np.ndarray, shift: float) -> None:
     """Turn the hue of an image by ``shift``, in turns, within [-1, 1]."""
+    if image.ndim == 2:
+        return
     cv2.cvtColor(image, cv2.COLOR_RGB2HSV, dst=image)
     # OpenCV knows hues from 0 to 720 degrees only
     image[..., 0] += np.float32(360 * (shift % 1))

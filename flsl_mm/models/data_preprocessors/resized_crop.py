@@ -20,12 +20,12 @@ def resized_crops(images: Tensor, boxes: Sequence[Tensor], size: int) -> list[Te
     """Crop every image by one box of its own after the other, and resize the crops to squares.
 
     Args:
-        images: Pixels (B, 3, H, W): uint8 on a CPU, else float32 in [0, 1].
+        images: Pixels (B, C, H, W): uint8 on a CPU, else float32 in [0, 1].
         boxes: For each crop x1, y1, x2, y2 in pixels (B, 4), integers inside the image, on the CPU.
         size: Side of the results in pixels.
 
     Returns:
-        list[Tensor]: Crops (B, 3, size, size) on the device of ``images``, of their type; on a CPU
+        list[Tensor]: Crops (B, C, size, size) on the device of ``images``, of their type; on a CPU
         they are channels last in memory.
     """
     if images.is_cpu:
@@ -34,12 +34,12 @@ def resized_crops(images: Tensor, boxes: Sequence[Tensor], size: int) -> list[Te
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Images (B, 3, H, W), uint8 on the CPU, with the channels last in memory.
+    """Images (B, C, H, W), uint8 on the CPU, with the channels last in memory.
 
     Torch's 8-bit resizing is twice as fast on them; its own conversion is slower than that.
     """
-    count, _, height, width = images.shape
-    pixels = np.empty((count, height, width, 3), np.uint8)
+    count, channels, height, width = images.shape
+    pixels = np.empty((count, height, width, channels), np.uint8)
     for planes, target in zip(images.numpy(), pixels):
         cv2.merge(list(planes), target)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
@@ -47,7 +47,8 @@ def channels_last(images: Tensor) -> Tensor:
 
 def resized_crop_looped(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """One of :func:`resized_crops`, image by image in 8 bits."""
-    crops = torch.empty((len(images), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    shape = len(images), size, size, images.shape[1]
+    crops = torch.empty(shape, dtype=torch.uint8).permute(0, 3, 1, 2)
     # batches of one: torch sees channels last in those only
     for image, (x1, y1, x2, y2), crop in zip(images.split(1), boxes.tolist(), crops.split(1)):
         box = image[..., y1:y2, x1:x2]
@@ -59,12 +60,12 @@ def resized_crops_batched(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """:func:`resized_crops` as one matrix product along rows and one along columns, in float32.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
+        images: (B, C, H, W) in [0, 1].
         boxes: (V, B, 4), on the CPU.
         size: Side in pixels.
 
     Returns:
-        Tensor: (V, B, 3, size, size).
+        Tensor: (V, B, C, size, size).
     """
     height, width = images.shape[-2:]
     # (V, B, start or stop, x or y)
@@ -75,7 +76,7 @@ def resized_crops_batched(images: Tensor, boxes: Tensor, size: int) -> Tensor:
         (x1, y1), (x2, y2) = (edge.unbind(-1) for edge in edges.unbind(2))
         columns = resample_weights(x1, x2, width, size)
         rows = resample_weights(y1, y2, height, size)
-    crops = images @ columns.unsqueeze(2).mT  # (V, B, 3, H, size)
+    crops = images @ columns.unsqueeze(2).mT  # (V, B, C, H, size)
     crops = rows.unsqueeze(2) @ crops.clamp_(0, 1)  # 8-bit resizing clips between the axes too
     return crops.clamp_(0, 1)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...utils.devices import send
 from ...utils.errors import ConfigError
+from ...utils.images import check_statistics
 from ..backbones.frozen_vit import FrozenViT
 from ..layers.positions import draw_windows
 
@@ -30,11 +31,12 @@ class StudentTeacher(BaseSelfSupervisor):
         momentum: Share of the old teacher in an update, in [0, 1]; a schedule may change it.
         pretrained: Checkpoint of the whole model, as in mmpretrain.
         data_preprocessor: Config of :class:`MultiViewPreprocessor`; its ``mean`` and ``std`` are
-            those that the backbone expects, unless they are given.
+            those that the backbone expects, unless they are given: then it expects these.
         init_cfg: mmengine initialization.
 
     Raises:
-        ConfigError: ``num_teacher_views`` or ``momentum`` is out of range.
+        ConfigError: ``num_teacher_views`` or ``momentum`` is out of range, or ``mean`` and ``std``
+            are not of the backbone's channels.
     """
 
     def __init__(
@@ -55,6 +57,9 @@ class StudentTeacher(BaseSelfSupervisor):
         if isinstance(data_preprocessor, dict) and isinstance(backbone, FrozenViT):
             pixels = dict(mean=backbone.mean, std=backbone.std)
             data_preprocessor = {**pixels, **data_preprocessor}
+            backbone.mean, backbone.std = check_statistics(
+                data_preprocessor['mean'], data_preprocessor['std'], backbone.in_channels
+            )
         super().__init__(
             backbone=backbone,
             neck=neck,
