@@ -283,7 +283,7 @@ def fake_cuda(monkeypatch):
         pytest.skip('older releases of torch miss some functions there')
     if not torch.backends.cuda.is_built():
         pytest.skip('this build of torch has no operations of GPUs')
-    from fake_cuda import FakeCuda, fused_attention
+    from fake_cuda import FakeCuda, fused_attention, new_tensor
 
     # What torch would ask the driver for.
     monkeypatch.setattr(torch.cuda, '_lazy_init', lambda: None)
@@ -291,6 +291,7 @@ def fake_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda *_, **__: True)
     plain = torch.nn.functional.scaled_dot_product_attention
     monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention', fused_attention(plain))
+    monkeypatch.setattr(torch.Tensor, 'new_tensor', new_tensor(torch.Tensor.new_tensor))
     with FakeCuda() as gpu:
         yield gpu
 

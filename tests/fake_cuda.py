@@ -23,6 +23,7 @@ _NO_KERNEL = (
 _INDEXING = 'aten.index.', 'aten.index_put'
 NUMBER, READ, WRITE = 'a number', 'a copy to the host', 'a copy to the device'
 INDEX, MASK, PLACES = 'an index of the host', 'a mask as an index', 'places in a mask'
+CHOICE = 'a choice of as many as there are'
 """What a host waits for, see :meth:`FakeCuda.waits`."""
 
 
@@ -36,12 +37,14 @@ class FakeCuda(TorchDispatchMode):
     Attributes:
         launches: How often each operation was called that launches a kernel; one that goes over a
             list of tensors counts once.
+        number: What the host reads where it may (:meth:`waits`).
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.launches: Counter[str] = Counter()
+        self.number = 0
         self._waits: Counter[str] | None = None
 
     def __torch_dispatch__(
@@ -60,22 +63,33 @@ class FakeCuda(TorchDispatchMode):
             elif 'copy' not in reason:
                 raise RuntimeError(f'the host waits for the device: {reason}')
         if name.startswith('aten._local_scalar_dense') and self._waits is not None:
-            return _answer((), args[0].dtype).item()
+            return self._answer((), args[0].dtype).item()
+        if name.startswith('aten.equal') and self._waits is not None:
+            return True
         with self.fake:
-            if reason in (NUMBER, PLACES, MASK) and self._waits is not None:
+            if reason in (NUMBER, PLACES, MASK, CHOICE) and self._waits is not None:
                 if name.startswith('aten.bincount'):
                     return args[0].new_zeros(args[2], dtype=torch.long)
                 if name.startswith('aten.nonzero'):
                     return args[0].new_zeros((1, args[0].ndim), dtype=torch.long)
+                if name.startswith('torchvision.nms'):
+                    return args[0].new_zeros(1, dtype=torch.long)
+                if name.startswith('aten._unique2'):
+                    inverse = args[0].new_zeros(args[0].shape, dtype=torch.long)
+                    return args[0].flatten()[:1], inverse, inverse.flatten()[:1]
                 args = args[0], _one_place(args[1]), *args[2:]
             out = operation(*args, **kwargs)
         if reason == READ:
-            return _answer(out.shape, out.dtype)
+            return self._answer(out.shape, out.dtype)
         returns = operation._schema.returns
         is_view = returns and all(r.alias_info and not r.alias_info.is_write for r in returns)
         if not is_view and not name.startswith(_NO_KERNEL):
             self.launches[name] += 1
         return out
+
+    def _answer(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """What the host reads where it may."""
+        return torch.full(shape, True if dtype == torch.bool else self.number, dtype=dtype)
 
     def count(self, function: Callable[[], Any]) -> int:
         """Launches that a function makes."""
@@ -86,7 +100,8 @@ class FakeCuda(TorchDispatchMode):
     def waits(self, function: Callable[[], Any]) -> Counter[str]:
         """What the host waits for in a function, and how often.
 
-        It reads that every condition holds and that numbers are 0, and of a mask one place.
+        It reads that every condition holds, that numbers are :attr:`number`, and of a mask one
+        place; of several boxes or values it keeps one.
         Blocking copies count too: each way they wait for all that was launched before them.
         """
         self._waits = Counter()
@@ -127,17 +142,14 @@ def _one_place(indices: list[Tensor | None]) -> list[Tensor | None]:
     return found
 
 
-def _answer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """What the host reads where it may."""
-    return torch.full(shape, dtype == torch.bool, dtype=dtype)
-
-
 def _why_it_waits(name: str, args: tuple, kwargs: dict, tensors: list[Tensor]) -> str | None:
     """Why the host would wait for a device in an operation; None where it would not."""
-    if name.startswith(('aten._local_scalar_dense', 'aten.bincount')):
+    if name.startswith(('aten._local_scalar_dense', 'aten.bincount', 'aten.equal')):
         return NUMBER
     if name.startswith('aten.nonzero'):
         return PLACES
+    if name.startswith(('torchvision.nms', 'aten._unique2')):
+        return CHOICE
     if name.startswith(_INDEXING):
         picked = [x for x in args[1] if x is not None]
         if any(x.is_cpu and x.ndim for x in picked):
@@ -203,3 +215,15 @@ def fused_attention(plain: Callable) -> Callable:
         )[0]
 
     return attention
+
+
+def new_tensor(plain: Callable) -> Callable:
+    """``Tensor.new_tensor`` of fake tensors: made on the host, and copied."""
+
+    def made(self: Tensor, data: Any, dtype: torch.dtype | None = None, **options: Any) -> Tensor:
+        if not isinstance(self, FakeTensor):
+            return plain(self, data, dtype=dtype, **options)
+        device = options.pop('device', None) or self.device
+        return torch.tensor(data, dtype=dtype or self.dtype).to(device)
+
+    return made

@@ -3,19 +3,26 @@
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.dist import get_dist_info
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmpretrain.structures import DataSample
 from torch import multiprocessing, nn
+from torch.utils.data import DataLoader, Dataset
 
+from ..datasets import ResumableSampler
+from ..engine.loops import ResumableTrainLoop
 from ..utils.errors import DataError
+from .command_line import build_runner
 
-Build = Callable[[str], Callable[[], None]]
+Turns = Iterable[None]
+Build = Callable[[str], Callable[[Turns], object]]
 
 # How the first variant does beside another one: the ratio of these numbers of the two.
 RATIOS = dict(speedup='images_per_second', memory_ratio='peak_memory_gib', cpu_time_ratio='cpu_ms')
@@ -33,16 +40,18 @@ def compare_variants(
 
     Returns:
         dict: The numbers of the first variant, those of each other one by its name, and each of
-        :data:`RATIOS` by the name of the other.
+        :data:`RATIOS` by the name of the other. Nothing where another process reports.
     """
     found = measure_in_turns(build, variants, args.steps, args.warmup, args.device, args.batch_size)
+    if not found:
+        return {}
     for name, values in found.items():
         print(f'{name:6}', '  '.join(f'{key} {value:.3f}' for key, value in values.items()))
     first = found.pop(variants[0])
     ratios = {
         ratio: {name: first[key] / values[key] for name, values in found.items()}
         for ratio, key in RATIOS.items()
-        if key in first
+        if found and key in first
     }
     return {**first, **found, **ratios}
 
@@ -63,49 +72,60 @@ def measure_in_turns(
     """Measure variants of a step side by side.
 
     Each variant lives in a process of its own, so that its memory is its own, and they take turns
-    step by step, so that whatever else the machine does meets all of them alike.
+    step by step, so that whatever else the machine does meets all of them alike. Where a launcher
+    has started several processes, each has one of a variant, and these train together.
 
     Args:
-        build: Makes the step of a variant; called in the variant's process, so it must be
-            picklable. A step takes no arguments and trains on one batch.
+        build: Makes a variant's work; called in the variant's process, so it must be picklable. The
+            work gets the turns, and takes one step on one batch in each of them.
         variants: Their names.
         steps: Measured steps of each.
         warmup: Steps before them.
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
-        batch_size: Images per step.
+        batch_size: Images per step and process.
 
     Returns:
-        dict[str, dict[str, float]]: By variant ``images_per_second`` and ``step_ms``, from the
-        median step; and ``peak_memory_gib``: on a GPU the peak of the allocated memory, on a CPU
-        that of the resident memory less the ``process_gib`` that interpreter and libraries had
-        taken before the model was built. On a CPU also ``cpu_ms``, the processor time of the
-        median step over all threads, in which waiting for other programs does not count.
+        dict[str, dict[str, float]]: By variant ``processes``, ``images_per_second`` of all of them
+        and ``step_ms``, from the median step; and ``peak_memory_gib``: on a GPU the peak of the
+        allocated memory, on a CPU that of the resident memory less the ``process_gib`` that
+        interpreter and libraries had taken before the model was built. On a CPU also ``cpu_ms``,
+        the processor time of the median step over all threads, in which waiting for other programs
+        does not count. Nothing where this process is not the first of several.
 
     Raises:
         DataError: A variant failed; its traceback is on stderr.
     """
     context = multiprocessing.get_context('spawn')
     peers: dict[str, Connection] = {}
+    processes = []
     for name in variants:
         peers[name], theirs = context.Pipe()
-        context.Process(target=_serve, args=(theirs, build, name, device), daemon=True).start()
+        processes.append(
+            context.Process(target=_serve, args=(theirs, build, name, device), daemon=True)
+        )
+        processes[-1].start()
         theirs.close()
     found = {name: _receive(name, peer) for name, peer in peers.items()}
+    reports = not any([values.pop('rank') for values in found.values()])
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for turn in range(warmup + steps):
         for name, peer in peers.items():
             peer.send('step')
             taken[name].append(_receive(name, peer))
         shown = ', '.join(f'{name} {times[-1][0]:.3f} s' for name, times in taken.items())
-        print(f'step {turn + 1}/{warmup + steps}: {shown}', flush=True)
+        if reports:
+            print(f'step {turn + 1}/{warmup + steps}: {shown}', flush=True)
     for name, peer in peers.items():
         peer.send('stop')
         wall, processor = (1e3 * statistics.median(t) for t in zip(*taken[name][warmup:]))
-        speed = dict(images_per_second=1e3 * batch_size / wall, step_ms=wall)
+        images = batch_size * found[name]['processes']
+        speed = dict(images_per_second=1e3 * images / wall, step_ms=wall)
         if not device.startswith('cuda'):
             speed['cpu_ms'] = processor
         found[name] = {**speed, **_receive(name, peer), **found[name]}
-    return found
+    for process in processes:
+        process.join()
+    return found if reports else {}
 
 
 def _receive(name: str, peer: Connection):
@@ -116,20 +136,92 @@ def _receive(name: str, peer: Connection):
 
 
 def _serve(connection: Connection, build: Build, variant: str, device: str) -> None:
-    """Take the steps of one variant when asked to."""
+    """Do the work of one variant, a step whenever asked to."""
     before = 0 if device.startswith('cuda') else resident_bytes('VmRSS')
-    step = build(variant)
-    connection.send(dict(process_gib=before / 2**30) if before else {})
+    build(variant)(_turns(connection, device, before))
+
+
+def _turns(connection: Connection, device: str, before: int) -> Iterator[None]:
+    """Turns as they are asked for; what is done in one is timed.
+
+    Args:
+        connection: Asks for turns, and gets what they took.
+        device: Where they compute.
+        before: Bytes of this process before its work was built; 0 on a GPU.
+    """
+    rank, processes = get_dist_info()
+    start = dict(process_gib=before / 2**30) if before else {}
     try:
+        connection.send(dict(start, rank=rank, processes=processes))
         while connection.recv() == 'step':
             start, processor = time.perf_counter(), time.process_time()
-            step()
+            yield
             synchronize(device)
             connection.send((time.perf_counter() - start, time.process_time() - processor))
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):
         return  # another variant failed
     peak = torch.cuda.max_memory_allocated(device) if not before else resident_bytes('VmHWM')
     connection.send(dict(peak_memory_gib=(peak - before) / 2**30))
+
+
+def each_turn(step: Callable[[], object]) -> Callable[[Turns], None]:
+    """The work that takes this step in each turn."""
+
+    def work(turns: Turns) -> None:
+        for _ in turns:
+            step()
+
+    return work
+
+
+class _ManyImages(Dataset):
+    """As many as ImageNet has, none of which is read."""
+
+    metainfo: dict = {}
+
+    def __len__(self) -> int:
+        return 1281167
+
+
+class OneBatch(DataLoader):
+    """A loader of very many images that has one batch ready, whenever it is its trainer's turn.
+
+    Args:
+        batch: With ``inputs``.
+        turns: How often it is given.
+    """
+
+    def __init__(self, batch: dict[str, Any], turns: Turns) -> None:
+        images = _ManyImages()
+        super().__init__(
+            images, len(batch['inputs']), sampler=ResumableSampler(images), drop_last=True
+        )
+        self.batch, self.turns = batch, turns
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The batch in each turn."""
+        for _ in self.turns:
+            yield self.batch
+
+
+def train_in_turns(cfg: Config, batch: dict[str, Any], turns: Turns) -> None:
+    """Train with the runner of a config and all that it does in an iteration, one in each turn.
+
+    What it does between epochs is left out: evaluations, pictures and checkpoints. It logs, and
+    saves by time, to its work dir.
+
+    Args:
+        cfg: Of a pretraining, whose images are not read.
+        batch: As its data loader would give it, the same in all iterations.
+        turns: Iterations.
+    """
+    cfg.default_hooks.update(frozen_evaluation=None, feature_maps=None)
+    cfg.default_hooks.checkpoint.update(interval=-1, save_last=False)
+    cfg.env_cfg.mp_cfg.mp_start_method = multiprocessing.get_start_method()
+    cfg.log_level = 'WARNING'
+    runner = build_runner(cfg)
+    runner._train_loop = ResumableTrainLoop(runner, OneBatch(batch, turns), max_epochs=1)
+    runner.train()
 
 
 def random_crops(size: int, count: int) -> dict[str, Any]:

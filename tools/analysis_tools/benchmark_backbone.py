@@ -45,7 +45,7 @@ from mmengine.registry import MODELS
 from plain_step import use_plain_attention
 from torch import Tensor
 
-from flsl_mm.apis.benchmarking import RATIOS, compare_variants, conditions
+from flsl_mm.apis.benchmarking import RATIOS, Turns, compare_variants, conditions, each_turn
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.models.backbones import relative_attention
 
@@ -62,8 +62,8 @@ def attend_plainly(qkv: Tensor, heads: int, rel_h: Tensor, rel_w: Tensor) -> Ten
     return (logits.softmax(dim=-1) @ v).transpose(1, 2).reshape(len(qkv), -1)
 
 
-def build_pass(args: argparse.Namespace, variant: str) -> Callable[[], None]:
-    """Forward and backward of one variant, to be called again and again."""
+def build_pass(args: argparse.Namespace, variant: str) -> Callable[[Turns], None]:
+    """Forward and backward of one variant, once a turn."""
     torch.manual_seed(0)
     cfg = Config.fromfile(args.config).model.backbone
     cfg.pop('init_cfg', None)
@@ -85,7 +85,7 @@ def build_pass(args: argparse.Namespace, variant: str) -> Callable[[], None]:
         loss.backward()
         backbone.zero_grad(set_to_none=True)
 
-    return step
+    return each_turn(step)
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -1,14 +1,15 @@
 r"""Speed and memory of a pretraining step, against its plain twin and against DINO.
 
-The step is all that happens between two batches: views are made of crops in 8 bits that come from
-the host, then forward, backward, clipping, optimizer and teacher. The crops are random and always
-the same; how fast real ones come, `benchmark_dataloader.py` measures. The plain twin
-(`plain_step.py`) has the same losses and updates, with every attention matrix in memory and a loop
-over the parameters. DINO has the same network and views, and its own head. `whole` is the config's
-step without `model.student_keep` and `model.backbone.frozen_stages`: all tokens encoded, all blocks
-trained; `windows` reads the position table in random windows. All run in turns, in processes of
-their own; the last line is JSON. With --profile, the parts of real training steps instead, from the
-config's images.
+The step is all that the config's runner does between two batches: views are made of crops in 8
+bits that come from the host, then forward, backward, clipping, optimizer, teacher, schedules and
+log. The crops are random and always the same; how fast real ones come, `benchmark_dataloader.py`
+measures. The plain twin (`plain_step.py`) has the same losses and updates without a runner, with
+every attention matrix in memory and a loop over the parameters. DINO has the same network and
+views, and its own head. `whole` is the config's step without `model.student_keep` and
+`model.backbone.frozen_stages`: all tokens encoded, all blocks trained; `windows` reads the position
+table in random windows. All run in turns, in processes of their own; the last line is JSON. Under
+torchrun with `--launcher pytorch` one variant is measured in distributed training. With --profile,
+the parts of real training steps instead, from the config's images.
 
 Example:
     python tools/analysis_tools/benchmark_pretrain.py configs/pretrain/flsl_vits16_300e.py \
@@ -19,13 +20,18 @@ __tool__ = True
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from flsl_mm.apis.command_line import (
+    add_launcher_arguments,
     add_options_argument,
     add_step_arguments,
+    end_processes,
     run_command,
     start_tool,
     tool_parser,
@@ -45,8 +51,7 @@ def parse_args() -> argparse.Namespace:
         '--variants',
         nargs='+',
         choices=VARIANTS + MORE_VARIANTS,
-        default=VARIANTS,
-        help='the first is compared with each other one (flsl plain dino)',
+        help='the first is compared with each other one (flsl plain dino; with --launcher flsl)',
     )
     parser.add_argument(
         '--profile',
@@ -56,7 +61,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help="images for --profile, instead of the config's")
     parser.add_argument('--out', metavar='FILE', help='write the JSON to this file too')
     add_options_argument(parser)
-    return parser.parse_args()
+    add_launcher_arguments(parser)
+    args = parser.parse_args()
+    launched = args.launcher != 'none'
+    args.variants = args.variants or (VARIANTS[:1] if launched else VARIANTS)
+    if launched and (args.profile or len(args.variants) > 1 or 'plain' in args.variants):
+        parser.error('--launcher measures one variant that has a runner: no plain, no --profile')
+    return args
 
 
 if __name__ == '__main__':
@@ -67,14 +78,16 @@ from mmengine.config import Config
 from plain_step import PlainStep, build_model, read_flsl_config
 
 from flsl_mm.apis.benchmarking import (
+    Turns,
     build_moving_optimizer,
     compare_variants,
     conditions,
+    each_turn,
     random_crops,
+    train_in_turns,
 )
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.apis.profiling import print_parts, profile_training
-from flsl_mm.models.layers.compile import compile_networks
 
 
 def read_measured(args: argparse.Namespace) -> Config:
@@ -92,10 +105,12 @@ def read_measured(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
-    """The step of one variant, to be called again and again."""
+def build_variant(args: argparse.Namespace, variant: str) -> Callable[[Turns], None]:
+    """The training of one variant, with a step in each turn."""
     cfg = read_measured(args)
     batch = random_crops(cfg.model.data_preprocessor.student_view.size, args.batch_size)
+    if variant == 'plain':
+        return each_turn(build_plain_step(args, cfg, batch))
     if variant == 'windows':
         cfg.model.backbone.position_window = (0.25, 1.0)
     if variant == 'dino':
@@ -105,25 +120,36 @@ def build_step(args: argparse.Namespace, variant: str) -> Callable[[], object]:
         cfg.model.update(type='DINO', neck=None)
         cfg.model.data_preprocessor.clean_views = False
         cfg.model.head = dict(type='DINOHead', in_channels=channels)
+        for name, schedule in list(cfg.default_hooks.schedule.items()):
+            if isinstance(schedule, dict) and schedule.target.startswith('neck.'):
+                cfg.default_hooks.schedule.pop(name)
     if variant == 'whole':
         cfg.model.student_keep = 1.0
         cfg.model.backbone.pop('frozen_stages', None)
+    if torch.device(args.device).index is not None:
+        torch.cuda.set_device(args.device)
+    cfg.work_dir, cfg.launcher = str(Path(args.folder, variant)), args.launcher
+
+    def train(turns: Turns) -> None:
+        train_in_turns(cfg, batch, turns)
+        end_processes(args)
+
+    return train
+
+
+def build_plain_step(args: argparse.Namespace, cfg: Config, batch: dict) -> Callable[[], None]:
+    """The step of the plain twin."""
     model = build_model(cfg.model, args.device)
-    if variant == 'plain':
-        adamw, clip = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.clip_grad
-        step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
+    adamw, clip = cfg.optim_wrapper.optimizer, cfg.optim_wrapper.clip_grad
+    step = PlainStep(model, adamw.lr, adamw.weight_decay, clip.max_norm)
 
-        def plain_step() -> None:
-            data = model.data_preprocessor(batch, training=True)
-            clean = data.get('clean_inputs')
-            dtype = getattr(torch, args.dtype)
-            step(data['inputs'], dtype, samples=data['data_samples'], clean=clean)
+    def plain_step() -> None:
+        data = model.data_preprocessor(batch, training=True)
+        clean = data.get('clean_inputs')
+        dtype = getattr(torch, args.dtype)
+        step(data['inputs'], dtype, samples=data['data_samples'], clean=clean)
 
-        return plain_step
-    wrapper = build_moving_optimizer(model, cfg.optim_wrapper)
-    if options := cfg.get('compile'):
-        compile_networks(model, **({} if options is True else options))
-    return partial(model.train_step, batch, wrapper)
+    return plain_step
 
 
 def profile(args: argparse.Namespace) -> dict:
@@ -155,9 +181,16 @@ def measure(args: argparse.Namespace) -> None:
         DataError: The config or its images do not do, or a variant failed.
     """
     args.device = str(usable_device(args.device))
-    build = partial(build_step, args)
+    if args.device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''  # runners take a GPU where they see one
     read_measured(args)  # what is wrong with it shows before a process is started
-    result = profile(args) if args.profile else compare_variants(build, args.variants, args)
+    if args.profile:
+        result = profile(args)
+    else:
+        with tempfile.TemporaryDirectory() as args.folder:
+            result = compare_variants(partial(build_variant, args), args.variants, args)
+    if not result:
+        return  # the first process has it
     result.update(batch_size=args.batch_size, **conditions(args))
     if args.out:
         write_json(args.out, result)

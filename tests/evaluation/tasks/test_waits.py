@@ -109,3 +109,41 @@ def test_dense_tasks_wait_as_often_as_an_image_needs(name, vit, fake_cuda):
     assert {(i.tokens.device, i.tokens.dtype) for i in images} == {(GPU, torch.float32)}
     fake_cuda.waits(lambda: task.start(vit))
     assert fake_cuda.waits(lambda: task.update(images[0])) == WAITS[name]
+
+
+FINISH = {
+    'SegmentationRetrieval': {NUMBER: 6, MASK: 2},
+    'ObjectDiscovery': {NUMBER: 3},
+    'CollapseMonitors': {NUMBER: 7, MASK: 2},
+}
+"""What is waited for when all images are done, however many they were."""
+
+
+def evaluate(name, vit, gpu):
+    """The task, when it has seen three images."""
+    task = FROZEN_TASKS.build(dict(type=name, val=Halves(3), short_side=32))
+
+    def see_all():
+        task.start(vit)
+        for image in encode_images(vit, task.val, 32, 0, 'images'):
+            task.update(image)
+
+    gpu.waits(see_all)
+    return task
+
+
+@pytest.mark.parametrize('name', FINISH)
+def test_dense_tasks_end_with_a_few_waits(name, vit, fake_cuda):
+    fake_cuda.number = 1  # so that pixels are labelled
+    task, numbers = evaluate(name, vit, fake_cuda), {}
+    waits = fake_cuda.waits(lambda: numbers.update(task.finish()))
+    assert task.headline in numbers and waits == FINISH[name]
+
+
+def test_clusters_of_tokens_are_found_on_the_device_and_read_once_an_image(vit, fake_cuda):
+    task, counts = evaluate('TokenClustering', vit, fake_cuda), []
+    fitted = torch.zeros(8, 32).to(GPU)
+    waits = fake_cuda.waits(lambda: counts.append(task._count(fitted, 2)))
+    # Of k-means a seed each; of each image its tokens go over, its clusters come back; all counts.
+    assert (waits[READ], waits[WRITE]) == (2 + 3 + 1, 3 + 1)
+    assert counts[0].is_cpu and counts[0].shape == (2, 2)
