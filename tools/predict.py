@@ -95,7 +95,7 @@ from flsl_mm.apis.predicting import (
     predict,
     predict_in_tiles,
 )
-from flsl_mm.apis.trained import use_trained_classes
+from flsl_mm.apis.trained import use_trained_settings
 from flsl_mm.visualization.saving import PictureNames
 
 
@@ -137,7 +137,7 @@ def predict_files(args: argparse.Namespace) -> None:
     """
     args.device = usable_device(args.device)
     pictures, out = Pictures(args.images), Path(args.out)
-    use_trained_classes(args)
+    use_trained_settings(args)
     cfg = read_config_file(args.config, args.cfg_options)
     inferencer = build_inferencer(cfg, args.checkpoint, args.device, args.trust)
     classes, palette = (inferencer.model.dataset_meta[key] for key in ('classes', 'palette'))
