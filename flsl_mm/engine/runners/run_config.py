@@ -209,7 +209,7 @@ def check_start(cfg: Config, file: str) -> None:
             error = f'{name} needs --cfg-options pretrained=FILE; by default it takes {error}'
         random = '' if AUTO in _backbone(cfg).values() else ' (pretrained=None: random weights)'
         raise CheckpointError(
-            f'pretrained weights: {error}; such files come from tools/train.py configs/pretrain/... '
+            f'pretrained weights: {error}; such files come from configs/pretrain '
             f'or from other projects, see docs/checkpoints.md{random}'
         ) from None
 
