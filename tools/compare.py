@@ -62,8 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--max-images',
         type=positive,
         metavar='N',
-        help='evaluate frozen tasks on at most N images, evenly spaced (all); tasks without such a '
-        'limit are named',
+        help='evaluate frozen tasks on at most N images, evenly spaced (all), k-NN with as many to '
+        'learn from, one at least of each class; tasks without such a limit are named',
     )
     parser.add_argument(
         '--coco-config',
@@ -243,15 +243,15 @@ def task_settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def limit_images(name: str, task: dict[str, Any], number: int) -> None:
     """Let a frozen task evaluate at most ``number`` images, in place; say so if it cannot."""
-    limit = getattr(FROZEN_TASKS.get(task['type']), 'image_limit', None)
-    if limit is None:
+    limits = getattr(FROZEN_TASKS.get(task['type']), 'image_limits', ())
+    if not limits:
         print(f'{name}: has no limit of images (--max-images), takes all')
-        return
-    *parents, last = limit.split('.')
-    for key in parents:
-        task[key] = dict(task.get(key) or {})
-        task = task[key]
-    task[last] = min(number, task.get(last) or number)
+    for limit in limits:
+        part, (*parents, last) = task, limit.split('.')
+        for key in parents:
+            part[key] = dict(part.get(key) or {})
+            part = part[key]
+        part[last] = min(number, part.get(last) or number)
 
 
 def folder_of(kind: str, checkpoint: str, args: argparse.Namespace) -> Path:

@@ -48,9 +48,11 @@ def start_tool(parse: Callable[[], argparse.Namespace], has_log: bool = False) -
     problem = None
     if args.get('config') and not osp.isfile(args['config']):
         problem = f'there is no config file {args["config"]}'
-    sources = [args.get('checkpoint'), args.get('source'), *(args.get('checkpoints') or ())]
-    for source in filter(None, sources):
-        path = split_name(source)[1]
+    single = list(filter(None, (args.get('checkpoint'), args.get('source'))))
+    for source in [*single, *(args.get('checkpoints') or ())]:
+        name, path = split_name(source)
+        if name is not None and source in single:
+            problem = problem or f'{source}: nothing here shows the name {name}: give {path} alone'
         if not path.startswith(('random:', 'timm:')) and not osp.exists(path):
             problem = problem or f'{path}: no such file'
     if problem:

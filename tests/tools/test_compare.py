@@ -222,4 +222,6 @@ def test_the_number_of_images_can_be_limited(
     monkeypatch.setattr(tool, 'run_tasks', look)
     assert tool.main([config, vit_file('a.pth'), '--max-images=1', *data]) == 0
     assert len(taken['knn'].test) == len(taken['dense'].tasks[0].val) == 1
+    train = taken['knn'].train
+    assert len(train) == len(train.classes) < 12  # one of each
     assert 'davis: has no limit of images (--max-images), takes all' in capsys.readouterr().out
