@@ -16,6 +16,7 @@ Example:
 __tool__ = True
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from typing import Any
 from flsl_mm.apis.command_line import (
     add_network_arguments,
     add_options_argument,
+    log_details,
     named_sources,
     positive,
     run_command,
@@ -60,8 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--max-images',
         type=positive,
         metavar='N',
-        help='evaluate frozen tasks on at most N images, evenly spaced (all); tasks without such a '
-        'limit are named',
+        help='evaluate frozen tasks on at most N images, evenly spaced (all), k-NN with as many to '
+        'learn from, one at least of each class; tasks without such a limit are named',
     )
     parser.add_argument(
         '--coco-config',
@@ -91,20 +93,22 @@ def build_parser() -> argparse.ArgumentParser:
         help='%(default)s',
     )
     parser.add_argument(
-        '--out', metavar='FILE', help='JSON file for the numbers (<work dir>/compare.json)'
+        '--out',
+        metavar='FILE',
+        help='JSON file for the numbers, added to those that it has (<work dir>/compare.json)',
     )
     return parser
 
 
 if __name__ == '__main__':
-    start_tool(lambda: build_parser().parse_args())
+    start_tool(lambda: build_parser().parse_args(), has_log=True)
 
 from flsl_mm.apis.frozen import build_networks, build_task, read_tasks, run_tasks
 from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
 from flsl_mm.evaluation import comparison_table
 from flsl_mm.registry import FROZEN_TASKS
 from flsl_mm.utils.errors import ConfigError, DataError
-from flsl_mm.utils.files import check_writable, read_json, write_json
+from flsl_mm.utils.files import check_writable, file_stamp, read_json, write_json
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -115,8 +119,12 @@ def compare(args: argparse.Namespace) -> None:
         DataError: Data or settings cannot be used, or fine-tuning failed.
     """
     args.out = args.out or str(args.work_dir / 'compare.json')
+    check_writable(args.out)
+    log_details(Path(args.out).with_suffix('.log'))
     sources = named_sources(args.checkpoints)
     settings = task_settings(args)
+    files = {network: [source, file_stamp(source)] for network, source in sources.items()}
+    earlier = earlier_results(Path(args.out), files, settings)
     networks, tasks = {}, {}  # shared, in this process: to index ImageNet takes minutes
 
     def evaluate(name: str, network: str) -> dict[str, Any]:
@@ -137,7 +145,6 @@ def compare(args: argparse.Namespace) -> None:
         networks.update(build_networks(args, with_head=True))  # before the data
         frozen = {name: found['task'] for name, found in settings.items() if name != 'coco'}
         tasks.update({name: build_task(task) for name, task in frozen.items()})
-    check_writable(args.out)
     try:
         StepRunner().run(flat)
     finally:
@@ -150,9 +157,67 @@ def compare(args: argparse.Namespace) -> None:
             for network, by_task in steps.items()
         }
         if any(results.values()):
-            write_json(args.out, dict(settings=settings, results=results))
+            content = dict(settings=settings, checkpoints=files, results=results)
+            write_json(args.out, together(earlier, content))
             print(comparison_table(shown(results)))
-    print(f'written to {args.out}')
+    others = sorted({task for found in earlier['results'].values() for task in found})
+    beside = f', beside what it has of {", ".join(others)} by other commands' if others else ''
+    print(f'written to {args.out}{beside}')
+
+
+def earlier_results(
+    path: Path, files: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """What the file of numbers has by other commands and stays there.
+
+    That is every number that this command does not compute itself, unless it is of another
+    checkpoint of the same name, or its task had other settings; those are named.
+
+    Args:
+        path: The file; there may be none.
+        files: The checkpoints of this command and their stamps, by name.
+        settings: Of the tasks of this command, by name.
+
+    Returns:
+        dict: ``settings``, ``checkpoints`` and ``results``, as in the file.
+
+    Raises:
+        DataError: The file is damaged, or another one.
+    """
+    found = read_json(path) if path.is_file() else {}
+    parts = {name: found.get(name) or {} for name in ('settings', 'checkpoints', 'results')}
+    if set(found) - set(parts) or not all(isinstance(part, dict) for part in parts.values()):
+        raise DataError(f'{path}: holds something else than numbers of compare.py: give --out')
+    kept: dict[str, dict[str, Any]] = {name: {} for name in parts}
+    for network, by_task in parts['results'].items():
+        old = parts['checkpoints'].get(network)
+        for task, numbers in by_task.items():
+            if network in files and task in settings:
+                continue
+            same_file = files.get(network, old) == old
+            if same_file and _plain(settings.get(task)) in (None, parts['settings'].get(task)):
+                kept['results'].setdefault(network, {})[task] = numbers
+                kept['settings'][task] = parts['settings'].get(task)
+                kept['checkpoints'][network] = old
+            else:
+                why = 'its settings changed' if same_file else 'the checkpoint changed'
+                print(f'{path}: {task} of {network} is left out, for {why}')
+    return kept
+
+
+def _plain(content: Any) -> Any:
+    """What JSON makes of it."""
+    return json.loads(json.dumps(content))
+
+
+def together(
+    earlier: Mapping[str, Mapping[str, Any]], present: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Two contents of the file of numbers in one."""
+    merged = {name: {**earlier[name], **part} for name, part in present.items()}
+    for network, found in earlier['results'].items():
+        merged['results'][network] = {**found, **present['results'].get(network, {})}
+    return merged
 
 
 def task_settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -178,15 +243,15 @@ def task_settings(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def limit_images(name: str, task: dict[str, Any], number: int) -> None:
     """Let a frozen task evaluate at most ``number`` images, in place; say so if it cannot."""
-    limit = getattr(FROZEN_TASKS.get(task['type']), 'image_limit', None)
-    if limit is None:
+    limits = getattr(FROZEN_TASKS.get(task['type']), 'image_limits', ())
+    if not limits:
         print(f'{name}: has no limit of images (--max-images), takes all')
-        return
-    *parents, last = limit.split('.')
-    for key in parents:
-        task[key] = dict(task.get(key) or {})
-        task = task[key]
-    task[last] = min(number, task.get(last) or number)
+    for limit in limits:
+        part, (*parents, last) = task, limit.split('.')
+        for key in parents:
+            part[key] = dict(part.get(key) or {})
+            part = part[key]
+        part[last] = min(number, part.get(last) or number)
 
 
 def folder_of(kind: str, checkpoint: str, args: argparse.Namespace) -> Path:

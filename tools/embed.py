@@ -10,6 +10,7 @@ Example:
 __tool__ = True
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from flsl_mm.apis.command_line import (
     add_launcher_arguments,
     add_network_arguments,
     end_processes,
+    log_details,
     not_negative,
     positive,
     report_unreadable,
@@ -71,7 +73,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    start_tool(parse_args)
+    start_tool(parse_args, has_log=True)
 
 from mmengine.dist import is_main_process
 
@@ -89,6 +91,7 @@ def embed_files(args: argparse.Namespace) -> None:
     """
     args.device = usable_device(args.device)
     start_processes(args)
+    log_details(os.path.join(args.out, 'embed.log'))
     vit = build_vit(args.checkpoint, args.key, args.num_heads, args.trust, args.seed).to(
         args.device
     )

@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == '__main__':
-    start_tool(lambda: build_parser().parse_args())
+    start_tool(lambda: build_parser().parse_args(), has_log=True)
 
 from flsl_mm.apis.frozen import evaluate_frozen
 

@@ -20,6 +20,7 @@ from flsl_mm.apis.command_line import (
     add_device_argument,
     add_options_argument,
     add_trust_argument,
+    log_details,
     positive,
     read_config_file,
     report_unreadable,
@@ -80,7 +81,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    start_tool(parse_args)
+    start_tool(parse_args, has_log=True)
 
 import numpy as np
 from PIL import Image
@@ -95,7 +96,7 @@ from flsl_mm.apis.predicting import (
     predict,
     predict_in_tiles,
 )
-from flsl_mm.apis.trained import use_trained_classes
+from flsl_mm.apis.trained import use_trained_settings
 from flsl_mm.visualization.saving import PictureNames
 
 
@@ -137,7 +138,7 @@ def predict_files(args: argparse.Namespace) -> None:
     """
     args.device = usable_device(args.device)
     pictures, out = Pictures(args.images), Path(args.out)
-    use_trained_classes(args)
+    use_trained_settings(args)
     cfg = read_config_file(args.config, args.cfg_options)
     inferencer = build_inferencer(cfg, args.checkpoint, args.device, args.trust)
     pictures.channels = inferencer.channels
@@ -145,6 +146,7 @@ def predict_files(args: argparse.Namespace) -> None:
     if len(classes) > 256 and cfg.default_scope == 'mmseg':
         raise ConfigError(f'{len(classes)} classes do not fit the 8 bits of a PNG of labels')
     check_writable(out / 'predictions.json')
+    log_details(out / 'predict.log')
     results, names, count = [], PictureNames(), 0
     if args.tiles is None:
         predictions = predict(inferencer, pictures, args.batch_size)

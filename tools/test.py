@@ -56,7 +56,7 @@ if __name__ == '__main__':
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from flsl_mm.apis.trained import use_trained_classes
+from flsl_mm.apis.trained import use_trained_settings
 from flsl_mm.checkpoint import load_model
 from flsl_mm.checkpoint.files import check_file
 
@@ -96,7 +96,7 @@ def run_test(args: argparse.Namespace) -> None:
         DataError: The config cannot be tested.
         FileNotFoundError: There is no config.
     """
-    use_trained_classes(args)
+    use_trained_settings(args)
     cfg = add_test_settings(read_config(args), args)
     if cfg.get('test_dataloader') is None:
         raise ConfigError(f'{args.config} has no test_dataloader, so there is nothing to test')

@@ -23,6 +23,7 @@ import numpy as np
 
 from flsl_mm.apis.command_line import (
     add_network_arguments,
+    log_details,
     positive,
     run_command,
     start_tool,
@@ -179,7 +180,7 @@ def add_tsne_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == '__main__':
-    start_tool(parse_args)
+    start_tool(parse_args, has_log=True)
 
 from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
@@ -413,8 +414,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         args.device = usable_device(args.device)
-        photos, vits = load_photos(args), load_networks(args)
         check_writable(args.out)
+        log_details(Path(args.out).with_suffix('.log'))
+        photos, vits = load_photos(args), load_networks(args)
         draw_kind = draw_tokens if args.kind == 'tsne' else draw
         save(draw_kind(args, photos, vits), photos, args)
 

@@ -13,6 +13,7 @@ import os
 import os.path as osp
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -40,25 +41,29 @@ def start_tool(parse: Callable[[], argparse.Namespace], has_log: bool = False) -
     Args:
         parse: Reads the command line. Of what it returns ``config``, ``checkpoint``,
             ``checkpoints`` and ``source`` are files that have to be there.
-        has_log: The work is a run with a log file, which gets what libraries print at the start.
+        has_log: The work has a log file, which gets what libraries print at the start: a run, or
+            what calls :func:`log_details`.
     """
     args = vars(parse())
     problem = None
     if args.get('config') and not osp.isfile(args['config']):
         problem = f'there is no config file {args["config"]}'
-    sources = [args.get('checkpoint'), args.get('source'), *(args.get('checkpoints') or ())]
-    for source in filter(None, sources):
-        path = split_name(source)[1]
+    single = list(filter(None, (args.get('checkpoint'), args.get('source'))))
+    for source in [*single, *(args.get('checkpoints') or ())]:
+        name, path = split_name(source)
+        if name is not None and source in single:
+            problem = problem or f'{source}: nothing here shows the name {name}: give {path} alone'
         if not path.startswith(('random:', 'timm:')) and not osp.exists(path):
             problem = problem or f'{path}: no such file'
     if problem:
         print(f'{osp.basename(sys.argv[0])}: error: {problem}', file=sys.stderr)
         sys.exit(2)
-    if has_log:
-        keep_library_remarks()
+    keep_library_remarks()
     import flsl_mm
 
     flsl_mm.register()
+    if not has_log:
+        take_library_remarks()
 
 
 class OptionsAction(DictAction):
@@ -341,6 +346,27 @@ def end_processes(args: argparse.Namespace) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def log_details(path: str | os.PathLike) -> None:
+    """From now on the screen gets the first lines of what is logged, and a file all of it.
+
+    What libraries have printed since :func:`start_tool` goes there too. Of several processes the
+    first writes and shows it.
+
+    Args:
+        path: Beside the results; made with the first line, one that is there is continued.
+    """
+    from mmengine.logging import MMLogger
+
+    from ..engine.runners.start_screen import StartScreen
+
+    os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+    to_file = dict(type='WatchedFileHandler', delay=True)
+    logger = MMLogger.get_instance(
+        f'{path} {time.time_ns()}', log_file=str(path), file_handler_cfg=to_file
+    )
+    StartScreen(logger).write_remarks()
 
 
 def run_command(name: str, command: Callable[[], Any]) -> int:

@@ -21,7 +21,7 @@ from ..utils.devices import plan_no_attention
 from ..utils.errors import ConfigError
 from ..utils.files import check_writable, first_line, write_json
 from ..utils.tables import comparison_table
-from .command_line import end_processes, named_sources, read_config_file
+from .command_line import end_processes, log_details, named_sources, read_config_file
 
 WAIT = 3600
 """Seconds that processes wait for each other: one of them may read a slow disk alone."""
@@ -161,10 +161,11 @@ def evaluate_frozen(args: argparse.Namespace) -> None:
     args.out = args.out or f'work_dirs/{Path(args.config).stem}.json'
     args.tasks = read_tasks(args.config, args.cfg_options)
     start_processes(args)
-    networks = build_networks(args, with_head=True)  # before the data: to index ImageNet takes long
-    tasks = {name: build_task(settings) for name, settings in args.tasks.items()}
     if is_main_process():
         check_writable(args.out)
+    log_details(Path(args.out).with_suffix('.log'))
+    networks = build_networks(args, with_head=True)  # before the data: to index ImageNet takes long
+    tasks = {name: build_task(settings) for name, settings in args.tasks.items()}
     results: dict[str, dict[str, Any]] = {}
 
     def keep(found: dict[str, dict[str, Any]]) -> None:

@@ -454,7 +454,7 @@ def recorded_heads(other: Mapping[str, Any], layout: str, width: int) -> int | N
     if isinstance(meta, Mapping):
         if str(meta.get('num_heads', '')).isdigit():
             return int(meta['num_heads'])
-        return _heads_of_config(_recorded_part(other, 'backbone'))
+        return _heads_of_config(recorded_part(other, 'backbone'))
     args = other.get('args')
     settings = dict(vars(args)) if hasattr(args, '__dict__') else {}
     for name in (settings.get('arch'), settings.get('model'), other.get('arch')):
@@ -492,7 +492,7 @@ def recorded_family(other: Mapping[str, Any]) -> str | None:
         return None
     if isinstance(meta.get('family'), str):
         return meta['family']
-    trunk = _recorded_part(other, 'backbone').get('trunk')  # of detectors that were trained earlier
+    trunk = recorded_part(other, 'backbone').get('trunk')  # of detectors that were trained earlier
     family = trunk.get('family') if isinstance(trunk, dict) else None
     return family if isinstance(family, str) else None
 
@@ -526,7 +526,7 @@ def check_windows(other: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: It is one.
     """
-    backbone = _recorded_part(other, 'backbone')
+    backbone = recorded_part(other, 'backbone')
     if 'trunk' in backbone and (size := backbone.get('window_size', 0)):
         raise CheckpointError(
             f'its blocks were trained to attend in windows of {size} tokens: only a detector can '
@@ -534,7 +534,7 @@ def check_windows(other: Mapping[str, Any]) -> None:
         )
 
 
-def _recorded_part(other: Mapping[str, Any], name: str) -> dict[str, Any]:
+def recorded_part(other: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A part of the model in the config text of mmengine's files; empty where there is none."""
     meta = other.get('meta')
     model = config_value(meta.get('cfg'), 'model') if isinstance(meta, Mapping) else None
@@ -562,7 +562,7 @@ def recorded_scale(found: Checkpoint) -> float | None:
     if (auto := found.entries.get('neck.auto_scale')) is not None:
         total, count, *_ = auto.tensor.double().tolist()
         return math.exp(total / count) if count else None
-    scale = _recorded_part(found.other, 'neck').get('self_scale')
+    scale = recorded_part(found.other, 'neck').get('self_scale')
     return float(scale) if isinstance(scale, int | float) and scale > 0 else None
 
 

@@ -2,9 +2,9 @@
 
 from mmengine.config import Config
 
-from ..checkpoint.files import check_file
 from ..models.build_vit import read_design
 from ..utils.errors import CheckpointError, ConfigError
+from .pretrained import check_start
 from .width import AUTO
 
 
@@ -30,10 +30,9 @@ def take_design(cfg: Config) -> list[str]:
         return []
     if cfg.pretrained is None:
         raise ConfigError(
-            f'model.backbone.{wanted[0]} is read off a file: name it with pretrained=FILE; after '
-            'training, take the config in the work dir, which has the values'
+            f'model.backbone.{wanted[0]} is read off a file: name it with pretrained=FILE'
         )
-    check_file(cfg.pretrained)
+    check_start(cfg, cfg.pretrained)
     init_cfg = backbone.get('init_cfg') or {}
     design = read_design(cfg.pretrained, init_cfg.get('key'), cfg.get('trust', False))
     depth = design.arch['num_layers']

@@ -14,6 +14,8 @@ from ..checkpoint.pretrained_vit import loads_a_file
 from ..models.build_vit import RANDOM
 from ..models.pretrained_network import PretrainedNetwork
 from ..utils.errors import ConfigError
+from .variables import file_value
+from .width import AUTO
 
 
 def use_pretrained(cfg: Config) -> None:
@@ -111,15 +113,31 @@ def check_pretrained(cfg: Config) -> None:
     """
     for init_cfg in pretrained_vits(cfg.get('model')):
         file = init_cfg.get('checkpoint')
-        if file is None or _is_no_file(file):
-            continue
-        try:
-            check_file(file)
-        except CheckpointError as error:
-            raise CheckpointError(
-                f'pretrained weights: {error}; name a file with --cfg-options pretrained=FILE '
-                '(pretrained=None trains from random weights)'
-            ) from None
+        if file is not None and not _is_no_file(file):
+            check_start(cfg, file)
+
+
+def check_start(cfg: Config, file: str) -> None:
+    """Stop where a file to start from is not there, and say where such files come from.
+
+    Args:
+        cfg: Config of a run; a file that it names by itself, nobody may have asked for.
+        file: Of weights.
+
+    Raises:
+        CheckpointError: There is no such file, or it is no checkpoint.
+    """
+    try:
+        check_file(file)
+    except CheckpointError as error:
+        if file == file_value(cfg, 'pretrained'):
+            name = os.path.basename(cfg.filename)
+            error = f'{name} needs --cfg-options pretrained=FILE; by default it takes {error}'
+        random = '' if AUTO in _backbone(cfg).values() else ' (pretrained=None: random weights)'
+        raise CheckpointError(
+            f'pretrained weights: {error}; such files come from configs/pretrain '
+            f'or from other projects, see docs/checkpoints.md{random}'
+        ) from None
 
 
 def refuse_unsafe(model: nn.Module) -> None:

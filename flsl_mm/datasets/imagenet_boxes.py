@@ -39,7 +39,8 @@ class ImageNetBoxes(BaseDataset):
         pipeline: Transforms from ``img_path`` and ``ann_path`` to a sample; ``box_class`` has to be
             among its keys.
         per_class: At most that many images of each training class, spread over its folder.
-        max_images: At most that many images, spread over all.
+        max_images: At most that many images, spread over all; of the training split as many of
+            each class, one at least.
         kwargs: Other arguments of :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
@@ -104,14 +105,15 @@ class ImageNetBoxes(BaseDataset):
         return f'{folder}/{stem}' if self.split == 'train' else stem
 
     def _subset(self, images: list[dict]) -> list[dict]:
-        if self.per_class and self.split == 'train':
-            by_class: dict[str, list[dict]] = {}
-            for image in images:
-                by_class.setdefault(image['folder'], []).append(image)
-            images = [
-                i for group in by_class.values() for i in evenly_spaced(group, self.per_class)
-            ]
-        return evenly_spaced(images, self.max_images) if self.max_images else images
+        if self.split == 'val':
+            return evenly_spaced(images, self.max_images) if self.max_images else images
+        limits = [self.per_class or len(images)]
+        if self.max_images:
+            limits.append(max(1, self.max_images // len(self.classes)))
+        by_class: dict[str, list[dict]] = {}
+        for image in images:
+            by_class.setdefault(image['folder'], []).append(image)
+        return [i for group in by_class.values() for i in evenly_spaced(group, min(limits))]
 
     def __getitem__(self, index: int) -> dict:
         """The sample of an image, or why there is none."""

@@ -195,6 +195,12 @@ def printable(text: str) -> str:
     return text.encode('utf-8', 'backslashreplace').decode()
 
 
+def short_path(path: str | os.PathLike) -> str:
+    """A path as seen from the present folder, where it is below it."""
+    path, here = Path(path).resolve(), Path.cwd().resolve()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def file_stamp(path: str | os.PathLike | None) -> str | None:
     """Size and time of change of a file, as text; None where there is no such file."""
     try:

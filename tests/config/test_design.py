@@ -1,10 +1,14 @@
 """Detector and segmentor whose backbone is read off the file they start from."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from flsl_mm.apis.command_line import read_config_file
+from flsl_mm.apis.trained import use_trained_settings
 from flsl_mm.config.design import take_design
 from flsl_mm.config.pretrained import use_pretrained
 from flsl_mm.config.recipe import choose_settings
@@ -56,9 +60,25 @@ def test_without_a_file_of_flsl_it_stops_in_one_line(cfg, checkpoint, tmp_path):
     with pytest.raises(ConfigError, match='is read off a file: name it with pretrained=FILE'):
         take_design(cfg)
     cfg.pretrained = str(tmp_path / 'none.pth')
-    with pytest.raises(CheckpointError, match='none.pth'):
+    with pytest.raises(CheckpointError, match='pretrained weights: .*none.pth: no such file'):
         take_design(cfg)
     cfg.pretrained = checkpoint
     cfg.model.backbone.frozen_stages = 'auto'
     with pytest.raises(ConfigError, match="model.backbone.frozen_stages='auto': only patch_size"):
         take_design(cfg)
+
+
+def test_what_was_trained_says_its_design_by_itself(cfg, checkpoint, tmp_path):
+    config, path = cfg.filename, str(tmp_path / 'trained.pth')
+    cfg.pretrained = checkpoint
+    take_design(cfg)
+    cfg.model.backbone.out_indices = [0, 1, 1, 3]  # as given in training
+    torch.save(dict(state_dict={}, meta=dict(cfg=cfg.pretty_text)), path)
+    args = Namespace(config=config, checkpoint=path, cfg_options={}, trust=False)
+    use_trained_settings(args)
+    again = read_config_file(config, args.cfg_options)
+    assert again.model.backbone == cfg.model.backbone
+    assert again.model.neck.in_channels == [64] * 4
+    torch.save(dict(state_dict={}, meta=dict(cfg=Config.fromfile(config).pretty_text)), path)
+    with pytest.raises(CheckpointError, match='does not record model.backbone.img_size'):
+        use_trained_settings(Namespace(config=config, checkpoint=path, cfg_options={}, trust=False))

@@ -102,6 +102,35 @@ def test_networks_stand_in_one_table_and_nothing_is_computed_twice(
     assert asked == [('davis', files[0]), *((t, 'B') for t in ('knn', 'davis', 'dense'))]
 
 
+def test_commands_with_other_tasks_share_a_file_of_numbers(
+    tool, config, vit_file, data, tmp_path, capsys
+):
+    files, numbers = [vit_file('a.pth'), vit_file('b.pth')], tmp_path / 'work/compare.json'
+
+    def compare(*arguments: str) -> tuple[dict, str]:
+        assert tool.main([config, *arguments]) == 0
+        return json.loads(numbers.read_text()), capsys.readouterr().out
+
+    davis, _ = compare(f'A={files[0]}', '--tasks', 'davis', *data)
+    both, printed = compare(f'A={files[0]}', f'B={files[1]}', '--tasks', 'dense', *data)
+    assert 'beside what it has of davis by other commands' in printed
+    assert both['results']['A']['davis'] == davis['results']['A']['davis']
+    assert {n: set(found) for n, found in both['results'].items()} == {
+        'A': {'davis', 'dense'},
+        'B': {'dense'},
+    }
+    assert set(both['settings']) == {'davis', 'dense'}
+    # What would stand under settings or a name that are no longer its own is named and left out.
+    changed, printed = compare(f'B={files[1]}', '--tasks', 'davis', *data, 'davis.topk=1')
+    assert 'davis of A is left out, for its settings changed' in printed
+    assert set(changed['results']['A']) == {'dense'}
+    changed, printed = compare(f'A={files[1]}', '--tasks', 'davis', *data, 'davis.topk=1')
+    assert 'dense of A is left out, for the checkpoint changed' in printed
+    numbers.write_text('{"images": 3}')
+    assert tool.main([config, files[0], '--tasks', 'davis', *data]) == 2
+    assert 'something else than numbers of compare.py' in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_detector_is_fine_tuned_and_tested_by_the_tools(
     tool, config, vit_file, shrink_coco, tmp_path, capsys
@@ -193,4 +222,6 @@ def test_the_number_of_images_can_be_limited(
     monkeypatch.setattr(tool, 'run_tasks', look)
     assert tool.main([config, vit_file('a.pth'), '--max-images=1', *data]) == 0
     assert len(taken['knn'].test) == len(taken['dense'].tasks[0].val) == 1
+    train = taken['knn'].train
+    assert len(train) == len(train.classes) < 12  # one of each
     assert 'davis: has no limit of images (--max-images), takes all' in capsys.readouterr().out

@@ -15,7 +15,7 @@ import flsl_mm.apis.features as features_module
 from flsl_mm.apis import open_features
 from flsl_mm.apis.features import embed_images
 from flsl_mm.evaluation.tasks.dense_images import network_input
-from flsl_mm.models import build_vit
+from flsl_mm.models import FLSLVisionTransformer, build_vit
 from flsl_mm.utils.errors import DataError
 
 OURS = 'random:deit-tiny/16'
@@ -72,6 +72,18 @@ def test_tokens_and_vectors_are_those_of_the_network(source, embed, photos, tmp_
             assert torch.allclose(torch.tensor(features.means[row]), mean, atol=1e-5)
         else:
             assert features.means is None
+
+
+def test_a_checkpoint_is_reported_in_three_lines_and_whole_in_a_file(run_tool, photos, tmp_path):
+    arch = dict(embed_dims=64, num_layers=2, num_heads=1, feedforward_channels=256)
+    vit = FLSLVisionTransformer(arch, img_size=64, patch_size=16)
+    torch.save(dict(state_dict=vit.state_dict(), meta=dict(num_heads=1)), tmp_path / 'a.pth')
+    done = run_tool('embed.py', tmp_path / 'a.pth', photos, tmp_path / 'out', *SIDE)
+    assert done.returncode == 0, done.stderr
+    lines, report = done.stdout.splitlines(), (tmp_path / 'out/embed.log').read_text()
+    assert len(lines) == 5 and 'Loaded pretrained weights from' in lines[0]
+    assert lines[2].endswith(f'lines in {tmp_path / "out/embed.log"})')
+    assert 'layers.{0-1}.attn.qkv.weight' in report
 
 
 def test_the_arrays_are_as_promised(embed, photos, tmp_path):

@@ -75,6 +75,14 @@ def photos(tmp_path) -> Path:
     return folder
 
 
+def test_the_screen_has_what_was_found_and_no_remarks_of_libraries(
+    detector, run_tool, photos, tmp_path
+):
+    done = run_tool('predict.py', *detector, photos, tmp_path / 'out', '--score=0')
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2 and done.stdout.startswith('3 images, ')
+
+
 NAMES = ['a.png', 'b.png', 'deep/a.tif']
 
 

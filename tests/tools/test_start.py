@@ -55,6 +55,8 @@ def test_help_and_a_misspelt_option_need_no_torch(run, name):
         ('visualize.py pca . --checkpoints A=none.pth', 'none.pth: no such file'),
         ('model_converters/publish_model.py none.pth out.pth', 'none.pth: no such file'),
         ('eval_uavdt.py none none', 'none'),
+        ('embed.py A=none.pth . out', 'nothing here shows the name A: give none.pth alone'),
+        ('model_converters/publish_model.py A=none.pth out.pth', 'give none.pth alone'),
     ],
 )
 def test_a_missing_file_is_one_line_without_torch(run, command, message):

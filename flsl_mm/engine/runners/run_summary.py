@@ -7,6 +7,7 @@ from mmengine.dist import get_world_size
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from ...utils.files import short_path
 from ...utils.modules import unwrap_model
 
 
@@ -54,20 +55,13 @@ def describe_end(runner: Runner) -> str:
     """
     parts = []
     if last := runner.message_hub.runtime_info.get('last_ckpt'):
-        parts.append(f'checkpoint {_short(last)}')
+        parts.append(f'checkpoint {short_path(last)}')
     folder = Path(runner.log_dir, 'vis_data')
     if (numbers := folder / 'scalars.json').is_file():
-        curves = f'curves {_short(numbers)}'
+        curves = f'curves {short_path(numbers)}'
         if any(folder.glob('events.*')):
-            curves += f' (or tensorboard --logdir {_short(runner.work_dir)})'
+            curves += f' (or tensorboard --logdir {short_path(runner.work_dir)})'
         parts.append(curves)
     if any((pictures := folder / 'vis_image').glob('*')):
-        parts.append(f'pictures {_short(pictures)}')
-    return 'done: ' + ('; '.join(parts) or f'nothing is saved in {_short(runner.work_dir)}')
-
-
-def _short(path: str | Path) -> str:
-    """A path as seen from the present folder, where it is below it."""
-    path = Path(path).resolve()
-    here = Path.cwd().resolve()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+        parts.append(f'pictures {short_path(pictures)}')
+    return 'done: ' + ('; '.join(parts) or f'nothing is saved in {short_path(runner.work_dir)}')

@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from ...utils.files import short_path
 from ...utils.library_remarks import real_stdout, take_library_remarks
 
 LIBRARIES = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'torch', 'torchvision', 'timm')
@@ -53,6 +54,10 @@ class StartScreen(logging.Filter):
             int: How many remarks of libraries were written there.
         """
         self.opened = True
+        return self.write_remarks()
+
+    def write_remarks(self) -> int:
+        """Write to the file what libraries printed until now; how many remarks there were."""
         lines = take_library_remarks()
         if lines and self._file:
             text = '\n'.join(['What libraries printed and warned of at the start:', *lines])
@@ -73,7 +78,8 @@ class _Shortened(logging.Formatter):
         lines = text.splitlines()
         if record.levelno > logging.INFO or not self.screen.path or len(lines) <= LONGEST:
             return text
-        return '\n'.join([*lines[:LONGEST], f'(and {len(lines) - LONGEST} lines in the log file)'])
+        rest = f'(and {len(lines) - LONGEST} lines in {short_path(self.screen.path)})'
+        return '\n'.join([*lines[:LONGEST], rest])
 
 
 def _logging_package() -> str:

@@ -35,6 +35,7 @@ class BoxKNN(FrozenTask):
         crop: Side of the crop in pixels.
         cells: Cells of a side of the grid.
         train_per_class: At most that many training images of each class, evenly spaced.
+        max_train_images: At most that many training images, as many of each class, one at least.
         max_test_images: At most that many validation images, evenly spaced.
         num_shuffles: Times that the training images' labels are shuffled, to measure chance.
         batch_size: Images of a batch.
@@ -49,7 +50,7 @@ class BoxKNN(FrozenTask):
     """
 
     name = 'knn'
-    image_limit = 'max_test_images'
+    image_limits = ('max_train_images', 'max_test_images')
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class BoxKNN(FrozenTask):
         crop: int = 224,
         cells: int = 3,
         train_per_class: int | None = None,
+        max_train_images: int | None = None,
         max_test_images: int | None = None,
         num_shuffles: int = 5,
         batch_size: int = 64,
@@ -97,7 +99,13 @@ class BoxKNN(FrozenTask):
             dict(type='LargestBoxGrid', cells=cells),
             dict(type='PackBoxPoints'),
         ]
-        self.train = ImageNetBoxes(data_root, 'train', pipeline=pipeline, per_class=train_per_class)
+        self.train = ImageNetBoxes(
+            data_root,
+            'train',
+            pipeline=pipeline,
+            per_class=train_per_class,
+            max_images=max_train_images,
+        )
         self.test = ImageNetBoxes(
             data_root, 'val', self.train.classes, pipeline=pipeline, max_images=max_test_images
         )

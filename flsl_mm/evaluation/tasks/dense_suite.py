@@ -25,7 +25,7 @@ class DenseSuite(FrozenTask):
     """
 
     name = 'dense'
-    image_limit = 'images.max_images'
+    image_limits = ('images.max_images',)
 
     def __init__(
         self,

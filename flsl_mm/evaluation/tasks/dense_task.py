@@ -36,7 +36,7 @@ class DenseTask(FrozenTask):
             ``data_root`` is given.
     """
 
-    image_limit = 'images.max_images'
+    image_limits = ('images.max_images',)
     needs_labels = True
 
     def __init__(

@@ -27,13 +27,12 @@ class FrozenTask(ABC):
     Attributes:
         name: Short name, unique within a table; prefix of the numbers in logs.
         headline: The key of the result that one would compare networks by; larger is better.
-        image_limit: Dotted name of the setting that limits the number of its images; None where
-            there is none.
+        image_limits: Dotted names of the settings that limit the number of its images.
     """
 
     name: str
     headline: str
-    image_limit: str | None = None
+    image_limits: tuple[str, ...] = ()
 
     @abstractmethod
     def __call__(self, vit: FrozenViT) -> Mapping[str, Any]:

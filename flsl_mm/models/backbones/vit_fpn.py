@@ -75,7 +75,7 @@ class ViTFPN(DetectionViT):
         in_channels: int = 3,
     ) -> None:
         if patch_size not in (8, 16):
-            advice = ' (read off a file: pretrained=FILE; of a run, the config in its work dir)'
+            advice = ' (which FLSLRunner reads off the file that pretrained=FILE names)'
             advice = advice if patch_size == 'auto' else ''
             raise ConfigError(f'ViTFPN supports patch_size 8 and 16, got {patch_size}{advice}')
         if len(out_indices) != 4:

@@ -53,7 +53,7 @@ def test_a_pretraining_starts_in_few_lines_and_ends_with_where_things_are(
     assert not [line for line in start if re.search('OneDL|deprecat|Warning', line)]
     assert any('12 images from' in line for line in start)
     assert any('1 epochs of 2 iterations of 6 images' in line for line in start)
-    # All that is not shown is in the log file and beside it.
+    # All that is not shown is in run/again/.*\.log and beside it.
     [log] = folder.glob('*/*.log')
     assert any(str(log) in line for line in start)
     text = log.read_text()
@@ -79,7 +79,7 @@ def test_a_report_of_a_checkpoint_is_three_lines_and_whole_in_the_log(train, pre
     start = before_the_first_loss(lines)
     [place] = [i for i, line in enumerate(start) if 'Loaded pretrained weights from' in line]
     assert re.match(r'used \d+, resized \d+, ignored \d+, missing \d+', start[place + 1])
-    assert re.match(r'\(and \d+ lines in the log file\)', start[place + 2])
+    assert re.match(r'\(and \d+ lines in run/again/.*\.log\)', start[place + 2])
     assert len(start) < 20
     [log] = (again / 'again').glob('*/*.log')
     assert 'layers.{0-1}.attn.qkv.weight' in log.read_text()
