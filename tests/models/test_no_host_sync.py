@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from fake_cuda import NUMBER, READ, WRITE
-from flsl_mm.engine.runners.small_recipe import choose_settings
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
@@ -17,6 +16,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from flsl_mm.config.recipe import choose_settings
 from flsl_mm.models import FLSLVisionTransformer
 from flsl_mm.models.necks.mean_shift_neck import SOLVED_BATCHES
 
