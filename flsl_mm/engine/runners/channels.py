@@ -176,8 +176,8 @@ def _measure(settings: Mapping[str, Any]) -> tuple[Statistics, str]:
         moments.append([levels.mean(axis=0), (levels**2).mean(axis=0)])
     if not moments:
         raise DataError(
-            f'none of the {len(reasons)} images that were looked at can be read as one of '
-            f'{load.channels} channels, for example {reasons[0]}'
+            f'none of the {len(reasons)} images that were looked at can be read, for example '
+            f'{reasons[0]}'
         )
     mean, square = np.mean(moments, axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0)).round(2)
