@@ -318,7 +318,7 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     if weight.shape[1] != 3:
         raise CheckpointError(
             f'the patch embedding has {weight.shape[1]} channels, the backbone {channels}: only '
-            'one of 3 channels (RGB) is adapted to others'
+            f'one of 3 channels (RGB) is adapted; in_channels={weight.shape[1]} takes it as it is'
         )
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)

@@ -54,7 +54,7 @@ def follow_channels(cfg: Config) -> list[str]:
             f'model.backbone.in_channels must be a whole number, at least 1, got {channels!r}'
         )
     preprocessor = model.get('data_preprocessor')
-    kind = _name(preprocessor)
+    kind = _type_name(preprocessor)
     if kind not in (*LIBRARIES, MultiViewPreprocessor.__name__, ManyChannelPreprocessor.__name__):
         raise ConfigError(
             f'model.backbone.in_channels={channels}: other images than RGB are taken by FLSL and '
@@ -69,7 +69,7 @@ def follow_channels(cfg: Config) -> list[str]:
                 f'PhotoMetricDistortion changes colors, and model.backbone.in_channels is '
                 f'{channels}: leave it out of train_dataloader.dataset.pipeline'
             )
-    statistics, source = _statistics(cfg, channels)
+    statistics, source = _find_statistics(cfg, channels)
     preprocessor.mean, preprocessor.std = map(list, statistics)
     if kind in LIBRARIES and channels == 1:
         preprocessor.bgr_to_rgb = False
@@ -95,7 +95,7 @@ def pixel_statistics(model: nn.Module) -> dict[str, list[float]]:
     return found
 
 
-def _name(settings: Any) -> str:
+def _type_name(settings: Any) -> str:
     """The name of a type, without its scope."""
     kind = settings.get('type') if isinstance(settings, Mapping) else None
     return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
@@ -103,7 +103,7 @@ def _name(settings: Any) -> str:
 
 def _transforms(part: Any, *names: str) -> Iterator[dict]:
     """The configs of transforms of such names, in a part of a config."""
-    if _name(part) in names:
+    if _type_name(part) in names:
         yield part
     elif isinstance(part, (Mapping, list, tuple)):
         for inner in part.values() if isinstance(part, Mapping) else part:
@@ -116,7 +116,7 @@ def _set_reader(reader: dict, channels: int) -> None:
     Raises:
         ConfigError: It was told to give others.
     """
-    if _name(reader) == 'LoadRGBImage':
+    if _type_name(reader) == 'LoadRGBImage':
         if reader.setdefault('channels', channels) != channels:
             raise ConfigError(
                 f'LoadRGBImage: channels={reader.channels}, but model.backbone.in_channels is '
@@ -132,7 +132,7 @@ def _set_reader(reader: dict, channels: int) -> None:
     reader['color_type'] = wanted
 
 
-def _statistics(cfg: Config, channels: int) -> tuple[Statistics, str]:
+def _find_statistics(cfg: Config, channels: int) -> tuple[Statistics, str]:
     """The statistics of the pixels, and where they are from; '' where they were given.
 
     Raises:
@@ -148,7 +148,7 @@ def _statistics(cfg: Config, channels: int) -> tuple[Statistics, str]:
             if found is not None and len(found[0]) == channels:
                 return found, f'of {cfg[name]}'
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
-    if _name(dataset) == 'UnlabeledImages':
+    if _type_name(dataset) == 'UnlabeledImages':
         return _measure(dataset)
     raise ConfigError(
         f'model.backbone.in_channels={channels} needs the statistics of their pixels: '
@@ -176,8 +176,8 @@ def _measure(settings: Mapping[str, Any]) -> tuple[Statistics, str]:
         moments.append([levels.mean(axis=0), (levels**2).mean(axis=0)])
     if not moments:
         raise DataError(
-            f'none of the {len(reasons)} images that were looked at can be read as one of '
-            f'{load.channels} channels, for example {reasons[0]}'
+            f'none of the {len(reasons)} images that were looked at can be read, for example '
+            f'{reasons[0]}'
         )
     mean, square = np.mean(moments, axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0)).round(2)

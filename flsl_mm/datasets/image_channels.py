@@ -183,11 +183,11 @@ def _read_tiff(
                 )
             pages = [pages[int(choose(len(pages)))]]
         pages = pages if together else pages[:1]
-        levels = np.stack([_read_page(page, content) for page in pages], axis=2)
+        levels = np.stack([_page_levels(page, content) for page in pages], axis=2)
         return levels.reshape(*levels.shape[:2], -1)
 
 
-def _read_page(page: Any, content: bytes) -> np.ndarray:
+def _page_levels(page: Any, content: bytes) -> np.ndarray:
     """A page (H, W) or (H, W, C) of a TIFF that tifffile has opened."""
     tag = page.tags.get('Orientation')
     if tag is not None and tag.value != 1:

@@ -49,10 +49,14 @@ def check_statistics(
             f'data_preprocessor: mean has {len(mean)} numbers and std {len(std)}, one is needed '
             f'for each of the {wanted or "network"} channels'
         )
-    mean, std = tuple(map(float, mean)), tuple(map(float, std))
-    if not all(map(isfinite, (*mean, *std))) or min(std) <= 0:
+    try:
+        mean, std = tuple(map(float, mean)), tuple(map(float, std))
+        fit = all(map(isfinite, (*mean, *std))) and min(std) > 0
+    except (TypeError, ValueError):
+        fit = False
+    if not fit:
         raise ConfigError(
-            f'data_preprocessor: mean and std must be finite, std > 0, got {mean}, {std}'
+            f'data_preprocessor: mean and std must be numbers, std > 0, got {mean}, {std}'
         )
     return mean, std
 

@@ -241,7 +241,7 @@ def test_networks_of_gray_pictures_get_gray_pictures(
     if channels == 1:
         assert [item['file_name'] for item in read(tmp_path / 'out')] == NAMES
     else:
-        assert 'pictures have 1 or 3 channels, the network takes 4' in capsys.readouterr().err
+        assert 'mean has 1 numbers and std 1, one is needed' in capsys.readouterr().err
 
 
 def test_classes_that_the_checkpoint_does_not_name_come_from_the_config(
