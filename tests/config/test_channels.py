@@ -9,7 +9,7 @@ from flsl_mm.apis.features import embed_images
 from flsl_mm.apis.frozen import build_task
 from flsl_mm.checkpoint import CheckpointError, read_checkpoint
 from flsl_mm.checkpoint.converting import convert_checkpoint
-from flsl_mm.engine.runners.channels import follow_channels
+from flsl_mm.config.channels import follow_channels
 from flsl_mm.models import build_vit
 from flsl_mm.utils.errors import ConfigError, DataError
 
