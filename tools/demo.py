@@ -53,6 +53,7 @@ from mmengine.logging import MMLogger
 
 from flsl_mm.apis.steps import StepRunner
 from flsl_mm.demo import Plan, Sizes, make_report
+from flsl_mm.utils.library_remarks import keep_library_remarks, take_library_remarks
 
 QUICK = Sizes(
     seeds=1,
@@ -85,7 +86,10 @@ def demo(args: argparse.Namespace) -> None:
     runner.run(steps)
     print('writing the report', flush=True)
     MMLogger.get_instance('demo', log_level='WARNING')  # loading lists every weight
-    print(make_report(plan, steps, {step.name: step.read()['seconds'] for step in steps}))
+    keep_library_remarks()  # mmdet, which is imported now, prints what it does not find
+    table = make_report(plan, steps, {step.name: step.read()['seconds'] for step in steps})
+    take_library_remarks()
+    print(table)
     print(f'{(time.monotonic() - start) / 60:.1f} minutes; the report: {plan.report}')
 
 

@@ -6,6 +6,8 @@ _base_ = [
 
 pretrained = 'work_dirs/flsl_vits16_300e/epoch_300.pth'
 
+model = dict(data_preprocessor=dict(size={{_base_.crop_size}}))  # smaller crops are padded
+
 train_cfg = dict(max_iters=10000, val_interval=5000)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [

@@ -7,3 +7,5 @@ _base_ = [
 # Any ViT-S/16 in a layout of docs/checkpoints.md. Override with
 #   --cfg-options pretrained=FILE        (None: random initialization)
 pretrained = 'work_dirs/flsl_vits16_300e/epoch_300.pth'
+
+model = dict(data_preprocessor=dict(size={{_base_.crop_size}}))  # smaller crops are padded
