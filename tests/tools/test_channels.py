@@ -15,8 +15,8 @@ mmseg = pytest.importorskip('mmseg')
 from mmdet.registry import DATASETS as DETECTION  # noqa: E402
 
 from flsl_mm.apis.command_line import read_config_file  # noqa: E402
+from flsl_mm.config.channels import follow_channels  # noqa: E402
 from flsl_mm.datasets import scenes  # noqa: E402
-from flsl_mm.engine.runners.channels import follow_channels  # noqa: E402
 
 PIXELS = {
     'model.backbone.in_channels': 4,
