@@ -215,10 +215,15 @@ def train_in_turns(cfg: Config, batch: dict[str, Any], turns: Turns) -> None:
         batch: As its data loader would give it, the same in all iterations.
         turns: Iterations.
     """
-    cfg.default_hooks.update(frozen_evaluation=None, feature_maps=None)
-    cfg.default_hooks.checkpoint.update(interval=-1, save_last=False)
-    cfg.env_cfg.mp_cfg.mp_start_method = multiprocessing.get_start_method()
-    cfg.log_level = 'WARNING'
+    cfg.merge_from_dict(
+        {
+            'default_hooks.frozen_evaluation': None,
+            'default_hooks.feature_maps': None,
+            'default_hooks.checkpoint': dict(interval=-1, save_last=False),
+            'env_cfg.mp_cfg.mp_start_method': multiprocessing.get_start_method(),
+            'log_level': 'WARNING',
+        }
+    )
     runner = build_runner(cfg)
     runner._train_loop = ResumableTrainLoop(runner, OneBatch(batch, turns), max_epochs=1)
     runner.train()

@@ -69,7 +69,13 @@ from flsl_mm.apis.benchmarking import (
 from flsl_mm.apis.frozen import usable_device
 from flsl_mm.apis.profiling import profile_training
 from flsl_mm.evaluation import bbox_knn, propagate_labels
-from flsl_mm.models.data_preprocessors.photometry import Photometry, render_batched, render_looped
+from flsl_mm.models.data_preprocessors.photometry import (
+    Photometry,
+    plan_colors,
+    recolor,
+    render_batched,
+    render_looped,
+)
 from flsl_mm.models.data_preprocessors.resized_crop import (
     resized_crop_looped,
     resized_crops_batched,
@@ -212,18 +218,23 @@ def check_views(machine: Machine) -> Found:
 
 
 def check_compiled(machine: Machine) -> Found:
-    """Compiled networks against uncompiled ones; giving up fails."""
+    """Compiled networks and photometry against uncompiled ones; giving up fails."""
     cfg = pretraining(machine)
     views = views_of(cfg, 4)
     wanted = gradients(build(cfg, machine.device), views)
     model = build(cfg, machine.device)
     compile_networks(model, **(dict(backend='aot_eager') if machine.small else {}))
     loss, gradient = map(relative, gradients(model, views), wanted)
-    if any(function.compiled is None for function in model.compiled.values()):
-        raise DataError('the networks cannot be compiled here; the log above says why')
+    photometry = model.data_preprocessor.compiled
+    pixels = torch.rand(16, 3, 48, 48, device=machine.device)
+    values = plan_colors(Photometry().draw(16), 16).to(machine.device)
+    colors = (photometry(pixels, values, 6) - recolor(pixels, values, 6)).abs().max().item()
+    if any(f.compiled is None for f in (*model.compiled.values(), photometry)):
+        raise DataError('what is compiled in training cannot be here; the log above says why')
     agree('losses', loss, 1e-3)
     agree('gradients', gradient, 1e-2)
-    return dict(loss=loss, gradient=gradient)
+    agree('colors', colors, 1e-3)
+    return dict(loss=loss, gradient=gradient, colors=colors)
 
 
 def check_stochastic_depth(machine: Machine) -> Found:
@@ -310,7 +321,6 @@ def _distributed_part(rank: int, machine: Machine, world: int, result: str) -> N
     model = DistributedDataParallel(
         build(cfg, device),
         device_ids=[rank] if device.type == 'cuda' else None,
-        broadcast_buffers=False,
         gradient_as_bucket_view=True,
         static_graph=True,
     )

@@ -146,7 +146,11 @@ def _color_step(operation: Operation, chosen: Tensor, values: Tensor) -> ColorSt
 
 
 def render(
-    views: Sequence[Tensor], steps: Sequence[Sequence[ColorStep]], gain: Tensor, shift: Tensor
+    views: Sequence[Tensor],
+    steps: Sequence[Sequence[ColorStep]],
+    gain: Tensor,
+    shift: Tensor,
+    compiled: Callable[..., Tensor] | None = None,
 ) -> list[Tensor]:
     """Recolor views and normalize them.
 
@@ -156,6 +160,7 @@ def render(
             on the CPU.
         gain: What pixels in [0, 1] are multiplied with at the end, (C, 1, 1).
         shift: What is added then, (C, 1, 1).
+        compiled: What stands in for :func:`recolor`, elsewhere than on a CPU.
 
     Returns:
         list[Tensor]: Views (B, C, H, W), float32, on the device of ``views``. Elsewhere than on a
@@ -167,7 +172,7 @@ def render(
     for size in dict.fromkeys(view.shape[-2:] for view in views):
         numbers = [i for i, view in enumerate(views) if view.shape[-2:] == size]
         together = render_batched(
-            [views[i] for i in numbers], [steps[i] for i in numbers], gain, shift
+            [views[i] for i in numbers], [steps[i] for i in numbers], gain, shift, compiled
         )
         rendered.update(zip(numbers, together))
     return [rendered[i] for i in range(len(views))]
@@ -211,14 +216,19 @@ def _parts(channels: int, height: int, width: int) -> list[tuple[slice, Tensor]]
 
 
 def render_batched(
-    views: Sequence[Tensor], steps: Sequence[Sequence[ColorStep]], gain: Tensor, shift: Tensor
+    views: Sequence[Tensor],
+    steps: Sequence[Sequence[ColorStep]],
+    gain: Tensor,
+    shift: Tensor,
+    compiled: Callable[..., Tensor] | None = None,
 ) -> list[Tensor]:
     """:func:`render` of views of one size, in static shapes and with no synchronization."""
     pixels = torch.cat([v / 255 if v.dtype == torch.uint8 else v for v in views])
     if any(steps):
         values = torch.cat([plan_colors(todo, len(view)) for todo, view in zip(steps, views)])
         blurs = {step.operation for todo in steps for step in todo if step.operation.name == 'blur'}
-        pixels = recolor(pixels, send(values, pixels.device), *blurs)
+        radii = [blur.batched.keywords['radius'] for blur in blurs]
+        pixels = (compiled or recolor)(pixels, send(values, pixels.device), *radii)
     return list(torch.addcmul(shift, pixels, gain).split([len(view) for view in views]))
 
 
@@ -264,23 +274,26 @@ def plan_colors(steps: Sequence[ColorStep], batch_size: int) -> Tensor:
     return values
 
 
-def recolor(images: Tensor, values: Tensor, blur: Operation | None = None) -> Tensor:
-    """Recolor images, all of them in each pass.
+def recolor(images: Tensor, values: Tensor, radius: int | None = None) -> Tensor:
+    """Recolor images, all of them in each pass: one graph for :func:`torch.compile`.
 
     Args:
         images: (n, C, H, W) in [0, 1].
         values: What :func:`plan_colors` gives, on their device.
-        blur: The blur, which knows its radius; None where no image is blurred.
+        radius: Of the blur in pixels; None where no image is blurred.
 
     Returns:
         Tensor: (n, C, H, W).
     """
-    operations = dict(hue=HUE, blur=blur, solarize=SOLARIZE)
     for kind, weights in zip(PASSES, values.unbind(1)):
         if kind == 'blend':
             images = blend(images, *weights.unbind(1))
-        elif operations[kind] is not None:
-            images = operations[kind].batched(images, weights[:, 0])
+        elif kind == 'hue':
+            images = adjust_hue(images, weights[:, 0])
+        elif kind == 'solarize':
+            images = solarize(images, weights[:, 0])
+        elif radius is not None:
+            images = gaussian_blur(images, weights[:, 0], radius)
     return images
 
 
@@ -337,13 +350,12 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     sector = (4 - 2 * is_green) * (1 - is_red)
     hue.div_(spread.clamp(min=1e-12)).add_(sector).div_(6).add_(shift.view(-1, 1, 1))
     base = largest - 2 * spread
-    result = torch.empty_like(images)
-    result[:, COLORS:] = images[:, COLORS:]
-    for channel, offset in enumerate((5, 3, 1)):
+    channels = []
+    for offset in (5, 3, 1):
         # one more turn keeps frac's argument positive
         weight = (hue + (offset / 6 + 1)).frac_().mul_(6).sub_(2).abs_().clamp_(1, 2)
-        torch.addcmul(base, spread, weight, out=result[:, channel])
-    return result
+        channels.append(torch.addcmul(base, spread, weight))
+    return torch.stack([*channels, *images[:, COLORS:].unbind(1)], dim=1)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:

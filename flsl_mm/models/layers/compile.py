@@ -58,7 +58,8 @@ def compile_networks(model: nn.Module, **options) -> None:
     Views have the same few sizes in every iteration, so shapes are static, and each network is one
     graph, in distributed training too: torch's way to divide it at the buckets of gradients would
     make many of it. Parameters and their names stay as they are, and so do the networks themselves:
-    whatever evaluates them runs uncompiled.
+    whatever evaluates them runs uncompiled. The photometry of views is compiled too, elsewhere than
+    on a CPU, and by the ``backend`` alone of the options.
 
     Args:
         model: A :class:`StudentTeacher`, in place.
@@ -74,6 +75,10 @@ def compile_networks(model: nn.Module, **options) -> None:
         model.compiled[name] = CompiledFunction(
             network.forward_tokens, f'the {name} backbone', **options
         )
+    if hasattr(model.data_preprocessor, 'compile_photometry'):
+        # No mode: graphs of a GPU would write the views of one size over those of another.
+        shared = {key: options[key] for key in ('dynamic', 'backend') if key in options}
+        model.data_preprocessor.compile_photometry(**shared)
     if not _hooks_of_optimizers_run():
         raise ConfigError(
             f'torch {torch.__version__} switches the hooks of optimizers off when it compiles, and '

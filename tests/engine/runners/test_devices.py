@@ -1,6 +1,7 @@
 """How a run uses the devices that there are: kernels, processes, gradients."""
 
 import os
+from datetime import timedelta
 
 import pytest
 import torch
@@ -72,3 +73,28 @@ def test_a_process_allocates_on_its_own_gpu_only(monkeypatch, variables, device)
     monkeypatch.setattr(torch, 'empty', lambda *_, device: allocated.append(str(device)))
     assert str(usable_device(None)) == device
     assert allocated == [device] and [str(d) for d in chosen] == [device] * ('cuda:' in device)
+
+
+def test_a_process_of_a_run_has_its_own_gpu_before_it_allocates_or_meets_the_others(
+    make_runner, tiny_config, monkeypatch
+):
+    """Of a machine without GPUs all that would reach a driver is noted."""
+    launched = dict(RANK=7, WORLD_SIZE=8, LOCAL_RANK=3, MASTER_ADDR='127.0.0.1', MASTER_PORT=29533)
+    for name, value in launched.items():
+        monkeypatch.setenv(name, str(value))
+    seen = []
+
+    class Met(Exception):
+        """The processes have met; there are no others here."""
+
+    def meet(backend, timeout):
+        seen.append((backend, timeout))
+        raise Met
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, '_lazy_init', lambda: seen.append('a context'))
+    monkeypatch.setattr(torch.cuda, 'set_device', seen.append)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', meet)
+    with pytest.raises(Met):
+        make_runner(tiny_config, launcher='pytorch', **{'env_cfg.dist_cfg.timeout': 77})
+    assert seen == [3, ('nccl', timedelta(seconds=77))]

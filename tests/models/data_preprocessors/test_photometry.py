@@ -315,3 +315,64 @@ def test_everything_off_changes_nothing():
 def test_settings_that_cannot_be_meant_are_refused(settings, words):
     with pytest.raises(ValueError, match=f'photometry: {words}'):
         Photometry(**settings)
+
+
+def random_photometry(count, size):
+    """Images of one size and the values of photometry of many strengths."""
+    torch.manual_seed(size)
+    pixels = torch.rand(count, 3, size, size)
+    return pixels, ph.plan_colors(Photometry(hue=0.3).draw(count), count)
+
+
+def test_the_batched_form_is_one_graph_for_a_size_whatever_is_drawn():
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(tuple(inputs[0].shape))
+        return graph
+
+    compiled = torch.compile(ph.recolor, backend=count, fullgraph=True, dynamic=False)
+    for size in (24, 16, 24, 16, 24):
+        pixels, values = random_photometry(8, size)
+        assert torch.equal(compiled(pixels, values, 6), ph.recolor(pixels, values, 6))
+    assert len(graphs) == 2, graphs
+
+
+@pytest.mark.slow
+def test_compiled_it_has_equal_results_in_a_third_of_the_calls():
+    from torch._inductor import metrics
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Calls(TorchDispatchMode):
+        number = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            returned = function._schema.returns
+            is_view = all(r.alias_info and not r.alias_info.is_write for r in returned)
+            self.number += not is_view
+            return function(*args, **(kwargs or {}))
+
+    pixels, values = random_photometry(8, 32)
+    with Calls() as calls:
+        expected = ph.recolor(pixels, values, 6)
+    metrics.reset()
+    compiled = torch.compile(ph.recolor, fullgraph=True, dynamic=False)
+    torch.testing.assert_close(compiled(pixels, values, 6), expected, atol=1e-5, rtol=0)
+    assert 0 < 3 * metrics.generated_kernel_count <= calls.number
+
+
+def test_compiled_photometry_makes_the_views_of_devices_other_than_a_cpu():
+    from flsl_mm.models.data_preprocessors import MultiViewPreprocessor
+
+    preprocessor, sizes = MultiViewPreprocessor(), []
+    preprocessor.compile_photometry(backend='eager')
+
+    def spy(pixels, values, radius):
+        sizes.append((len(pixels), pixels.shape[-1], radius))
+        return pixels
+
+    preprocessor.compiled = spy
+    for device in ('cpu', 'meta'):
+        views = [torch.rand(8, 3, size, size, device=device) for size in (24, 24, 16)]
+        preprocessor.to(device).render(views, [preprocessor.draw(8) for _ in views])
+    assert sizes == [(16, 24, 6), (8, 16, 6)]
