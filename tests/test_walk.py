@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -24,13 +25,18 @@ from flsl_mm.models import FLSLVisionTransformer
 ROOT = Path(__file__).parents[1]
 PAGES = [
     'README.md',
-    *(f'docs/{name}.md' for name in ('own_images', 'compare_checkpoints', 'features')),
+    *(f'docs/{n}.md' for n in ('own_images', 'my_own_data', 'compare_checkpoints', 'features')),
 ]
 TOOL = re.compile(r'(python )?tools/\S+')
-# What is added to a tool's command, before the options of a config.
+# What is added to a command of a tool with configs of a kind: options.
+RUN = ['train_dataloader.num_workers=0']
 SHORTER = {
-    'train.py': ['train_cfg.max_epochs=1', 'train_dataloader.num_workers=0'],
-    'compare.py': [
+    'train.py configs/pretrain': ['train_cfg.max_epochs=1', *RUN],
+    'train.py configs/coco': ['max_epochs=1', 'train_dataloader.persistent_workers=False', *RUN],
+    'train.py configs/ade20k': [
+        *('max_iters=2', 'train_dataloader.batch_size=2', 'crop_size=(64,64)', *RUN),
+    ],
+    'compare.py configs/frozen': [
         *('knn.resize=48', 'knn.crop=48', 'knn.ks=3', 'knn.num_workers=0', 'knn.cache_dir=None'),
         *(
             'davis.short_side=48',
@@ -40,11 +46,13 @@ SHORTER = {
         ),
     ],
 }
-DETECTOR = [
-    *('resize.scales=[(96,128)]', 'resize_before_crop.scales=[(96,128)]'),
-    *('val_dataloader.dataset.pipeline.1.scale=(128,96)', 'val_dataloader.num_workers=0'),
-    *('val_dataloader.persistent_workers=False', 'train_dataloader.persistent_workers=False'),
-]
+SMALL = {  # of every tool that takes them
+    'configs/coco': [
+        *('resize.scales=[(96,128)]', 'resize_before_crop.scales=[(96,128)]'),
+        *('test_pipeline.1.scale=(128,96)', 'val_dataloader.num_workers=0'),
+    ],
+    'configs/ade20k': ['test_pipeline.1.scale=(128,64)', 'val_dataloader.num_workers=0'],
+}
 MORE = {  # arguments
     'visualize.py': ['--short-side=64', '--max-images=2', '--dpi=50'],
     'embed.py': ['--short-side=64', '--num-workers=0'],
@@ -69,7 +77,8 @@ def shortened(command: str) -> list[str]:
     words = shlex.split(command, comments=True)
     name = next(Path(word).name for word in words if word.startswith('tools/'))
     at = words.index('--cfg-options') if '--cfg-options' in words else len(words)
-    options = [*words[at:], *SHORTER.get(name, []), *(DETECTOR if 'coco/' in command else [])]
+    kind = next((re.match(r'configs/\w+', word)[0] for word in words if 'configs/' in word), '')
+    options = [*words[at:], *SHORTER.get(f'{name} {kind}', []), *SMALL.get(kind, [])]
     if options and options[0] != '--cfg-options':
         options.insert(0, '--cfg-options')
     return [*words[:at], *MORE.get(name, []), *options]
@@ -103,9 +112,35 @@ def folder(tmp_path_factory) -> Path:
     file = dict(state_dict=vit.state_dict(), meta=dict(num_heads=1))
     for name in ('epoch_300', 'dinov3_vits16', 'dinov2_vits14_reg4'):
         torch.save(file, folder / f'{name}.pth')
+    vit = FLSLVisionTransformer('deit-small', img_size=64, patch_size=16)
+    vit.init_weights()
+    torch.save(dict(state_dict=vit.state_dict(), meta=dict(num_heads=6)), folder / 'FILE')
+    lay_annotated_data(folder / 'DATA')
     (folder / 'work_dirs/flsl_vits16_300e').mkdir(parents=True)
     shutil.copy(folder / 'epoch_300.pth', folder / 'work_dirs/flsl_vits16_300e/epoch_300.pth')
     return folder
+
+
+def lay_annotated_data(folder: Path) -> None:
+    """The reader's own: boxes of objects, and masks of three classes."""
+    scenes.write_coco(folder, num_train=4, num_val=2)
+    values = np.repeat(np.arange(3, dtype=np.uint8), 32)[None].repeat(64, axis=0)
+    for split in ('training', 'validation'):
+        for kind in ('images', 'annotations'):
+            (folder / kind / split).mkdir(parents=True)
+        for i in range(4):
+            pixels = np.stack([values * 80 + i] * 3, axis=-1)
+            Image.fromarray(pixels).save(folder / f'images/{split}/{i}.jpg')
+            Image.fromarray(values).save(folder / f'annotations/{split}/{i}.png')
+
+
+def lay_last_checkpoint(command: str, folder: Path) -> None:
+    """What a page calls the last checkpoint of a run, which here was shorter."""
+    for name in re.findall(r'work_dirs/[^\s=:]+\.pth', command):
+        path = folder / name
+        pointer = path.with_name('last_checkpoint')
+        if not path.exists() and pointer.is_file():
+            shutil.copy(path.with_name(Path(pointer.read_text().strip()).name), path)
 
 
 def run(words: list[str], folder: Path) -> str:
@@ -144,9 +179,7 @@ def test_every_command_of_a_page_works_as_written(page, folder):
             continue  # the stand-ins of other projects' files have no prefix tokens to draw
         if '--to onnx' in command:
             pytest.importorskip('onnxruntime')
+        lay_last_checkpoint(command, folder)
         text = run(words, folder)
-        last = folder / 'work_dirs/flsl_small/epoch_1.pth'
-        if last.is_file():  # the page's example has a thousand images, and so another last epoch
-            shutil.copy(last, last.with_name('epoch_65.pth'))
         if 'flsl_small.py' in command and '--resume' not in command:
             assert 'recipe for 12 images' in text and 'done: checkpoint work_dirs/' in text

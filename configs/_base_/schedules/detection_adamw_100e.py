@@ -1,7 +1,9 @@
 # 100 epochs with AdamW and layer-wise decay: ViTDet's schedule (Li et al., ECCV 2022).
 _base_ = ['./detection_adamw_1x.py']
 
-train_cfg = dict(max_epochs=100, val_interval=5)
+max_epochs = 100
+warmup_iters = 250
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
 
 optim_wrapper = dict(
     optimizer=dict(weight_decay=0.1),
@@ -12,7 +14,14 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=64)
 
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=250),
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=warmup_iters),
     # 8/9 and 19/20 of the run, in whole epochs.
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=100, milestones=[89, 95], gamma=0.1),
+    dict(
+        type='MultiStepLR',
+        by_epoch=True,
+        begin=0,
+        end=max_epochs,
+        milestones=[round(max_epochs * 8 / 9), round(max_epochs * 19 / 20)],
+        gamma=0.1,
+    ),
 ]

@@ -1,7 +1,9 @@
 # 12 epochs with AdamW for ViT-S detectors: paper Section 5 and Appendix G.
 _base_ = ['../detection_runtime.py']
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1)
+max_epochs = 12  # the steps of the learning rate follow
+warmup_iters = 1000
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -16,6 +18,13 @@ optim_wrapper = dict(
 auto_scale_lr = dict(enable=True, base_batch_size=16)
 
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[8, 11], gamma=0.1),
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=warmup_iters),
+    dict(
+        type='MultiStepLR',
+        by_epoch=True,
+        begin=0,
+        end=max_epochs,
+        milestones=[max_epochs * 2 // 3, max_epochs * 11 // 12],
+        gamma=0.1,
+    ),
 ]

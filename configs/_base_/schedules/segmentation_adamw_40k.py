@@ -1,7 +1,11 @@
 # 40k iterations with AdamW, the learning rate falling linearly: paper Section 5.
 _base_ = ['../segmentation_runtime.py']
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=40000, val_interval=4000)
+max_iters = 40000  # warm-up, validation and the fall of the learning rate follow
+warmup_iters = max(1, min(1500, max_iters // 10))
+train_cfg = dict(
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max(1, max_iters // 10)
+)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -17,6 +21,6 @@ optim_wrapper = dict(
 auto_scale_lr = dict(enable=True, base_batch_size=16)
 
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=40000),
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=warmup_iters),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warmup_iters, end=max_iters),
 ]
