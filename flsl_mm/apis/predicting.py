@@ -107,6 +107,7 @@ def build_inferencer(
         from mmseg.apis import MMSegInferencer as Inferencer
     cfg = cfg.copy()
     use_classes(cfg)
+    cfg.train_dataloader = None  # whatever its transforms need
     cfg.load_from = os.fspath(checkpoint)  # which knows the statistics of other images than RGB
     follow_channels(cfg)
     cfg.visualizer.vis_backends = None  # pictures are written here

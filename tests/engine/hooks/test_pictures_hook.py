@@ -52,6 +52,7 @@ def run(images, tmp_path):
         infos = [dict(img_path=path) for path in images]
         dataset = type('Data', (), dict(get_data_info=lambda _, i: infos[i], __len__=lambda _: 4))()
         runner = SimpleNamespace(
+            model=torch.nn.Identity(),
             test_dataloader=SimpleNamespace(dataset=dataset),
             visualizer=visualizer,
             logger=MMLogger.get_instance('pictures'),
