@@ -45,13 +45,21 @@ class DeferredLogHook(RuntimeInfoHook):
         return self.every_n_inner_iters(batch_idx, logger.interval)
 
     def _flush(self, runner: Runner) -> None:
-        names = [f'train/{name}' for outputs in self._pending for name in outputs]
-        tensors = [value for outputs in self._pending for value in outputs.values()]
+        longest = longest_window(runner)
+        values: dict[str, list[Tensor]] = {}
+        for outputs in self._pending:
+            for name, value in outputs.items():
+                values.setdefault(f'train/{name}', []).append(value)
         self._pending.clear()
-        if tensors:
-            for name, value in zip(names, torch.stack([t.double() for t in tensors]).tolist()):
-                runner.message_hub.update_scalar(name, value)
-        if (longest := longest_window(runner)) is not None:
+        if longest is not None:  # the log does not look back over more
+            values = {name: listed[-longest:] for name, listed in values.items()}
+        tensors = [value for listed in values.values() for value in listed]
+        if len({t.dtype for t in tensors}) > 1:
+            tensors = [t.double() for t in tensors]
+        names = [name for name, listed in values.items() for _ in listed]
+        for name, value in zip(names, torch.stack(tensors).tolist() if tensors else ()):
+            runner.message_hub.update_scalar(name, value)
+        if longest is not None:
             for name, history in runner.message_hub.log_scalars.items():
                 if name.startswith('train/'):
                     history.max_length = longest

@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 
 
-@pytest.mark.parametrize('interval', [2])
-def test_the_log_is_mmengines(make_runner, tiny_config, interval):
+@pytest.mark.parametrize('interval, window', [(2, 10), (3, 1)])
+def test_the_log_is_mmengines(make_runner, tiny_config, interval, window):
     logs = []
     for hook in ('DeferredLogHook', 'RuntimeInfoHook'):
         runner = make_runner(
@@ -19,6 +19,7 @@ def test_the_log_is_mmengines(make_runner, tiny_config, interval):
             **{
                 'default_hooks.runtime_info': dict(type=hook),
                 'default_hooks.logger.interval': interval,
+                'log_processor.window_size': window,
                 'default_hooks.checkpoint.interval': -1,
                 'train_dataloader.batch_size': 4,
             },

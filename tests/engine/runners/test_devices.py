@@ -92,6 +92,7 @@ def test_a_process_of_a_run_has_its_own_gpu_before_it_allocates_or_meets_the_oth
         raise Met
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
     monkeypatch.setattr(torch.cuda, '_lazy_init', lambda: seen.append('a context'))
     monkeypatch.setattr(torch.cuda, 'set_device', seen.append)
     monkeypatch.setattr(torch.distributed, 'init_process_group', meet)
