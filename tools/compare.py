@@ -189,13 +189,14 @@ def earlier_results(
     if set(found) - set(parts) or not all(isinstance(part, dict) for part in parts.values()):
         raise DataError(f'{path}: holds something else than numbers of compare.py: give --out')
     kept: dict[str, dict[str, Any]] = {name: {} for name in parts}
+    present = json.loads(json.dumps(settings))  # as they stand in a file
     for network, by_task in parts['results'].items():
         old = parts['checkpoints'].get(network)
         for task, numbers in by_task.items():
             if network in files and task in settings:
                 continue
             same_file = files.get(network, old) == old
-            if same_file and _plain(settings.get(task)) in (None, parts['settings'].get(task)):
+            if same_file and present.get(task) in (None, parts['settings'].get(task)):
                 kept['results'].setdefault(network, {})[task] = numbers
                 kept['settings'][task] = parts['settings'].get(task)
                 kept['checkpoints'][network] = old
@@ -203,11 +204,6 @@ def earlier_results(
                 why = 'its settings changed' if same_file else 'the checkpoint changed'
                 print(f'{path}: {task} of {network} is left out, for {why}')
     return kept
-
-
-def _plain(content: Any) -> Any:
-    """What JSON makes of it."""
-    return json.loads(json.dumps(content))
 
 
 def together(
