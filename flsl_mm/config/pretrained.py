@@ -133,6 +133,8 @@ def check_start(cfg: Config, file: str) -> None:
         if file == file_value(cfg, 'pretrained'):
             name = os.path.basename(cfg.filename)
             error = f'{name} needs --cfg-options pretrained=FILE; by default it takes {error}'
+        else:
+            error = f'{error}; name one with --cfg-options pretrained=FILE'
         random = '' if AUTO in _backbone(cfg).values() else ' (pretrained=None: random weights)'
         raise CheckpointError(
             f'pretrained weights: {error}; such files come from configs/pretrain '
