@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..utils.files import open_regular
+from ..utils.files import first_line, open_regular
 from .image_content import TIFF, check_pixels, deep_color, open_page, open_tiff, scale_levels
 from .orientation import oriented
 
@@ -249,5 +249,14 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         except UnidentifiedImageError:
             if not start.startswith(TIFF):
                 raise
-        with open_tiff(file) as tiff:
-            return tiff.pages[0].imagewidth, tiff.pages[0].imagelength
+        file.seek(0)
+        try:
+            with open_tiff(file) as tiff:
+                size = tiff.pages[0].imagewidth, tiff.pages[0].imagelength
+        except ValueError:
+            raise
+        except Exception as error:  # tifffile's own, and whatever damage leads to
+            raise ValueError(f'a damaged TIFF ({first_line(error)})') from error
+    if not all(size):
+        raise ValueError('a damaged TIFF (without a size)')
+    return size
