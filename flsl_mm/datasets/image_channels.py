@@ -17,7 +17,7 @@ COLORS = 3
 """Of the channels of a multispectral image so many, the first, are R, G, B."""
 # Tags of a TIFF, and some of their values.
 BITS, COLOR_SPACE, CHANNELS, PLANES, EXTRA = 258, 262, 277, 284, 338
-PALETTE, INKS, APART, TRANSPARENT = 3, 5, 2, (1, 2)
+WHITE_IS_ZERO, PALETTE, INKS, APART, TRANSPARENT = 0, 3, 5, 2, (1, 2)
 # Of PIL's modes those whose bands are channels; in the others they stand for RGB together.
 _PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA')
 
@@ -200,6 +200,10 @@ def _page_levels(page: Any, content: bytes) -> np.ndarray:
         raise ValueError(f'a TIFF of axes {page.axes}')
     if page.photometric == PALETTE:
         raise ValueError('a TIFF with a palette has one channel of indices')
+    if page.photometric == INKS and page.tags.valueof('InkSet', 1) == 1:
+        raise ValueError('a TIFF of CMYK has four channels of inks')
+    if page.photometric == WHITE_IS_ZERO and levels.dtype.kind in 'bu':
+        levels = ~levels
     return levels
 
 

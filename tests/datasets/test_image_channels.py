@@ -72,6 +72,21 @@ def test_every_layout_of_a_tiff_gives_its_channels(way, channels, kind):
     assert np.abs(pixels.astype(int) - levels).max() <= (0 if kind == np.uint8 else 1)
 
 
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+def test_gray_whose_white_is_zero_is_not_read_as_a_negative(kind):
+    levels = bands(1)
+    stored = (255 - levels[..., 0]).astype(kind) * (257 if kind == np.uint16 else 1)
+    pixels = decode_channels(tiff(stored.astype(kind), photometric='miniswhite'), 1)
+    assert np.abs(pixels.astype(int) - levels).max() <= (kind != np.uint8)
+
+
+def test_inks_are_not_taken_for_four_channels():
+    content = picture(Image.fromarray(bands(4), 'CMYK'), 'TIFF')
+    with pytest.raises(ValueError, match='CMYK'):
+        decode_channels(content, 4)
+    assert decode_channels(tiff(bands(4)), 4).shape[2] == 4
+
+
 @pytest.mark.parametrize('way', WAYS)
 def test_the_header_of_a_tiff_tells_its_size(way, tmp_path):
     path = tmp_path / 'a.tif'
