@@ -11,6 +11,7 @@ from ..checkpoint import read_checkpoint
 from ..checkpoint.layouts import recorded_part
 from ..config.classes import stated_classes
 from ..config.width import AUTO
+from ..datasets.image_channels import COLORS
 from ..utils.errors import CheckpointError, ConfigError
 from .command_line import read_config_file
 
@@ -19,7 +20,8 @@ def use_trained_settings(args: argparse.Namespace) -> None:
     """Let ``args.cfg_options`` say what the checkpoint knows and the config leaves open.
 
     That are the settings of the backbone that are ``'auto'``, which training has read off another
-    file, and the classes: so a label means what it meant in training, whatever data there are now.
+    file, with the statistics of other images than RGB, and the classes: so a label means what it
+    meant in training, whatever data there are now.
     What the command line gives is left as it is.
 
     Args:
@@ -43,7 +45,12 @@ def use_trained_settings(args: argparse.Namespace) -> None:
                 f'{args.config} leaves open: give the config in the work dir of its training'
             )
         found = {f'model.backbone.{name}': recorded[name] for name in open_settings}
-        args.cfg_options = {**args.cfg_options, **found}
+        pixels = {}
+        if recorded.get('in_channels', COLORS) != COLORS:
+            known = recorded_part(checkpoint, 'data_preprocessor')
+            kept = {name: known[name] for name in ('mean', 'std') if name in known}
+            pixels = {f'model.data_preprocessor.{name}': values for name, values in kept.items()}
+        args.cfg_options = {**pixels, **args.cfg_options, **found}
     if open_classes:
         _use_classes(args, cfg, checkpoint)
 

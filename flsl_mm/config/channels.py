@@ -15,12 +15,12 @@ from ..datasets.image_channels import COLORS
 from ..models.data_preprocessors import ManyChannelPreprocessor, MultiViewPreprocessor
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import IMAGENET_MEAN, IMAGENET_STD, check_statistics, evenly_spaced
+from .classes import LOADERS
 from .width import AUTO
 
 LOOKED_AT = 200  # images whose pixels are measured
 LIBRARIES = 'DetDataPreprocessor', 'SegDataPreProcessor'
 READERS = 'LoadRGBImage', 'LoadImageFromFile'
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 

@@ -181,7 +181,7 @@ def _evaluate(
     """What files make of variables of other values.
 
     Args:
-        files: As of :func:`_read_files`.
+        files: As of :func:`read_files`.
         changes: Values that take the place of what any file assigns; those of a dict are added.
         inherited: Values of files that others inherit from: not for the first that assigns them.
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..utils.files import open_regular
+from ..utils.files import first_line, open_regular
 from .image_content import TIFF, check_pixels, deep_color, open_page, open_tiff, scale_levels
 from .orientation import oriented
 
@@ -17,7 +17,7 @@ COLORS = 3
 """Of the channels of a multispectral image so many, the first, are R, G, B."""
 # Tags of a TIFF, and some of their values.
 BITS, COLOR_SPACE, CHANNELS, PLANES, EXTRA = 258, 262, 277, 284, 338
-PALETTE, INKS, APART, TRANSPARENT = 3, 5, 2, (1, 2)
+WHITE_IS_ZERO, PALETTE, INKS, APART, TRANSPARENT = 0, 3, 5, 2, (1, 2)
 # Of PIL's modes those whose bands are channels; in the others they stand for RGB together.
 _PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA')
 
@@ -200,6 +200,10 @@ def _page_levels(page: Any, content: bytes) -> np.ndarray:
         raise ValueError(f'a TIFF of axes {page.axes}')
     if page.photometric == PALETTE:
         raise ValueError('a TIFF with a palette has one channel of indices')
+    if page.photometric == INKS and page.tags.valueof('InkSet', 1) == 1:
+        raise ValueError('a TIFF of CMYK has four channels of inks')
+    if page.photometric == WHITE_IS_ZERO and levels.dtype.kind in 'bu':
+        levels = ~levels
     return levels
 
 
@@ -249,5 +253,14 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         except UnidentifiedImageError:
             if not start.startswith(TIFF):
                 raise
-        with open_tiff(file) as tiff:
-            return tiff.pages[0].imagewidth, tiff.pages[0].imagelength
+        file.seek(0)
+        try:
+            with open_tiff(file) as tiff:
+                size = tiff.pages[0].imagewidth, tiff.pages[0].imagelength
+        except ValueError:
+            raise
+        except Exception as error:  # tifffile's own, and whatever damage leads to
+            raise ValueError(f'a damaged TIFF ({first_line(error)})') from error
+    if not all(size):
+        raise ValueError('a damaged TIFF (without a size)')
+    return size

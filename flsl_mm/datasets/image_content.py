@@ -75,6 +75,7 @@ def open_tiff(file: BinaryIO) -> Any:
 
     Raises:
         ValueError: tifffile is not there.
+        Exception: Of nearly every type: it is damaged.
     """
     try:
         import tifffile
@@ -82,7 +83,8 @@ def open_tiff(file: BinaryIO) -> Any:
         raise ValueError(
             f'a TIFF of such channels needs tifffile ({error}): pip install tifffile'
         ) from error
-    return tifffile.TiffFile(file)
+    # By itself it asks the file for its name, which is a number after `open_regular`.
+    return tifffile.TiffFile(file, name='TIFF')
 
 
 def check_pixels(width: int, height: int, content: bytes) -> None:

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from flsl_mm.apis.command_line import read_config_file
 from flsl_mm.apis.trained import use_trained_settings
+from flsl_mm.config.channels import follow_channels
 from flsl_mm.config.design import take_design
 from flsl_mm.config.pretrained import use_pretrained
 from flsl_mm.config.recipe import choose_settings
@@ -82,3 +83,20 @@ def test_what_was_trained_says_its_design_by_itself(cfg, checkpoint, tmp_path):
     torch.save(dict(state_dict={}, meta=dict(cfg=Config.fromfile(config).pretty_text)), path)
     with pytest.raises(CheckpointError, match='does not record model.backbone.img_size'):
         use_trained_settings(Namespace(config=config, checkpoint=path, cfg_options={}, trust=False))
+
+
+def test_what_was_trained_on_other_channels_says_their_statistics_too(cfg, checkpoint, tmp_path):
+    config, path = cfg.filename, str(tmp_path / 'trained.pth')
+    cfg.pretrained = checkpoint
+    take_design(cfg)
+    cfg.model.backbone.in_channels = 4
+    cfg.model.data_preprocessor.update(mean=[1.0, 2, 3, 4], std=[5.0] * 4)
+    follow_channels(cfg)
+    torch.save(dict(state_dict={}, meta=dict(cfg=cfg.pretty_text)), path)
+    given = {'model.data_preprocessor.std': [6.0] * 4}
+    args = Namespace(config=config, checkpoint=path, cfg_options=given, trust=False)
+    use_trained_settings(args)
+    again = read_config_file(config, args.cfg_options)
+    assert again.model.backbone.in_channels == 4
+    assert again.model.data_preprocessor.mean == [1.0, 2, 3, 4]
+    assert again.model.data_preprocessor.std == [6.0] * 4  # what the command line gives

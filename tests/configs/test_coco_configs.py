@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import flsl_mm  # noqa: F401
+from flsl_mm.config.variables import follow_variables
 
 pytest.importorskip('mmdet')
 FOLDER = Path(__file__).parents[2] / 'configs/coco'
@@ -101,6 +102,19 @@ def test_small_networks_have_the_settings_of_the_paper(name):
     ]
     assert resizes == [set(range(480, 801, 32)), {400, 500, 600}, set(range(480, 801, 32))]
     assert cfg.test_dataloader.dataset.pipeline[1].scale == (1333, 800)
+
+
+@pytest.mark.parametrize('epochs', [1, 2, 3, 48])
+@pytest.mark.parametrize(
+    'name', ['mask-rcnn_flsl-vits16_fpn_1x_coco', 'mask-rcnn_flsl-vitb16_vitdet_100e_coco']
+)
+def test_however_short_a_run_is_it_starts_with_its_learning_rate(name, epochs):
+    cfg = load(name)
+    cfg.merge_from_dict(dict(max_epochs=epochs))
+    follow_variables(cfg)
+    steps = cfg.param_scheduler[-1]
+    assert cfg.train_cfg.max_epochs == steps.end == epochs
+    assert all(step > 0 for step in steps.milestones)  # else taken before the first epoch
 
 
 def test_vitdet_has_the_settings_of_the_paper():

@@ -72,6 +72,38 @@ def test_every_layout_of_a_tiff_gives_its_channels(way, channels, kind):
     assert np.abs(pixels.astype(int) - levels).max() <= (0 if kind == np.uint8 else 1)
 
 
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16])
+def test_gray_whose_white_is_zero_is_not_read_as_a_negative(kind):
+    levels = bands(1)
+    stored = (255 - levels[..., 0]).astype(kind) * (257 if kind == np.uint16 else 1)
+    pixels = decode_channels(tiff(stored.astype(kind), photometric='miniswhite'), 1)
+    assert np.abs(pixels.astype(int) - levels).max() <= (kind != np.uint8)
+
+
+def test_inks_are_not_taken_for_four_channels():
+    content = picture(Image.fromarray(bands(4), 'CMYK'), 'TIFF')
+    with pytest.raises(ValueError, match='CMYK'):
+        decode_channels(content, 4)
+    assert decode_channels(tiff(bands(4)), 4).shape[2] == 4
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_the_header_of_a_tiff_tells_its_size(way, tmp_path):
+    path = tmp_path / 'a.tif'
+    path.write_bytes(tiff(bands(5), **WAYS[way]))
+    assert image_size(path) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    'rest', [b'', b'\xff' * 100, b'\x08\0\0\0' + b'\0' * 100], ids=['none', 'beyond', 'empty']
+)
+def test_a_damaged_header_of_a_tiff_is_an_error_of_that_file(rest, tmp_path):
+    path = tmp_path / 'a.tif'
+    path.write_bytes(b'II*\0' + rest)
+    with pytest.raises(ValueError, match='damaged TIFF'):
+        image_size(path)
+
+
 @pytest.mark.parametrize('order', 'CF')
 def test_arrays_give_their_channels(order, tmp_path):
     levels = bands(6)

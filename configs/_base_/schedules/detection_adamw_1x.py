@@ -24,7 +24,7 @@ param_scheduler = [
         by_epoch=True,
         begin=0,
         end=max_epochs,
-        milestones=[max_epochs * 2 // 3, max_epochs * 11 // 12],
+        milestones=[round(max_epochs * 2 / 3), round(max_epochs * 11 / 12)],
         gamma=0.1,
     ),
 ]
