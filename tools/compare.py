@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
 if __name__ == '__main__':
     start_tool(lambda: build_parser().parse_args(), has_log=True)
 
-from flsl_mm.apis.frozen import build_networks, build_task, read_tasks, run_tasks
+from flsl_mm.apis.frozen import build_networks, build_task, check_folders, read_tasks, run_tasks
 from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
 from flsl_mm.evaluation import comparison_table
 from flsl_mm.registry import FROZEN_TASKS
@@ -142,8 +142,9 @@ def compare(args: argparse.Namespace) -> None:
     steps = {network: {name: steps_of(name, network) for name in settings} for network in sources}
     flat = [step for by_task in steps.values() for parts in by_task.values() for step in parts]
     if any(step.work and not step.is_done() for step in flat):
-        networks.update(build_networks(args, with_head=True))  # before the data
         frozen = {name: found['task'] for name, found in settings.items() if name != 'coco'}
+        check_folders(frozen)
+        networks.update(build_networks(args, with_head=True))  # before the data
         tasks.update({name: build_task(task) for name, task in frozen.items()})
     try:
         StepRunner().run(flat)

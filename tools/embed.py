@@ -95,6 +95,13 @@ def embed_files(args: argparse.Namespace) -> None:
     vit = build_vit(args.checkpoint, args.key, args.num_heads, args.trust, args.seed).to(
         args.device
     )
+    height, width = vit.img_size
+    if is_main_process() and min(height, width) != args.short_side:
+        print(
+            f'short side {args.short_side}; the positions of {args.checkpoint} are of images of '
+            f'{height} x {width} pixels',
+            flush=True,
+        )
     found = embed_images(
         vit,
         args.images,

@@ -28,7 +28,7 @@ from flsl_mm.apis.command_line import (
     start_tool,
     tool_parser,
 )
-from flsl_mm.utils.errors import ConfigError, DataError
+from flsl_mm.utils.errors import ConfigError, DataError, first_names
 from flsl_mm.utils.files import check_writable, whole_file, write_json
 
 
@@ -192,6 +192,9 @@ def finish(
     )
     kind = 'label maps' if results and 'labels' in results[0] else 'objects'
     print(f'{count} images, {len(results)} {kind}{left}\nwritten to {out}')
+    if kind == 'objects':
+        numbers = first_names([f'{i} {name}' for i, name in enumerate(classes, start=1)])
+        print(f"category_id counts the network's classes, whatever a file's ids are: {numbers}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

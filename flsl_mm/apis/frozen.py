@@ -18,7 +18,7 @@ from ..evaluation.tasks.frozen_task import FrozenTask
 from ..models import FrozenViT, build_vit
 from ..registry import FROZEN_TASKS, task_class
 from ..utils.devices import plan_no_attention
-from ..utils.errors import ConfigError
+from ..utils.errors import ConfigError, DataError
 from ..utils.files import check_writable, first_line, write_json
 from ..utils.tables import comparison_table
 from .command_line import end_processes, log_details, named_sources, read_config_file
@@ -144,6 +144,27 @@ def build_task(settings: Mapping[str, Any]) -> FrozenTask:
     """
     check_task_numbers(settings)
     return FROZEN_TASKS.build(settings)
+
+
+def check_folders(tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Stop before any network is read where the data of a task are not there.
+
+    Args:
+        tasks: Settings of the tasks, by name.
+
+    Raises:
+        DataError: Names every task without its folder, and the setting that names it.
+    """
+    missing = [
+        f'{name}.data_root={task["data_root"]}'
+        for name, task in tasks.items()
+        if isinstance(task.get('data_root'), str) and not os.path.exists(task['data_root'])
+    ]
+    if missing:
+        raise DataError(
+            f'no such folder: {", ".join(missing)}; name others with --cfg-options, or leave the '
+            'task out'
+        )
 
 
 def evaluate_frozen(args: argparse.Namespace) -> None:

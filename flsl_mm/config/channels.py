@@ -1,7 +1,7 @@
 """All of a run takes the images that its backbone does, also of one channel or of many."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ LIBRARIES = 'DetDataPreprocessor', 'SegDataPreProcessor'
 READERS = 'LoadRGBImage', 'LoadImageFromFile'
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+Start = Callable[[], str | None]
 
 
-def follow_channels(cfg: Config) -> list[str]:
+def follow_channels(cfg: Config, start: Start | None = None) -> list[str]:
     """Let readers and pixel statistics have the channels of ``model.backbone``, in place.
 
     ``model.backbone.in_channels`` alone is enough where the file that the network starts from
@@ -35,6 +36,8 @@ def follow_channels(cfg: Config) -> list[str]:
 
     Args:
         cfg: Config of a run.
+        start: Names the checkpoint that the run goes on from, if there is one; ``load_from`` by
+            default.
 
     Returns:
         list[str]: The statistics that were taken, as a line; empty where they were given.
@@ -69,7 +72,7 @@ def follow_channels(cfg: Config) -> list[str]:
                 f'PhotoMetricDistortion changes colors, and model.backbone.in_channels is '
                 f'{channels}: leave it out of train_dataloader.dataset.pipeline'
             )
-    statistics, source = _find_statistics(cfg, channels)
+    statistics, source = _find_statistics(cfg, channels, start)
     preprocessor.mean, preprocessor.std = map(list, statistics)
     if kind in LIBRARIES and channels == 1:
         preprocessor.bgr_to_rgb = False
@@ -132,7 +135,7 @@ def _set_reader(reader: dict, channels: int) -> None:
     reader['color_type'] = wanted
 
 
-def _find_statistics(cfg: Config, channels: int) -> tuple[Statistics, str]:
+def _find_statistics(cfg: Config, channels: int, start: Start | None) -> tuple[Statistics, str]:
     """The statistics of the pixels, and where they are from; '' where they were given.
 
     Raises:
@@ -142,11 +145,11 @@ def _find_statistics(cfg: Config, channels: int) -> tuple[Statistics, str]:
     usual = [list(IMAGENET_MEAN), list(IMAGENET_STD)]  # of a config for RGB
     if not all(g is None or list(g) == u for g, u in zip(given, usual)):
         return check_statistics(given[0] or (), given[1] or (), channels), ''
-    for name in ('load_from', 'pretrained'):
-        if cfg.get(name) and os.path.isfile(cfg[name]):
-            found = recorded_statistics(open_checkpoint(cfg[name], cfg.get('trust', False)).other)
+    for file in (start() if start else cfg.get('load_from'), cfg.get('pretrained')):
+        if file and os.path.isfile(file):
+            found = recorded_statistics(open_checkpoint(file, cfg.get('trust', False)).other)
             if found is not None and len(found[0]) == channels:
-                return found, f'of {cfg[name]}'
+                return found, f'of {file}'
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     if _type_name(dataset) == 'UnlabeledImages':
         return _measure(dataset)
@@ -160,9 +163,16 @@ def _measure(settings: Mapping[str, Any]) -> tuple[Statistics, str]:
     """Statistics of the pixels of some images, each of which counts the same.
 
     Raises:
+        ConfigError: Nothing of this project reads them.
         DataError: None can be read.
     """
-    load = TRANSFORMS.build({**next(_transforms(settings, *READERS)), 'min_side': None})
+    reader = next(_transforms(settings, READERS[0]), None)
+    if reader is None:
+        raise ConfigError(
+            'the statistics of the pixels are measured with LoadRGBImage, which the pipeline has '
+            'not: give model.data_preprocessor.mean and .std, a number for each channel'
+        )
+    load = TRANSFORMS.build({**reader, 'min_side': None})
     dataset = DATASETS.build({k: v for k, v in settings.items() if k != 'pipeline'})
     moments, reasons = [], []
     for index in evenly_spaced(range(len(dataset)), LOOKED_AT):

@@ -4,7 +4,7 @@ import importlib
 
 from mmengine.config import Config
 
-from .channels import follow_channels
+from .channels import Start, follow_channels
 from .classes import use_classes
 from .design import take_design
 from .entries import check_entries
@@ -19,11 +19,12 @@ from .width import follow_backbone
 SCOPE_MODULES = dict(mmdet='flsl_mm.datasets.checked_coco_dataset', mmseg='flsl_mm.segmentation')
 
 
-def complete(cfg: Config) -> list[str]:
+def complete(cfg: Config, start: Start | None = None) -> list[str]:
     """Complete and check a config of a run, in place.
 
     Args:
         cfg: As its file and the command line have it.
+        start: Names the checkpoint that the run goes on from, if there is one.
 
     Returns:
         list[str]: What was chosen for what it left ``'auto'``, line by line.
@@ -33,7 +34,7 @@ def complete(cfg: Config) -> list[str]:
         CheckpointError: A file that says what the network is like cannot be used.
     """
     follow_variables(cfg)
-    chosen = [*choose_settings(cfg), *take_design(cfg), *follow_channels(cfg)]
+    chosen = [*choose_settings(cfg), *take_design(cfg), *follow_channels(cfg, start)]
     follow_backbone(cfg)
     check_numbers(cfg)
     if module := SCOPE_MODULES.get(cfg.get('default_scope')):

@@ -154,6 +154,15 @@ def train(make_runner, tiny_config, fields, **options):
     return runner, f'{tiny_config.work_dir}/epoch_1.pth'
 
 
+def test_a_run_that_goes_on_keeps_the_statistics_that_it_began_with(read, fields, tmp_path):
+    recorded = dict(mean=[1.0, 2.0, 3.0, 4.0], std=[5.0, 6.0, 7.0, 8.0])
+    torch.save(dict(meta=recorded, state_dict={}), tmp_path / 'epoch_1.pth')
+    options = {'train_dataloader.dataset.data_root': str(fields)}
+    cfg = pretraining(read, **{IN: 4}, **options)
+    [line] = follow_channels(cfg, lambda: str(tmp_path / 'epoch_1.pth'))
+    assert cfg.model.data_preprocessor.mean == recorded['mean'] and 'epoch_1.pth' in line
+
+
 def test_a_network_of_four_channels_is_trained_and_used_without_flags(
     make_runner, tiny_config, fields, tmp_path
 ):

@@ -195,9 +195,15 @@ def test_what_is_wrong_is_one_line(tool, config, vit_file, data, capsys, argumen
     assert 'error: ' in error and message in error
 
 
-def test_a_checkpoint_that_is_missing_shows_before_the_data(tool, config, data, capsys):
-    assert tool.main([config, 'missing.pth', *data, 'knn.data_root=nowhere']) == 2
+def test_a_checkpoint_that_is_missing_shows_before_the_data(tool, config, data, tmp_path, capsys):
+    (tmp_path / 'empty').mkdir()
+    assert tool.main([config, 'missing.pth', *data, f'knn.data_root={tmp_path / "empty"}']) == 2
     assert 'missing.pth: no such file' in capsys.readouterr().err
+
+
+def test_every_folder_that_is_missing_shows_before_a_checkpoint_is_read(tool, config, data, capsys):
+    assert tool.main([config, 'missing.pth', *data, 'knn.data_root=nowhere']) == 2
+    assert 'no such folder: knn.data_root=nowhere' in capsys.readouterr().err
 
 
 def test_two_detectors_never_share_a_folder(tool, config, vit_file, tmp_path, capsys):

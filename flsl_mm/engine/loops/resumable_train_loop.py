@@ -31,7 +31,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if len(self.dataloader) == 0:
             raise DataError(
                 f'{len(self.dataloader.dataset)} images on {get_world_size()} processes do not '
-                f'fill a batch: batch size {self.dataloader.batch_size} is too large'
+                f'fill a batch of {self.dataloader.batch_size}: lower train_dataloader.batch_size'
             )
         if not hasattr(self.dataloader.sampler, 'set_start'):
             raise ConfigError(

@@ -97,13 +97,16 @@ class FLSLRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'FLSLRunner':
         """Build the runner of a config."""
         cfg = copy.deepcopy(cfg)
-        chosen = complete(cfg)
-        if lacks_its_network(cfg):
-            start = cfg.get('load_from')
-            if start is None and cfg.get('resume'):
-                start = latest_checkpoint(cfg.work_dir, cfg.get('trust', False))
-            if start is not None:
-                take_network_from(cfg, start)
+
+        def start() -> str | None:
+            """The checkpoint that the run goes on from."""
+            if cfg.get('load_from') is None and cfg.get('resume'):
+                return latest_checkpoint(cfg.work_dir, cfg.get('trust', False))
+            return cfg.get('load_from')
+
+        chosen = complete(cfg, start)
+        if lacks_its_network(cfg) and (file := start()) is not None:
+            take_network_from(cfg, file)
         if cfg.get('trust'):
             trust_files(cfg)
         runner = super().from_cfg(cfg)
