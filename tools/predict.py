@@ -191,10 +191,11 @@ def finish(
         dict(settings=settings, classes=classes, images=count, unreadable=unreadable),
     )
     kind = 'label maps' if results and 'labels' in results[0] else 'objects'
-    print(f'{count} images, {len(results)} {kind}{left}\nwritten to {out}')
+    print(f'{count} images, {len(results)} {kind}{left}')
     if kind == 'objects':
         numbers = first_names([f'{i} {name}' for i, name in enumerate(classes, start=1)])
         print(f"category_id counts the network's classes, whatever a file's ids are: {numbers}")
+    print(f'written to {out}')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

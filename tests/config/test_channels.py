@@ -10,7 +10,7 @@ from flsl_mm.apis.frozen import build_task
 from flsl_mm.checkpoint import CheckpointError, read_checkpoint
 from flsl_mm.checkpoint.converting import convert_checkpoint
 from flsl_mm.config.channels import follow_channels
-from flsl_mm.models import build_vit
+from flsl_mm.models import FLSLVisionTransformer, build_vit
 from flsl_mm.utils.errors import ConfigError, DataError
 
 IN = 'model.backbone.in_channels'
@@ -156,7 +156,9 @@ def train(make_runner, tiny_config, fields, **options):
 
 def test_a_run_that_goes_on_keeps_the_statistics_that_it_began_with(read, fields, tmp_path):
     recorded = dict(mean=[1.0, 2.0, 3.0, 4.0], std=[5.0, 6.0, 7.0, 8.0])
-    torch.save(dict(meta=recorded, state_dict={}), tmp_path / 'epoch_1.pth')
+    arch = dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=64)
+    weights = FLSLVisionTransformer(arch, img_size=32, in_channels=4).state_dict()
+    torch.save(dict(meta=recorded, state_dict=weights), tmp_path / 'epoch_1.pth')
     options = {'train_dataloader.dataset.data_root': str(fields)}
     cfg = pretraining(read, **{IN: 4}, **options)
     [line] = follow_channels(cfg, lambda: str(tmp_path / 'epoch_1.pth'))

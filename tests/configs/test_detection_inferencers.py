@@ -33,7 +33,7 @@ def shrunk(name: str) -> Config:
     if 'demo' not in name and 'trunk' not in backbone:
         backbone.update(embed_dims=48, depth=4, num_heads=3, img_size=128)
         if backbone.get('patch_size') == 'auto':  # read off a checkpoint
-            backbone.patch_size = 16
+            backbone.update(patch_size=16, in_channels=3)
         if is_vitdet:
             backbone.update(window_size=4, global_indices=(1, 3), pretrain_img_size=64)
         else:

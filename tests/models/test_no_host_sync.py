@@ -43,6 +43,7 @@ OPTIONS = {
 """So that every option of a step is in some config's."""
 
 PRETRAINED = {
+    'dino_any_25e': 'timm/vit_base_patch16_siglip_224',
     'flsl_any_25e': 'timm/vit_base_patch16_siglip_224',
     'flsl_dino-vits16_25e': 'deit-tiny/16',
     'flsl_dinov2-vits14-reg_25e': 'timm/vit_small_patch14_reg4_dinov2',

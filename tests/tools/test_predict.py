@@ -80,7 +80,9 @@ def test_the_screen_has_what_was_found_and_no_remarks_of_libraries(
 ):
     done = run_tool('predict.py', *detector, photos, tmp_path / 'out', '--score=0')
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2 and done.stdout.startswith('3 images, ')
+    found, numbers, written = done.stdout.splitlines()
+    assert found.startswith('3 images, ') and written == f'written to {tmp_path / "out"}'
+    assert numbers.startswith('category_id counts') and ': 1 ant, 2 bee' in numbers
 
 
 NAMES = ['a.png', 'b.png', 'deep/a.tif']

@@ -144,7 +144,7 @@ def test_missing_files_are_named_in_one_line(config, call):
 def test_missing_weights_to_start_from_stop_the_training(config, call, tmp_path):
     command = 'train', str(config), f'--work-dir={tmp_path}'
     code, error = call(*command, '--cfg-options', 'pretrained=missing.pth')
-    assert code == 2 and 'pretrained weights: missing.pth: no such file; such files' in error
+    assert code == 2 and 'pretrained weights: missing.pth: no such file; name one with' in error
     # The config names one by itself.
     code, error = call(*command)
     assert code == 2 and f'{config.name} needs --cfg-options pretrained=FILE' in error
