@@ -535,7 +535,7 @@ def test_on_a_gpu_a_late_look_still_names_the_first_bad_iteration(bad, seen_at):
 
 
 def test_too_few_images_for_a_batch_are_named(make_runner, tiny_config):
-    with pytest.raises(ValueError, match='12 images.*batch size 13'):
+    with pytest.raises(ValueError, match='12 images.*batch of 13'):
         make_runner(tiny_config, **{'train_dataloader.batch_size': 13}).train()
 
 

@@ -79,6 +79,7 @@ def test_a_process_of_a_run_has_its_own_gpu_before_it_allocates_or_meets_the_oth
     make_runner, tiny_config, monkeypatch
 ):
     """Of a machine without GPUs all that would reach a driver is noted."""
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)  # benchmarks on the CPU set it
     launched = dict(RANK=7, WORLD_SIZE=8, LOCAL_RANK=3, MASTER_ADDR='127.0.0.1', MASTER_PORT=29533)
     for name, value in launched.items():
         monkeypatch.setenv(name, str(value))
