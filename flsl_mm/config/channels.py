@@ -1,7 +1,7 @@
 """All of a run takes the images that its backbone does, also of one channel or of many."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..models.data_preprocessors import ManyChannelPreprocessor, MultiViewPrepro
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import IMAGENET_MEAN, IMAGENET_STD, check_statistics, evenly_spaced
 from .classes import LOADERS
+from .parts import parts_of_type, type_name
 from .width import AUTO
 
 LOOKED_AT = 200  # images whose pixels are measured
@@ -57,16 +58,16 @@ def follow_channels(cfg: Config, start: Start | None = None) -> list[str]:
             f'model.backbone.in_channels must be a whole number, at least 1, got {channels!r}'
         )
     preprocessor = model.get('data_preprocessor')
-    kind = _type_name(preprocessor)
+    kind = type_name(preprocessor)
     if kind not in (*LIBRARIES, MultiViewPreprocessor.__name__, ManyChannelPreprocessor.__name__):
         raise ConfigError(
             f'model.backbone.in_channels={channels}: other images than RGB are taken by FLSL and '
             'DINO in pretraining and by detectors and segmentors'
         )
     datasets = [(cfg.get(loader) or {}).get('dataset') for loader in LOADERS]
-    for reader in _transforms(datasets, *READERS):
+    for reader in parts_of_type(datasets, *READERS):
         _set_reader(reader, channels)
-    if next(_transforms(datasets, 'PhotoMetricDistortion'), None) is not None:
+    if next(parts_of_type(datasets, 'PhotoMetricDistortion'), None) is not None:
         if channels < COLORS or cfg.get('default_scope') != 'mmseg':
             raise ConfigError(
                 f'PhotoMetricDistortion changes colors, and model.backbone.in_channels is '
@@ -98,28 +99,13 @@ def pixel_statistics(model: nn.Module) -> dict[str, list[float]]:
     return found
 
 
-def _type_name(settings: Any) -> str:
-    """The name of a type, without its scope."""
-    kind = settings.get('type') if isinstance(settings, Mapping) else None
-    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
-
-
-def _transforms(part: Any, *names: str) -> Iterator[dict]:
-    """The configs of transforms of such names, in a part of a config."""
-    if _type_name(part) in names:
-        yield part
-    elif isinstance(part, (Mapping, list, tuple)):
-        for inner in part.values() if isinstance(part, Mapping) else part:
-            yield from _transforms(inner, *names)
-
-
 def _set_reader(reader: dict, channels: int) -> None:
     """Let a transform give images of so many channels.
 
     Raises:
         ConfigError: It was told to give others.
     """
-    if _type_name(reader) == 'LoadRGBImage':
+    if type_name(reader) == 'LoadRGBImage':
         if reader.setdefault('channels', channels) != channels:
             raise ConfigError(
                 f'LoadRGBImage: channels={reader.channels}, but model.backbone.in_channels is '
@@ -151,7 +137,7 @@ def _find_statistics(cfg: Config, channels: int, start: Start | None) -> tuple[S
             if found is not None and len(found[0]) == channels:
                 return found, f'of {file}'
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
-    if _type_name(dataset) == 'UnlabeledImages':
+    if type_name(dataset) == 'UnlabeledImages':
         return _measure(dataset)
     raise ConfigError(
         f'model.backbone.in_channels={channels} needs the statistics of their pixels: '
@@ -166,7 +152,7 @@ def _measure(settings: Mapping[str, Any]) -> tuple[Statistics, str]:
         ConfigError: Nothing of this project reads them.
         DataError: None can be read.
     """
-    reader = next(_transforms(settings, READERS[0]), None)
+    reader = next(parts_of_type(settings, READERS[0]), None)
     if reader is None:
         raise ConfigError(
             'the statistics of the pixels are measured with LoadRGBImage, which the pipeline has '

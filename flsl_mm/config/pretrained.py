@@ -14,6 +14,7 @@ from ..checkpoint.pretrained_vit import loads_a_file
 from ..models.build_vit import RANDOM
 from ..models.pretrained_network import PretrainedNetwork
 from ..utils.errors import ConfigError
+from .parts import parts_of_type, type_name
 from .variables import file_value
 from .width import AUTO
 
@@ -61,7 +62,7 @@ def lacks_its_network(cfg: Config) -> bool:
     """
     backbone = _backbone(cfg)
     file = (backbone.get('init_cfg') or {}).get('checkpoint')
-    named = str(backbone.get('type')).rpartition('.')[2] == PretrainedNetwork.__name__
+    named = type_name(backbone) == PretrainedNetwork.__name__
     return named and (file is None or not (_is_no_file(file) or os.path.exists(file)))
 
 
@@ -156,7 +157,7 @@ def refuse_unsafe(model: nn.Module) -> None:
     for name, module in model.named_modules():
         entries = getattr(module, 'init_cfg', None) or []
         for entry in [entries] if isinstance(entries, dict) else entries:
-            if loads_a_file(entry) and not _is_pretrained_vit(entry):
+            if loads_a_file(entry) and type_name(entry) != PretrainedViT.__name__:
                 raise ConfigError(
                     f'{".".join(filter(None, ("model", name)))}.init_cfg: Pretrained of mmengine '
                     'executes code of files and starts from random weights where keys are missing; '
@@ -168,17 +169,6 @@ def _backbone(cfg: Config) -> dict:
     return (cfg.get('model') or {}).get('backbone') or {}
 
 
-def _is_pretrained_vit(part: Any) -> bool:
-    if not isinstance(part, dict):
-        return False
-    kind = part.get('type')
-    return str(getattr(kind, '__name__', kind)).rpartition('.')[2] == PretrainedViT.__name__
-
-
 def pretrained_vits(part: Any) -> Iterator[dict]:
     """Every config of a ``PretrainedViT`` in a part of a config."""
-    if _is_pretrained_vit(part):
-        yield part
-    elif isinstance(part, (dict, list, tuple)):
-        for inner in part.values() if isinstance(part, dict) else part:
-            yield from pretrained_vits(inner)
+    return parts_of_type(part, PretrainedViT.__name__)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..utils.files import first_line, open_regular
+from ..utils.images import other_channels
 from .image_content import TIFF, check_pixels, deep_color, open_page, open_tiff, scale_levels
 from .orientation import oriented
 
@@ -86,21 +87,9 @@ def decode_channels(
         levels = _read_picture(content, choose)
     if channels == COLORS and levels.shape[2] == 1:  # as of any other gray image
         levels = levels.repeat(COLORS, axis=2)
-    check_channels(levels.shape[2], channels)
+    if channels not in (None, levels.shape[2]):
+        raise ValueError(f'it has {other_channels(levels.shape[2], channels)}')
     return scale_channels(levels, value_range)
-
-
-def check_channels(found: int, wanted: int | None) -> None:
-    """Refuse an image of other channels than those of the network.
-
-    Raises:
-        ValueError: It is one.
-    """
-    if wanted not in (None, found):
-        raise ValueError(
-            f'it has {found} channel{"s" * (found > 1)}, and {wanted} '
-            f"{'is' if wanted == 1 else 'are'} wanted (the network's in_channels)"
-        )
 
 
 def scale_channels(levels: np.ndarray, value_range: Sequence[float] | None = None) -> np.ndarray:

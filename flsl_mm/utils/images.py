@@ -61,6 +61,14 @@ def check_statistics(
     return mean, std
 
 
+def other_channels(found: int, wanted: int) -> str:
+    """For messages: how many channels images have, and how many the network takes."""
+    return (
+        f'{found} channel{"s" * (found > 1)}, and {wanted} '
+        f"{'is' if wanted == 1 else 'are'} wanted (the network's in_channels)"
+    )
+
+
 def check_input(found: int, wanted: int) -> None:
     """Refuse images of other channels than a network takes.
 
@@ -68,10 +76,7 @@ def check_input(found: int, wanted: int) -> None:
         DataError: They are.
     """
     if found != wanted:
-        raise DataError(
-            f'the images have {found} channel{"s" * (found > 1)}, and {wanted} '
-            f"{'is' if wanted == 1 else 'are'} wanted (the network's in_channels)"
-        )
+        raise DataError(f'the images have {other_channels(found, wanted)}')
 
 
 def normalize(
