@@ -14,11 +14,14 @@ knn = dict(
     max_test_images=750,
     num_workers=0,
 )
-# A variant: DAVIS-2016's masks, 240 pixels, three of the shorter sequences (none was chosen by).
+# A variant: DAVIS-2016's masks, 240 pixels, the six shortest sequences that nothing was chosen by.
 davis = dict(
     type='DavisPropagation',
     data_root=f'{_root}/davis',
-    sequences=['motocross-jump', 'scooter-black', 'libby'],
+    sequences=[
+        *('motocross-jump', 'scooter-black', 'libby'),
+        *('drift-straight', 'horsejump-high', 'kite-surf'),
+    ],
     short_side=240,
 )
 dense = dict(

@@ -1,12 +1,11 @@
-# The recipe of photographs on the short budget of the study (docs/photographs.md): one pass over
+# The recipe of photographs on the short budget of the study (docs/photographs.md): three passes over
 # some ten thousand images. Every other config of this folder differs from it as its name says.
 _base_ = ['../pretrain/flsl_vit-small-photos.py']
 
 data_root = 'data/photographs/pretrain'
-train_dataloader = dict(batch_size=16, persistent_workers=False, dataset=dict(data_root=data_root))
+train_dataloader = dict(persistent_workers=False, dataset=dict(data_root=data_root))
 
-train_cfg = dict(max_epochs=1)
-optim_wrapper = dict(precision='bfloat16')  # half the time of float32 on CPUs that have it
+train_cfg = dict(max_epochs=3)
 param_scheduler = dict(warmup=0.1)
 
 default_hooks = dict(

@@ -1,13 +1,18 @@
-"""Sizes of whole images, and the pixel statistics that networks expect."""
+"""Sizes of whole images, and the pixel statistics that networks expect.
+
+Tools that never need torch read images, too: what needs it here imports it when it is called.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import TypeVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LONGEST = 4  # of the short side, so that a panorama does not exhaust the memory
 
@@ -95,6 +100,8 @@ def normalize(
     Raises:
         DataError: The images have other channels.
     """
+    import torch
+
     check_input(images.shape[-3], len(mean))
     shift, scale = (
         torch.tensor(values).view(-1, 1, 1).to(images.device, non_blocking=True)
