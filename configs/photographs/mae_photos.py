@@ -41,8 +41,8 @@ train_dataloader = dict(
     ),
 )
 
-train_cfg = dict(max_epochs=3)
+train_cfg = dict(max_epochs=6)  # of less than half the time of flsl_photos.py each
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
-param_scheduler = dict(warmup=0.3)
+param_scheduler = dict(warmup=0.6)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1, max_keep_ckpts=1))

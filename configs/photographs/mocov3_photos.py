@@ -37,8 +37,8 @@ train_dataloader = dict(
     ),
 )
 
-train_cfg = dict(max_epochs=2)
+train_cfg = dict(max_epochs=3)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
-param_scheduler = dict(warmup=0.2)
+param_scheduler = dict(warmup=0.3)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1, max_keep_ckpts=1))
