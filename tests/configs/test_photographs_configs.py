@@ -11,26 +11,30 @@ from flsl_mm.apis.frozen import read_tasks
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FOLDER = CONFIGS / 'photographs'
-NAMES = sorted(path.stem for path in FOLDER.glob('*.py'))
+FILES = sorted(FOLDER.glob('**/*.py'))
+IDS = [path.stem for path in FILES]
 
 
-def test_the_study_has_every_config_and_the_network_untrained():
-    [table] = read_ablation_tables(FOLDER)
-    assert sorted({cell.config.stem for cell in table.cells}) == NAMES
-    assert [cell.config.stem for cell in table.cells if cell.untrained] == ['flsl_photos']
+def test_the_tables_have_every_config_and_the_network_untrained():
+    tables = [*read_ablation_tables(FOLDER), *read_ablation_tables(FOLDER / 'student-keep')]
+    assert [table.name for table in tables] == ['photographs', 'student-keep']
+    assert {cell.config for table in tables for cell in table.cells} == set(FILES)
+    for table in tables:
+        assert [cell.config.stem for cell in table.cells if cell.untrained] == ['flsl_photos']
     readme = (FOLDER / 'README.md').read_text()
-    assert all(f'`{name}.py`' in readme for name in NAMES)
+    assert all(f'`{path.relative_to(FOLDER)}`' in readme for path in FILES)
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_all_have_the_same_network_and_images(name):
-    cfg = Config.fromfile(FOLDER / f'{name}.py')
+@pytest.mark.parametrize('file', FILES, ids=IDS)
+def test_all_have_the_same_network_and_images(file):
+    cfg = Config.fromfile(file)
     backbone = MODELS.build(cfg.model).backbone
     assert (backbone.embed_dims, len(backbone.layers)) == (192, 4)
     assert backbone.layers[0].attn.num_heads == 3
     assert backbone.patch_embed.projection.kernel_size == (8, 8)
     assert cfg.train_dataloader.dataset.data_root == 'data/photographs/pretrain'
-    assert cfg.optim_wrapper.precision == 'bfloat16'
+    assert cfg.train_dataloader.batch_size == 32
+    assert cfg.optim_wrapper.precision == 'auto'
 
 
 def test_frozen_tasks_may_lie_elsewhere():

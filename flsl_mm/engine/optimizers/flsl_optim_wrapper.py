@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from ...models.layers.precision import warn_of_emulation
 from ...utils.errors import ConfigError
 from .clip_grad import clip_grad_norm_per_parameter_
 
@@ -67,6 +68,8 @@ class FLSLOptimWrapper(OptimWrapper):
             return torch.bfloat16 if has_bfloat16() else torch.float16
         if precision == 'float16' and self.device_type != 'cuda':
             raise ConfigError('FLSLOptimWrapper: float16 needs a GPU; use bfloat16 on this device')
+        if precision == 'bfloat16':
+            warn_of_emulation(self.device_type)
         return getattr(torch, precision)
 
     @contextmanager

@@ -11,6 +11,7 @@ from mmengine.dist import all_gather_object, all_reduce
 from torch import Tensor
 
 from ...models import FrozenViT
+from ...models.layers.precision import warn_of_emulation
 from ...utils.errors import ConfigError
 
 PRECISIONS = 'float32', 'bfloat16'
@@ -63,6 +64,7 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
     """Where the network computes in a number format; its tokens are float32 in either."""
     if precision == 'float32':
         return nullcontext()
+    warn_of_emulation(device.type)
     return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 

@@ -1,10 +1,13 @@
 """Number formats of mixed precision."""
 
+import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -17,6 +20,27 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     if kind == 'meta' or not hasattr(torch, 'get_autocast_dtype'):
         return False
     return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+
+
+@cache
+def warn_of_emulation(device_type: str) -> None:
+    """Say, once a process, that a CPU has no instructions for bfloat16.
+
+    Measured with the small ViT of photographs (batch 16, one core with AVX2 alone): 7.7 s a step,
+    0.54 s in float32.
+    """
+    if device_type == 'cpu' and not computes_bfloat16_natively():
+        print_log(
+            'bfloat16: this CPU has no instructions for it, and may take ten times as long as in '
+            'float32, the default',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def computes_bfloat16_natively() -> bool:
+    """Whether torch has matrix products in bfloat16 for this CPU (AVX-512 or AMX, or ARM's)."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def residual_stream(x: Tensor) -> Tensor:

@@ -1,7 +1,11 @@
+import logging
+
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
-from flsl_mm.models.layers.precision import residual_stream
+from flsl_mm.models.layers import precision
+from flsl_mm.models.layers.precision import residual_stream, warn_of_emulation
 
 
 @pytest.mark.skipif(
@@ -39,3 +43,28 @@ def test_torch_that_cannot_tell_the_format_keeps_float32(monkeypatch):
     with torch.autocast('cpu', torch.bfloat16), monkeypatch.context() as patch:
         patch.delattr(torch, 'get_autocast_dtype', raising=False)
         assert residual_stream(x) is x
+
+
+@pytest.mark.parametrize(
+    ('device', 'native', 'warnings'), [('cpu', False, 1), ('cpu', True, 0), ('cuda', False, 0)]
+)
+def test_a_cpu_without_bfloat16_is_told_once(monkeypatch, device, native, warnings):
+    monkeypatch.setattr(precision, 'computes_bfloat16_natively', lambda: native)
+    found = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    warn_of_emulation.cache_clear()
+    try:
+        warn_of_emulation(device)
+        warn_of_emulation(device)
+    finally:
+        logger.removeHandler(handler)
+        warn_of_emulation.cache_clear()
+    assert len(found) == warnings
+    assert all('has no instructions for it' in message for message in found)
+
+
+def test_torch_says_whether_this_cpu_has_bfloat16():
+    assert precision.computes_bfloat16_natively() in (True, False)
