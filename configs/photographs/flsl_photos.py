@@ -1,5 +1,5 @@
-# The recipe of photographs on the short budget of the study (docs/photographs.md): three passes over
-# some ten thousand images. Every other config of this folder differs from it as its name says.
+# The recipe of photographs on the short budget of the study (docs/photographs.md): three passes
+# over some ten thousand images. Other configs of this folder differ from it as their names say.
 _base_ = ['../pretrain/flsl_vit-small-photos.py']
 
 data_root = 'data/photographs/pretrain'
