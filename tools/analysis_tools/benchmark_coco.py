@@ -1,9 +1,10 @@
 r"""Speed of COCO's evaluation by faster_coco_eval against pycocotools, and whether they agree.
 
 Both evaluate the same drawn scenes through `StandardCocoMetric`: ellipses of 80 classes with crowds
-among them, found more or less well, and many wrong detections. They take turns, so that a busy
-machine slows both. Times are of the evaluation once all images are predicted. That the numbers are
-equal is part of the run. The last line is JSON.
+among them, found more or less well, and many wrong detections. They take turns, and times are of
+the processor, all threads together, so that a busy machine changes little. They are of the
+evaluation once all images are predicted. That the numbers are equal is part of the run. The last
+line is JSON.
 
 Example:
     python tools/analysis_tools/benchmark_coco.py --images 500
@@ -142,13 +143,13 @@ def run_lengths(polygon: list[float]) -> dict:
 
 
 def evaluate_by(library: str, ann_file: str, kind: str, samples: list[dict]) -> tuple[dict, float]:
-    """The twelve numbers of boxes or masks, and the seconds that they took."""
+    """The twelve numbers of boxes or masks, and the seconds of processor time that they took."""
     metric = StandardCocoMetric(ann_file=ann_file, metric=kind, library=library)
     metric.dataset_meta = dict(classes=CLASSES)
     metric.process({}, samples)
-    start = time.perf_counter()
+    start = time.process_time()
     found = metric.evaluate(len(samples))
-    return found, time.perf_counter() - start
+    return found, time.process_time() - start
 
 
 def compare_libraries(args: argparse.Namespace) -> dict[str, float]:
