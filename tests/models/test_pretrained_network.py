@@ -350,5 +350,14 @@ def test_windows_are_drawn_in_training_alone(write, kind):
 
 def test_rotary_positions_of_another_kind_have_no_windows():
     source = dict(type='PretrainedViT', checkpoint='random:timm/eva02_tiny_patch14_224')
-    with pytest.raises(ConfigError, match='has no windows'):
+    with pytest.raises(ConfigError, match='a RotaryEmbeddingCat has no windows'):
         PretrainedNetwork(source, position_window=(0.25, 1.0))
+
+
+def test_a_network_without_positions_has_no_windows():
+    vit = build_vit('random:timm/vit_tiny_patch16_224')
+    vit.read_in_windows((0.25, 1.0))
+    vit.model.pos_embed = None
+    vit.read_in_windows(None)
+    with pytest.raises(ConfigError, match='a network without positions has no windows'):
+        vit.read_in_windows((0.25, 1.0))

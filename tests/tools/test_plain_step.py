@@ -36,6 +36,10 @@ OPTIONS = {
         neck=dict(positional_positives=True), head=dict(teacher_norm='centering')
     ),
     'half of the tokens': dict(student_keep=0.5, neck=dict(random_queries=True)),
+    'windows of the position table': dict(backbone=dict(position_window=(0.25, 1.0))),
+    'half of the tokens, in windows': dict(
+        student_keep=0.5, backbone=dict(position_window=(0.25, 1.0))
+    ),
 }
 
 

@@ -223,11 +223,12 @@ class PlainStep:
     ) -> Tensor:
         """The objective (paper, Eq. 13) of the views."""
         model, count = self.model, self.model.num_teacher_views
-        with torch.no_grad():
-            teachers = encode(model.teacher.backbone, views[:count])
-            earlier = encode(model.previous_teacher, clean) if model.previous_teacher else None
         places = model.draw_places(views)  # of the tokens that the student encodes; None for all
-        students = encode(model.backbone, views[count:], places)
+        windows = model.draw_position_windows(views) or [None] * len(views)
+        with torch.no_grad():
+            teachers = encode(model.teacher.backbone, views[:count], windows[:count])
+            earlier = encode(model.previous_teacher, clean) if model.previous_teacher else None
+        students = encode(model.backbone, views[count:], windows[count:], places)
 
         # Each student view and the teacher view that its queries look into.
         pairs = model.pair(views, students, teachers, samples, earlier, places)
@@ -286,19 +287,24 @@ def retrieve(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 
 
 def encode(
-    backbone: nn.Module, views: Sequence[Tensor], places: Sequence[Tensor] | None = None
+    backbone: nn.Module,
+    views: Sequence[Tensor],
+    windows: Sequence[Tensor | None] = (None,),
+    places: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """Tokens (B, N, D) of each view; neighbors of one size share a pass.
 
-    With ``places`` (B, K) those tokens alone pass through the blocks, view by view.
+    With ``places`` (B, K) those tokens alone pass through the blocks, view by view, and so do views
+    that read the position table in ``windows`` (B, 4).
     """
     tokens = []
-    for view, kept in zip(views, places or ()):
-        tokens.append(gather_tokens(backbone.embed(view), kept))
-        for layer in backbone.layers:
-            tokens[-1] = layer(tokens[-1])
-        tokens[-1] = backbone.final(tokens[-1])
-    if places is not None:
+    if places is not None or windows[0] is not None:
+        for view, window, kept in zip(views, windows, places or [None] * len(views)):
+            embedded = backbone.embed(view, window)
+            tokens.append(embedded if kept is None else gather_tokens(embedded, kept))
+            for layer in backbone.layers:
+                tokens[-1] = layer(tokens[-1])
+            tokens[-1] = backbone.final(tokens[-1])
         return tokens
     for _, group in groupby(views, key=lambda view: view.shape[-2:]):
         group = list(group)

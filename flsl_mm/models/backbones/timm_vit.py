@@ -170,16 +170,18 @@ class TimmViT(FrozenViT, nn.Module):
             sides: ``(low, high)``, shares of the side of all positions; None for never.
 
         Raises:
-            ConfigError: That is no range inside (0, 1], or its rotary positions are not DINOv3's.
+            ConfigError: That is no range inside (0, 1], its rotary positions are not DINOv3's, or
+                it has no positions at all.
         """
         self.position_window = check_sides('PretrainedNetwork', sides)
         rope = getattr(self.model, 'rope', None)
-        if sides is None or rope is None:
+        if sides is None or (rope is None and self.model.pos_embed is not None):
             return
-        if not (hasattr(rope, 'periods') and rope.rotate_half):
+        if rope is None or not (hasattr(rope, 'periods') and rope.rotate_half):
+            found = 'network without positions' if rope is None else type(rope).__name__
             raise ConfigError(
-                f'position_window={sides}: the {type(rope).__name__} of this network has no '
-                'windows, only position tables and rotary positions as DINOv3 has them do'
+                f'position_window={sides}: a {found} has no windows, only position tables and '
+                'rotary positions as DINOv3 has them do: leave position_window out'
             )
 
     def final(self, tokens: Tensor) -> Tensor:

@@ -162,7 +162,8 @@ class StudentTeacher(BaseSelfSupervisor):
                 f'{len(inputs)} views; `num_teacher_views` of model and data preprocessor must '
                 'agree'
             )
-        windows = self._windows(inputs)
+        drawn = self.draw_position_windows(inputs)
+        windows = {} if drawn is None else dict(windows=drawn)
         with torch.no_grad():  # first, while no activations of the student take up memory
             encode = self.compiled.get('teacher', self.teacher.backbone.forward_tokens)
             teachers = encode(
@@ -188,9 +189,13 @@ class StudentTeacher(BaseSelfSupervisor):
             kept = send(kept, views[0].device)
         return dict(kept=kept)
 
-    def _windows(self, inputs: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-        """The argument ``windows`` of ``forward_tokens``: one for each view, or none at all."""
+    def draw_position_windows(self, inputs: Sequence[Tensor]) -> list[Tensor] | None:
+        """Where each image of each view (B, 4) reads its positions, see :func:`.draw_windows`.
+
+        None where the network reads them as they are: always but in training with
+        ``position_window``.
+        """
         sides = getattr(self.backbone, 'position_window', None)
         if sides is None or not self.training:
-            return {}
-        return dict(windows=[send(draw_windows(len(view), sides), view.device) for view in inputs])
+            return None
+        return [send(draw_windows(len(view), sides), view.device) for view in inputs]
