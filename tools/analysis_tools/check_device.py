@@ -321,6 +321,7 @@ def _distributed_part(rank: int, machine: Machine, world: int, result: str) -> N
     model = DistributedDataParallel(
         build(cfg, device),
         device_ids=[rank] if device.type == 'cuda' else None,
+        broadcast_buffers=False,
         gradient_as_bucket_view=True,
         static_graph=True,
     )
