@@ -267,7 +267,9 @@ def _merge(parts: Path, out: Path, job: dict[str, Any]) -> None:
     if not sum(counts):
         shutil.rmtree(parts)
         example = ': '.join(next(iter(unreadable.items())))
-        raise DataError(f'none of the {len(unreadable)} images can be read, the first: {example}')
+        raise DataError(
+            f'none of {counted(len(unreadable), "image")} can be read, the first: {example}'
+        )
     width = 0
     if job['what'] != 'tokens':
         arrays = [_part(parts, n, 'images.npy') for n in numbers]
@@ -335,7 +337,7 @@ class _UnknownImage(KeyError):
 
     def __str__(self) -> str:
         [wanted] = self.args
-        near = _nearest(os.fspath(wanted), self._names) if _is_path(wanted) else []
+        near = _meant_name(os.fspath(wanted), self._names) if _is_path(wanted) else []
         if near:
             return f'no image is called {wanted!r}: is it {near[0]!r}?'
         known = f'{counted(len(self._names), "name")}: {first_names(self._names)}'
@@ -346,7 +348,7 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
-def _nearest(wanted: str, names: list[str]) -> list[str]:
+def _meant_name(wanted: str, names: list[str]) -> list[str]:
     """The name that was probably meant, alone in a list; empty where none is like it.
 
     That is the same file's in another folder or with another suffix, else one that is spelt alike.

@@ -21,3 +21,8 @@ def counted(number: int, thing: str) -> str:
     if thing.endswith('y') and thing[-2] not in 'aeiou':
         return f'{number} {thing[:-1]}ies'
     return f'{number} {thing}s'
+
+
+def every(number: int, thing: str) -> str:
+    """How often, such as ``'every epoch'`` or ``'every 6 epochs'``."""
+    return f'every {thing}' if number == 1 else f'every {counted(number, thing)}'

@@ -204,7 +204,7 @@ def test_folders_without_images_are_one_line(embed, tmp_path, capsys):
         assert message in capsys.readouterr().err
     (tmp_path / 'empty/a.jpg').write_text('no image')
     assert embed(OURS, tmp_path / 'empty', tmp_path / 'out', *SIDE) == 2
-    assert 'none of the 1 images can be read' in capsys.readouterr().err
+    assert 'none of 1 image can be read' in capsys.readouterr().err
     assert not list((tmp_path / 'out').iterdir())
 
 

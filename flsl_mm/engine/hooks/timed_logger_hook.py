@@ -10,6 +10,7 @@ from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
 from ...models.selfsup.student_teacher import StudentTeacher
+from ...utils.counts import counted
 from ...utils.modules import unwrap_model
 from ...utils.progress import duration
 
@@ -95,11 +96,10 @@ class TimedLoggerHook(LoggerHook):
         text = f'an iteration takes about {duration(cost)}'
         if epoch < runner.max_iters:
             text += f', an epoch of {epoch} about {duration(cost * epoch)}'
-        left = runner.max_iters - runner.iter - 1
-        runner.logger.info(
-            f'{text}, the {left} iterations left about {duration(cost * left)}; '
-            f'a line about every {self._wait(cost)}'
-        )
+        if left := runner.max_iters - runner.iter - 1:
+            rest = f'the {counted(left, "iteration")} left about {duration(cost * left)}'
+            text += f', {rest}; a line about every {self._wait(cost)}'
+        runner.logger.info(text)
 
     def _wait(self, cost: float) -> str:
         """Until a line is due, in words."""
