@@ -43,16 +43,20 @@ class TimedLoggerHook(LoggerHook):
         self._told = False
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock."""
+        """Say what an iteration may take, where that is long."""
         super().before_train(runner)
         if (cost := estimate_step(runner)) and cost > LONG:
             runner.logger.info(
                 f'an iteration will take about {duration(cost)} on this CPU (estimated from the '
                 f'forward pass of one image); the first line comes after about {self._wait(cost)}'
             )
-        self._start = self._last = time.monotonic()
         self._done = 0  # iterations since the start
         self._since = 0  # iterations since the last line
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the clock with the first one: evaluations before it are no part of a step."""
+        if not self._done:
+            self._start = self._last = time.monotonic()
 
     def is_due(self, runner: Runner, batch_idx: int) -> bool:
         """Whether this iteration has a line; asked twice it says the same."""
