@@ -340,8 +340,8 @@ class _UnknownImage(KeyError):
         near = _meant_name(os.fspath(wanted), self._names) if _is_path(wanted) else []
         if near:
             return f'no image is called {wanted!r}: is it {near[0]!r}?'
-        known = f'{counted(len(self._names), "name")}: {first_names(self._names)}'
-        return f'no image is called {wanted!r}: `names` has {known}'
+        known = f'{counted(len(self._names), "image")}, {first_names(self._names)} (see `names`)'
+        return f'no image is called {wanted!r}: among {known}'
 
 
 def _is_path(value: Any) -> bool:

@@ -80,9 +80,11 @@ def test_networks_stand_in_one_table_and_nothing_is_computed_twice(
     assert tool.main(arguments) == 0
     table = capsys.readouterr().out[-2000:]
     content = json.loads((tmp_path / 'work/compare.json').read_text())
-    knn = r'\(knn: 6 images of \d+ classes, 12 of \d+ to learn from; '
-    assert re.search(knn + r'davis: 1 sequence, \d objects?; dense: 2 images, 3 to learn', table)
-    assert content['results']['B']['dense']['data'] == '2 images, 3 to learn from'
+    knn = r'\(knn: 6 images of \d+ classes, learned from 12 images of \d+ classes; '
+    assert re.search(
+        knn + r'davis: 1 sequence, \d objects?; dense: 2 images, learned from 3', table
+    )
+    assert content['results']['B']['dense']['data'] == '2 images, learned from 3'
     names_shown = [files[0], 'B']
     for file in names_shown:
         for task, names in NUMBERS.items():

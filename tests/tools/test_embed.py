@@ -171,8 +171,8 @@ def test_only_what_is_asked_for_is_written(what, embed, photos, tmp_path):
         ('cat, big.png', "is it 'cat, big.jpg'?"),
         ('cat,big.jpg', "is it 'cat, big.jpg'?"),
         (Path('0.png'), "is it '0.png'?"),
-        ('dog.jpg', "no image is called 'dog.jpg': `names` has 7 names: 0.png, "),
-        (0, 'no image is called 0: `names` has 7 names: 0.png, '),
+        ('dog.jpg', "no image is called 'dog.jpg': among 7 images, 0.png, "),
+        (0, 'no image is called 0: among 7 images, 0.png, '),
     ],
 )
 def test_a_name_that_is_not_there_leads_to_one_that_is(embed, photos, tmp_path, wanted, says):

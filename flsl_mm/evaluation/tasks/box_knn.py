@@ -148,11 +148,11 @@ class BoxKNN(FrozenTask):
 
     def describe_data(self, numbers: Mapping[str, Any]) -> str:
         """The images that are in the numbers, and those that were learned from."""
-        train, test = (numbers['details'][part] for part in ('train', 'test'))
-        return (
-            f'{counted(test["images"], "image")} of {counted(test["classes"], "class")}, '
-            f'{train["images"]} of {train["classes"]} to learn from'
+        test, train = (
+            f'{counted(found["images"], "image")} of {counted(found["classes"], "class")}'
+            for found in (numbers['details'][part] for part in ('test', 'train'))
         )
+        return f'{test}, learned from {train}'
 
     def _count(self, train: BoxFeatures, test: BoxFeatures, device: torch.device) -> torch.Tensor:
         """Rightly classified images (1 + shuffles, number of k), all processes together."""

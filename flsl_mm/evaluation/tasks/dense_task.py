@@ -64,7 +64,7 @@ class DenseTask(FrozenTask):
 
     def describe_data(self, numbers: Mapping[str, Any]) -> str:
         """The images, and those that retrieval learns from."""
-        learned = '' if self.train is None else f', {len(self.train)} to learn from'
+        learned = '' if self.train is None else f', learned from {len(self.train)}'
         return f'{counted(len(self.val), "image")}{learned}'
 
     @abstractmethod
