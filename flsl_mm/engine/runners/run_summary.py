@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import get_world_size
+from mmengine.optim.scheduler import LinearParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
@@ -41,7 +42,28 @@ def describe_start(runner: Runner) -> list[str]:
         length = f'{counted(runner.max_epochs, "epoch")} of {steps}{images}'
     else:
         length = f'{counted(runner.max_iters, "iteration")}{images}'
-    return [*lines, length + peak]
+    return [*lines, length + peak, *filter(None, [endless_warmup(runner)])]
+
+
+def endless_warmup(runner: Runner) -> str | None:
+    """What to say of a warm-up by iterations that is longer than the run, as few images have it."""
+    schedulers = runner.param_schedulers
+    warmup = max(
+        (
+            scheduler.end
+            for scheduler in (schedulers if isinstance(schedulers, list) else ())
+            if isinstance(scheduler, LinearParamScheduler)
+            and not scheduler.by_epoch
+            and scheduler.start_factor < scheduler.end_factor
+        ),
+        default=0,
+    )
+    if warmup <= runner.max_iters:
+        return None
+    return (
+        f'the learning rate rises over {warmup} iterations and the run has {runner.max_iters}: it '
+        f'does not get there; a shorter warm-up is warmup_iters={max(1, runner.max_iters // 10)}'
+    )
 
 
 def _groups(runner: Runner) -> list[dict]:
