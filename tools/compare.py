@@ -41,7 +41,7 @@ CONFIGS = TOOLS.parent / 'configs'
 # What the table shows, where a task has any of it; everything is in the JSON file.
 COLUMNS = re.compile(
     r'top1_k\d+|chance|[JF&]+-Mean|(retrieval|clustering)/mIoU|discovery/CorLoc|collapse/RankMe|'
-    r'(bbox|segm)_mAP|tokens'
+    r'(bbox|segm)_mAP|tokens|data'
 )
 
 
@@ -107,6 +107,7 @@ from flsl_mm.apis.frozen import build_networks, build_task, check_folders, read_
 from flsl_mm.apis.steps import Step, StepRunner, option_arguments, training_step
 from flsl_mm.evaluation import comparison_table
 from flsl_mm.registry import FROZEN_TASKS
+from flsl_mm.utils.counts import counted
 from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, file_stamp, read_json, write_json
 
@@ -288,21 +289,23 @@ def detector_steps(
     return [replace(train, title=f'coco, training from {checkpoint}'), test]
 
 
-def numbers_of(step: Step) -> dict[str, float | None]:
-    """What a finished evaluation found; COCO's numbers in percent.
+def numbers_of(step: Step) -> dict[str, Any]:
+    """What a finished evaluation found, and of how many images; COCO's numbers in percent.
 
     A number that COCO gives as -1, where there was nothing to find, is None.
     """
     if step.work:
         return step.read()['result']
-    metrics = read_json(step.leaves).get('metrics')
+    content = read_json(step.leaves)
+    metrics, images = content.get('metrics'), content.get('images')
     kinds = (int, float, type(None))
     if not isinstance(metrics, dict) or not all(isinstance(v, kinds) for v in metrics.values()):
         raise DataError(f'{step.leaves}: damaged, has no metrics; remove it to test again')
-    return {
+    numbers = {
         name.removeprefix('coco/'): None if value in (-1, None) else 100 * value
         for name, value in metrics.items()
     }
+    return dict(numbers, data=counted(images, 'image')) if isinstance(images, int) else numbers
 
 
 def shown(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:

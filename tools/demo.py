@@ -53,6 +53,7 @@ from mmengine.logging import MMLogger
 
 from flsl_mm.apis.steps import StepRunner
 from flsl_mm.demo import Plan, Sizes, make_report
+from flsl_mm.utils.counts import counted
 from flsl_mm.utils.library_remarks import keep_library_remarks, take_library_remarks
 
 QUICK = Sizes(
@@ -78,10 +79,10 @@ def demo(args: argparse.Namespace) -> None:
     plan = Plan(work_dir / 'quick', QUICK) if args.quick else Plan(work_dir, Sizes())
     steps = plan.steps()
     runner = StepRunner(args.lanes, ROOT, dict(OMP_NUM_THREADS='1'))
+    minutes = counted(max(1, round(runner.time_left(steps) / 60)), 'minute')
     print(
-        f'{len(steps)} steps, {args.lanes} at a time, about '
-        f'{max(1, round(runner.time_left(steps) / 60))} minutes; logs in {plan.logs}. Interrupted, '
-        'the same command goes on from there'
+        f'{len(steps)} steps, {args.lanes} at a time, about {minutes}; logs in {plan.logs}. '
+        'Interrupted, the same command goes on from there'
     )
     runner.run(steps)
     print('writing the report', flush=True)

@@ -80,6 +80,7 @@ from mmengine.dist import is_main_process
 from flsl_mm.apis.features import embed_images
 from flsl_mm.apis.frozen import start_processes, usable_device
 from flsl_mm.models import build_vit
+from flsl_mm.utils.counts import counted
 
 
 def embed_files(args: argparse.Namespace) -> None:
@@ -115,7 +116,8 @@ def embed_files(args: argparse.Namespace) -> None:
     if is_main_process():
         left = report_unreadable(found['unreadable'])
         print(
-            f'{found["images"]} images, {found["tokens"]} tokens of {found["embed_dims"]}{left}\n'
+            f'{counted(found["images"], "image")}, {counted(found["tokens"], "token")} of '
+            f'{found["embed_dims"]}{left}\n'
             f'written to {args.out}'
         )
     end_processes(args)

@@ -28,6 +28,7 @@ from flsl_mm.apis.command_line import (
     start_tool,
     tool_parser,
 )
+from flsl_mm.utils.counts import counted
 from flsl_mm.utils.errors import ConfigError, DataError, first_names
 from flsl_mm.utils.files import check_writable, whole_file, write_json
 
@@ -183,16 +184,16 @@ def finish(
     out, unreadable = Path(args.out), pictures.unreadable
     left = report_unreadable(unreadable)
     if not count:
-        raise DataError(f'none of the {len(unreadable)} images can be read')
+        raise DataError(f'none of {counted(len(unreadable), "image")} can be read')
     write_json(out / 'predictions.json', results)
     settings = dict(vars(args), device=str(args.device))
     write_json(
         out / 'summary.json',
         dict(settings=settings, classes=classes, images=count, unreadable=unreadable),
     )
-    kind = 'label maps' if results and 'labels' in results[0] else 'objects'
-    print(f'{count} images, {len(results)} {kind}{left}')
-    if kind == 'objects':
+    kind = 'label map' if results and 'labels' in results[0] else 'object'
+    print(f'{counted(count, "image")}, {counted(len(results), kind)}{left}')
+    if kind == 'object':
         numbers = first_names([f'{i} {name}' for i, name in enumerate(classes, start=1)])
         print(f"category_id counts the network's classes, whatever a file's ids are: {numbers}")
     print(f'written to {out}')

@@ -108,7 +108,10 @@ def run_test(args: argparse.Namespace) -> None:
         check_writable(path)
     metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():
-        content = dict(config=args.config, checkpoint=args.checkpoint, metrics=metrics)
+        images = len(runner.test_dataloader.dataset)
+        content = dict(
+            config=args.config, checkpoint=args.checkpoint, images=images, metrics=metrics
+        )
         print(metrics_table(metrics))
         write_json(path, content)
         print(f'written to {path}')

@@ -36,7 +36,8 @@ os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 def start_tool(parse: Callable[[], argparse.Namespace], has_log: bool = False) -> None:
     """Answer ``--help``, wrong arguments and missing files; then register what configs name.
 
-    Called between a tool's parser and its imports of torch, when it is run as a program.
+    Called between a tool's parser and its imports of torch, when it is run as a program. These may
+    take half a minute from a cold disk, so a line on stderr says that they have begun.
 
     Args:
         parse: Reads the command line. Of what it returns ``config``, ``checkpoint``,
@@ -58,12 +59,21 @@ def start_tool(parse: Callable[[], argparse.Namespace], has_log: bool = False) -
     if problem:
         print(f'{osp.basename(sys.argv[0])}: error: {problem}', file=sys.stderr)
         sys.exit(2)
+    _say_that_it_starts()
     keep_library_remarks()
     import flsl_mm
 
     flsl_mm.register()
     if not has_log:
         take_library_remarks()
+
+
+def _say_that_it_starts() -> None:
+    """The first line of a tool; several processes have one together."""
+    rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))
+    if rank == '0':
+        name = osp.basename(sys.argv[0])
+        print(f'{name}: loading torch and OpenMMLab ...', file=sys.stderr, flush=True)
 
 
 class OptionsAction(DictAction):

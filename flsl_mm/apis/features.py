@@ -6,8 +6,9 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ from ..datasets.transforms.load_rgb_image import LoadRGBImage
 from ..evaluation.tasks.dense_images import network_input
 from ..evaluation.tasks.frozen_task import weights_digest
 from ..models import FrozenViT
-from ..utils.errors import CheckpointError, DataError
+from ..utils.counts import counted
+from ..utils.errors import CheckpointError, DataError, first_names
 from ..utils.files import read_json, whole_file, write_json
 from ..utils.progress import progress
 
@@ -265,7 +267,9 @@ def _merge(parts: Path, out: Path, job: dict[str, Any]) -> None:
     if not sum(counts):
         shutil.rmtree(parts)
         example = ': '.join(next(iter(unreadable.items())))
-        raise DataError(f'none of the {len(unreadable)} images can be read, the first: {example}')
+        raise DataError(
+            f'none of {counted(len(unreadable), "image")} can be read, the first: {example}'
+        )
     width = 0
     if job['what'] != 'tokens':
         arrays = [_part(parts, n, 'images.npy') for n in numbers]
@@ -321,6 +325,41 @@ def _write_index(records: list[dict[str, Any]], path: Path) -> None:
                 first += rows * columns
 
 
+class _UnknownImage(KeyError):
+    """There is no such image. The nearest name is looked for when the text is asked for.
+
+    Among a million names that takes seconds, and ``name in features`` needs no text.
+    """
+
+    def __init__(self, name: Any, names: list[str]) -> None:
+        super().__init__(name)
+        self._names = names
+
+    def __str__(self) -> str:
+        [wanted] = self.args
+        near = _meant_name(os.fspath(wanted), self._names) if _is_path(wanted) else []
+        if near:
+            return f'no image is called {wanted!r}: is it {near[0]!r}?'
+        known = f'{counted(len(self._names), "image")}, {first_names(self._names)} (see `names`)'
+        return f'no image is called {wanted!r}: among {known}'
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _meant_name(wanted: str, names: list[str]) -> list[str]:
+    """The name that was probably meant, alone in a list; empty where none is like it.
+
+    That is the same file's in another folder or with another suffix, else one that is spelt alike.
+    """
+    for part in ('name', 'stem'):
+        file = getattr(PurePath(wanted), part)
+        if same := [name for name in names if getattr(PurePath(name), part) == file]:
+            return get_close_matches(wanted, same, n=1, cutoff=0)
+    return get_close_matches(wanted, names, n=1, cutoff=0.75)
+
+
 class Features(Mapping):
     """The features of images by name, read from disk when they are asked for.
 
@@ -350,9 +389,11 @@ class Features(Mapping):
         """Tokens (h, w, D), float16, of an image.
 
         Raises:
-            KeyError: There is no such image.
+            KeyError: There is no such image; its text names the nearest.
             DataError: The tokens were not written.
         """
+        if name not in self._places:
+            raise _UnknownImage(name, self.names)
         first, rows, columns = self._places[name]
         if self.tokens is None:
             raise DataError('these features have no tokens: they were made with --what images')

@@ -238,7 +238,7 @@ def run_tasks(
 
     Returns:
         dict: ``{network: {task: numbers}}``; ``tokens`` among the numbers says in words which
-        tokens the network's blocks see.
+        tokens the network's blocks see, ``data`` how many images they are of.
     """
     device = usable_device(device)
     results: dict[str, dict[str, Any]] = {name: {} for name in networks}
@@ -247,7 +247,10 @@ def run_tasks(
         vit.to(device)
         for title, task in tasks.items():
             start = time.perf_counter()
-            results[name][title] = dict(task(vit), tokens=vit.sequence)
+            numbers = dict(task(vit), tokens=vit.sequence)
+            if data := task.describe_data(numbers):
+                numbers['data'] = data
+            results[name][title] = numbers
             if is_main_process():
                 seconds = time.perf_counter() - start
                 print(f'{name}: {title} took {seconds:.0f} s', file=sys.stderr, flush=True)

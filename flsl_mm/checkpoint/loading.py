@@ -1,12 +1,10 @@
 """Loading any known checkpoint into a backbone, strictly."""
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..utils.errors import CheckpointError, errors_about
@@ -15,7 +13,7 @@ from .files import read_checkpoint
 from .foreign import TIMM, convert_foreign
 from .layouts import Checkpoint, Entry, identify, recorded_heads, recorded_network, to_our_names
 from .matching import Target, match
-from .report import LoadReport
+from .report import LoadReport, log_report
 from .timm_models import create_model
 
 Source = str | os.PathLike | Mapping[str, Any] | Checkpoint
@@ -57,7 +55,7 @@ def load_pretrained(
         else:
             trunk.load(convert_foreign(found, entries, report), report)
         report_rest(found, report)
-    print_log(f'Loaded pretrained weights from {report}', logger='current', level=logging.INFO)
+    log_report(report)
     return report
 
 

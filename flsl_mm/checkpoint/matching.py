@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Size, Tensor, nn
 
+from ..utils.counts import counted
 from ..utils.errors import CheckpointError, first_names
 from .layouts import Entry
 from .report import LoadReport
@@ -194,7 +195,7 @@ def match(entries: Mapping[str, Entry], target: Target, report: LoadReport) -> d
             matched[name] = _fit_parameter(name, entries, parameter, target.grid, report)
             report.used.update(dict.fromkeys(entries[name].keys, name))
         elif _OPTIONAL.match(name):
-            report.missing[name] = 'keeps its initial value'
+            report.new[name] = _how_it_starts(name)
     if uncovered := _uncovered(entries, target):
         raise CheckpointError(
             f'lacks {len(uncovered)} backbone parameters: {first_names(uncovered)}'
@@ -203,6 +204,13 @@ def match(entries: Mapping[str, Entry], target: Target, report: LoadReport) -> d
         if name not in matched:
             report.ignored.update(dict.fromkeys(entry.keys, _why_not_needed(name, entry)))
     return matched
+
+
+def _how_it_starts(name: str) -> str:
+    if name.startswith('ln2.'):
+        return 'the averaging norm, which starts as the identity'
+    part = 'relative positions' if 'rel_pos' in name else "the detector's pyramid"
+    return f'{part}, which training starts'
 
 
 def check_values(name: str, tensor: Tensor) -> None:
@@ -330,7 +338,7 @@ def _fit_positions(entries: Mapping[str, Entry], target: Grid | None) -> tuple[T
     table = entries['pos_embed'].tensor
     tokens = (e.tensor for name, e in entries.items() if re.search(r'(cls|dist|reg)_token$', name))
     prefix, grid = find_grid(table.shape[1], sum(t.shape[1] for t in tokens if t.ndim == 3), target)
-    done = [f'{prefix} prefix rows dropped'] if prefix else []
+    done = [f'{counted(prefix, "prefix row")} dropped'] if prefix else []
     table = table[:, prefix:]
     if target is not None and grid != target:
         table = resize_position_embedding(table, grid, target)

@@ -1,8 +1,13 @@
 """Load reports: what became of every key of a checkpoint."""
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from mmengine.logging import MMLogger, print_log
+
+MARKS = dict(used='->', resized=':', ignored=':', new=':')  # between a key and what became of it
 
 
 @dataclass
@@ -20,7 +25,8 @@ class LoadReport:
         used: Key of the file to the parameter it went to.
         resized: Parameter to what was done, with both shapes.
         ignored: Key of the file to the reason.
-        missing: Optional parameter that the file lacks to what happens with it.
+        new: Parameter of a layer that the file does not have, such as a detector's pyramid, to how
+            it starts.
     """
 
     source: str
@@ -31,22 +37,35 @@ class LoadReport:
     used: dict[str, str] = field(default_factory=dict)
     resized: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
+    new: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first two lines: file and network, and the numbers of keys."""
+        heads = 'not recorded' if self.num_heads is None else self.num_heads
+        source = f'{self.source}: layout {self.layout}, network {self.network}'
+        note = f' ({self.note})' if self.note else ''
+        counts = ', '.join(f'{title} {len(getattr(self, title))}' for title in MARKS)
+        starts = f' ({"; ".join(dict.fromkeys(self.new.values()))})' if self.new else ''
+        return f'{source}{note}, attention heads {heads}\n{counts}{starts}'
 
     def __str__(self) -> str:
-        heads = 'not recorded' if self.num_heads is None else self.num_heads
-        lines = [
-            f'{self.source}: layout {self.layout}, network {self.network}'
-            + (f' ({self.note})' if self.note else '')
-            + f', attention heads {heads}'
-        ]
-        marks = dict(used='->', resized=':', ignored=':', missing=':')
-        lines.append(', '.join(f'{title} {len(getattr(self, title))}' for title in marks))
-        for title, mark in marks.items():
+        lines = [self.summary]
+        for title, mark in MARKS.items():
             entries = getattr(self, title)
             lines += [f'{title}:'] if entries else []
             lines += [f'  {key} {mark} {text}' for key, text in fold_blocks(entries)]
         return '\n'.join(lines)
+
+
+def log_report(report: LoadReport) -> None:
+    """Log a report: whole where there is a log file, else its summary and how to see the rest."""
+    handlers = MMLogger.get_current_instance().handlers
+    if any(isinstance(handler, logging.FileHandler) for handler in handlers):
+        text = str(report)
+    else:
+        text = f'{report.summary}\n(each key: print `load_report` of what `build_vit` returns)'
+    print_log(f'Loaded pretrained weights from {text}', logger='current')
 
 
 def fold_blocks(entries: Mapping[str, str]) -> list[tuple[str, str]]:

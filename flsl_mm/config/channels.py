@@ -13,6 +13,7 @@ from ..checkpoint.layouts import recorded_statistics
 from ..checkpoint.loading import open_checkpoint
 from ..datasets.image_channels import COLORS
 from ..models.data_preprocessors import ManyChannelPreprocessor, MultiViewPreprocessor
+from ..utils.counts import counted
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import IMAGENET_MEAN, IMAGENET_STD, check_statistics, evenly_spaced
 from .classes import LOADERS
@@ -85,7 +86,7 @@ def follow_channels(cfg: Config, start: Start | None = None) -> list[str]:
     if not source:
         return []
     mean, std = (', '.join(f'{value:g}' for value in values) for values in statistics)
-    return [f'images of {channels} channels, mean {mean}, deviation {std} ({source})']
+    return [f'images of {counted(channels, "channel")}, mean {mean}, deviation {std} ({source})']
 
 
 def pixel_statistics(model: nn.Module) -> dict[str, list[float]]:
@@ -172,12 +173,12 @@ def _measure(settings: Mapping[str, Any]) -> tuple[Statistics, str]:
         moments.append([levels.mean(axis=0), (levels**2).mean(axis=0)])
     if not moments:
         raise DataError(
-            f'none of the {len(reasons)} images that were looked at can be read, for example '
-            f'{reasons[0]}'
+            f'none of {counted(len(reasons), "image")} that were looked at can be read, for '
+            f'example {reasons[0]}'
         )
     mean, square = np.mean(moments, axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0)).round(2)
-    source = f'measured on {len(moments)} images'
+    source = f'measured on {counted(len(moments), "image")}'
     if flat := [str(channel) for channel in np.flatnonzero(std == 0)]:
         source += f'; channel {", ".join(flat)} has one value everywhere'
     std = np.where(std == 0, 1, std)

@@ -16,6 +16,7 @@ from mmengine.dist import get_world_size
 from mmpretrain.registry import DATASETS
 
 from ..datasets.image_channels import image_size
+from ..utils.counts import counted, every
 from ..utils.errors import ConfigError, DataError
 from ..utils.images import evenly_spaced
 from .variables import entry_at, set_entry
@@ -205,22 +206,24 @@ def look_at(cfg: Config) -> Facts:
 def _table(facts: Facts, chosen: Choice) -> Iterator[str]:
     size = f', median short side {facts.short_side} pixels' if facts.short_side else ''
     where = 'a GPU' if facts.gpu else 'a CPU'
-    yield f'recipe for {facts.images} images{size}, {where} ({facts.cores} cores a process):'
+    cores = counted(facts.cores, 'core')
+    yield f'recipe for {counted(facts.images, "image")}{size}, {where} ({cores} a process):'
     arch = chosen['network']
     if not isinstance(arch, str):
-        arch = f'{arch["embed_dims"]} wide, {arch["num_layers"]} blocks'
+        arch = f'{arch["embed_dims"]} wide, {counted(arch["num_layers"], "block")}'
     views = ', '.join(str(chosen[n]) for n in ('view', 'student view', 'local views'))
     yield f'  network     {arch}, patches of {chosen["patch"]}; {chosen["prototypes"]} prototypes'
     yield f'  views       {views} pixels (teacher, student, local)'
-    steps = chosen['epochs'] * _epoch(facts, chosen)
+    steps = counted(chosen['epochs'] * _epoch(facts, chosen), 'iteration')
+    epochs, batch = counted(chosen['epochs'], 'epoch'), counted(chosen['batch'], 'image')
     yield (
-        f'  training    {chosen["epochs"]} epochs, {steps} iterations of {chosen["batch"]} images'
+        f'  training    {epochs}, {steps} of {batch}'
         + (f' on each of {facts.processes} processes' if facts.processes > 1 else '')
         + f'; learning rate {chosen["rate"]:g}, momentum from {chosen["momentum"]:g}'
     )
     yield (
-        f'  files       saved every {chosen["save"]} epochs, a line every {chosen["lines"]} '
-        f'iterations, {chosen["workers"]} data workers'
+        f'  files       saved {every(chosen["save"], "epoch")}, a line '
+        f'{every(chosen["lines"], "iteration")}, {counted(chosen["workers"], "data worker")}'
     )
 
 

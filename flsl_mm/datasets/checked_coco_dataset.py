@@ -11,6 +11,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine.logging import MMLogger
 
+from ..utils.counts import counted
 from ..utils.errors import DataError, first_names
 from .coco_file import check_masks, read_coco_file
 from .image_files import missing_files
@@ -86,9 +87,10 @@ class CheckedCocoDataset(CocoDataset):
             self._others: Counter[str] = Counter()
             images = super().load_data_list()
             if self._others:
+                others = counted(self._others.total(), 'object')
                 MMLogger.get_current_instance().warning(
-                    f'annotation file {self.ann_file}: {self._others.total()} objects of other '
-                    f'classes are left out ({first_names(list(self._others))})'
+                    f'annotation file {self.ann_file}: {others} of other classes left out '
+                    f'({first_names(list(self._others))})'
                 )
             if masks:
                 _check_masks(images)
@@ -108,9 +110,12 @@ class CheckedCocoDataset(CocoDataset):
         """
         missing = missing_files(path for path in paths if '://' not in path)
         if missing:
+            prefix = self.data_prefix.get('img') or self.data_root or '.'
+            variable = 'val_images' if self.test_mode else 'train_images'
             raise FileNotFoundError(
                 f'{len(missing)} of {len(paths)} images of {self.ann_file} are missing, the first '
-                f'is {missing[0]}; file_name is relative to data_root and data_prefix'
+                f'is {missing[0]}: file_name is relative to {prefix}, which is data_root with '
+                f'{variable} (or with data_prefix.img, where a config has no {variable})'
             )
 
     def parse_data_info(self, raw_data_info: dict) -> dict:

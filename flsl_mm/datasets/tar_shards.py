@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..utils.counts import counted
 from ..utils.errors import DataError
 from ..utils.files import first_line, read_arrays, whole_file
 from .packed_strings import PackedStrings
@@ -154,7 +155,9 @@ def index_shards(
             shard.append(number)
             start.append(member.offset_data)
             size.append(member.size)
-        report(f'[{number + 1}/{len(paths)}] {len(names) - before} images in {path.name}')
+        report(
+            f'[{number + 1}/{len(paths)}] {counted(len(names) - before, "image")} in {path.name}'
+        )
     if not names:
         raise DataError(
             f'no images in the tar files of {folder} ({", ".join(extensions or ["any name"])})'

@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset
 
+from ..utils.counts import counted
 from ..utils.errors import DataError
 from .image_files import IMAGE_EXTENSIONS, ImageFiles
 from .samplers import SampleKey
@@ -66,7 +67,7 @@ class UnlabeledImages(Dataset):
         self.data_root = str(data_root)
         self.source = self._find_images(ann_file, tuple(e.lower() for e in extensions))
         self.indices = self._choose(indices)
-        MMLogger.get_current_instance().info(f'{len(self)} images from {self.source}')
+        MMLogger.get_current_instance().info(f'{counted(len(self), "image")} from {self.source}')
 
     def _find_images(self, ann_file: str, extensions: tuple[str, ...]) -> ImageFiles | TarShards:
         """Where the images are."""
@@ -87,7 +88,9 @@ class UnlabeledImages(Dataset):
         outside = chosen[(chosen < 0) | (chosen >= total)]
         if not len(chosen) or len(outside):
             what = f'no image at position {outside[0]}' if len(outside) else 'no image to take'
-            raise DataError(f'indices of the data set: {what}, {self.source} has {total} images')
+            raise DataError(
+                f'indices of the data set: {what}, {self.source} has {counted(total, "image")}'
+            )
         return chosen
 
     def __len__(self) -> int:

@@ -27,7 +27,7 @@ from ..checkpoint.loading import (
     take_network,
 )
 from ..checkpoint.matching import Target, check_heads, num_layers
-from ..checkpoint.report import LoadReport
+from ..checkpoint.report import LoadReport, log_report
 from ..utils.errors import errors_about
 from .backbones import FLSLVisionTransformer
 from .backbones.flsl_vit import sincos_position_embedding
@@ -79,7 +79,7 @@ def build_vit(
 
     Returns:
         FrozenViT: With ``forward_tokens``, ``forward_features``, ``patch_size``, ``embed_dims``,
-        ``num_prefix_tokens``, ``in_channels``, ``mean`` and ``std``.
+        ``num_prefix_tokens``, ``in_channels``, ``mean``, ``std`` and ``load_report``.
 
     Raises:
         CheckpointError: The file cannot be used, or its number of heads must be told.
@@ -118,7 +118,7 @@ def _build(
     vit = FLSLVisionTransformer(**design._asdict(), out_type='raw')
     vit.init_weights()
     if not random:
-        load_pretrained(vit, opened, key)
+        vit.load_report = load_pretrained(vit, opened, key)
     vit.self_scale = recorded_scale(opened) if opened else None
     return vit, opened
 
@@ -192,7 +192,8 @@ def _build_foreign(
     vit = build_foreign(foreign, heads, report, random)
     if not random:
         report_rest(found, report)
-        print_log(f'Loaded pretrained weights from {report}', logger='current', level=logging.INFO)
+        log_report(report)
+        vit.load_report = report
     mean = ', '.join(f'{value:.1f}' for value in vit.mean)
     print_log(
         f'{found.name}: runs in timm as {foreign.family.name}, '

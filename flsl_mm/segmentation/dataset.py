@@ -73,12 +73,14 @@ class CheckedMaskDataset(BaseSegDataset):
 
     def load_data_list(self) -> list[dict]:
         """List the images, each with the path of its mask."""
-        folders = [self.data_prefix[key] for key in ('img_path', 'seg_map_path')]
-        for kind, folder in zip(('images', 'masks'), folders):
+        keys = 'img_path', 'seg_map_path'
+        folders = [self.data_prefix[key] for key in keys]
+        loader = 'val_dataloader' if self.test_mode else 'train_dataloader'
+        for kind, key, folder in zip(('images', 'masks'), keys, folders):
             if not osp.isdir(folder):
                 raise FileNotFoundError(
-                    f'there is no folder of {kind} {folder}; set data_root or data_prefix '
-                    '(docs/my_own_data.md)'
+                    f'there is no folder of {kind} {folder}: set data_root, or '
+                    f'{loader}.dataset.data_prefix.{key} (docs/my_own_data.md)'
                 )
         if self.ann_file:
             data_list = super().load_data_list()

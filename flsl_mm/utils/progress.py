@@ -6,7 +6,10 @@ from typing import TypeVar
 
 from mmengine.logging import print_log
 
+from .counts import counted
+
 Item = TypeVar('Item')
+TELLING = 100  # iterations of pretraining, from which on its log says how it goes
 
 
 def progress(
@@ -31,6 +34,19 @@ def progress(
             print_log(f'{what}: {done} of {total}, {format_time(left)} left', logger='current')
             last = now
         yield item
+
+
+def about_length(iterations: int) -> str | None:
+    """What the log of a pretraining of so few iterations does not tell; None of a longer one.
+
+    At first prototypes fall out of use, and losses fall, in runs that go well (docs/pretrain.md).
+    """
+    if iterations >= TELLING:
+        return None
+    return (
+        f'{counted(iterations, "iteration")}: too few for losses and health signs to tell a good '
+        f'run from a bad one; look again after {TELLING}, better some hundred'
+    )
 
 
 def duration(seconds: float) -> str:

@@ -40,12 +40,13 @@ def comparison_table(results: Results) -> str:
 
     Args:
         results: Numbers by network, task and name; what is no number is left out, but for the word
-            ``tokens``, which is the last column. A network may lack some of them. A task of several
-            parts names its numbers ``part/name``; then the parts take the place of the task.
+            ``tokens``, which is the last column, and ``data``, what they are of. A network may lack
+            some of them. A task of several parts names its numbers ``part/name``; then the parts
+            take the place of the task.
 
     Returns:
         str: A line with the tasks, one with the names of their numbers and one for each network;
-        fractions with two decimals.
+        fractions with two decimals; then one with the data of all tasks, where they are told.
 
     Examples:
         >>> print(comparison_table({'a.pth': {'knn': {'top1': 76.72, 'images': 50000}}}))
@@ -68,7 +69,19 @@ def comparison_table(results: Results) -> str:
         header.append('')
         rows = [[*row, word] for row, word in zip(rows, ['tokens', *words])]
     _make_room(header, rows)
-    return f'{_title_line(header, column_widths(rows))}\n{text_table(rows)}'
+    table = f'{_title_line(header, column_widths(rows))}\n{text_table(rows)}'
+    return '\n'.join([table, *_data_line(results)])
+
+
+def _data_line(results: Results) -> list[str]:
+    """What each task's numbers are of, as a list of one line; of networks that differ all."""
+    told: dict[str, dict[str, None]] = {}
+    for tasks in results.values():
+        for task, numbers in tasks.items():
+            if 'data' in numbers:
+                told.setdefault(task, {})[numbers['data']] = None
+    parts = [f'{task}: {" or ".join(data)}' for task, data in told.items()]
+    return [f'({"; ".join(parts)})'] if parts else []
 
 
 def _make_room(titles: Sequence[str], rows: list[list[str]]) -> None:

@@ -60,7 +60,7 @@ def test_released_detection_backbones_load_with_their_pyramid(name, golden_dir):
     setting = json.loads((golden_dir / f'{name}.json').read_text())
     backbone = ViTFPN(embed_dims=setting.pop('embed_dim'), **setting).eval()
     report = load_pretrained(backbone, golden_dir / f'{name}.pth')
-    assert report.layout == 'released FLSL detection' and not report.missing
+    assert report.layout == 'released FLSL detection' and not report.new
     values = tensors(golden_dir / f'{name}.npz', torch.float32)
     with torch.no_grad():
         for i, out in enumerate(backbone(values['input'])):
@@ -84,7 +84,7 @@ def build_vitdet(setting):
 def test_detectron2_backbones_load_with_their_pyramid(golden_dir):
     backbone = build_vitdet(json.loads((golden_dir / 'vitdet.json').read_text()))
     report = load_pretrained(backbone, golden_dir / 'vitdet.pth')
-    assert report.layout == 'detectron2 ViTDet' and not report.missing
+    assert report.layout == 'detectron2 ViTDet' and not report.new
     values = tensors(golden_dir / 'vitdet.npz', torch.float32)
     with torch.no_grad():
         for i, out in enumerate(backbone(values['input'])):
@@ -107,7 +107,11 @@ def test_a_pretrained_backbone_leaves_the_pyramid_and_relative_positions_initial
     )
     report = load_pretrained(backbone, source.state_dict())
     assert set(report.ignored) == {'ln1.weight', 'ln1.bias'}
-    assert {'simfp_4.0.weight', 'layers.0.attn.rel_pos_h'} <= set(report.missing)
+    assert {'simfp_4.0.weight', 'layers.0.attn.rel_pos_h'} <= set(report.new)
+    counts = report.summary.splitlines()[1]
+    assert (
+        f'new {len(report.new)} (' in counts and "the detector's pyramid, which training" in counts
+    )
     assert torch.equal(before, backbone.state_dict()['simfp_4.0.weight'])
 
 

@@ -229,10 +229,10 @@ def test_the_text_of_a_report_names_layout_network_and_keys(layouts, student, te
     report = load_pretrained(vit, layouts['DINO'][0](student.state_dict(), teacher.state_dict()))
     text = str(report)
     counts = (f'{name} {len(getattr(report, name))}' for name in ('used', 'resized', 'ignored'))
-    assert text.splitlines()[1] == ', '.join([*counts, 'missing 0'])
+    assert text.splitlines()[1] == ', '.join([*counts, 'new 0'])
     assert 'layout DINO, network teacher (the default; in the file: teacher, student)' in text
     assert 'teacher.backbone.blocks.{0-1}.attn.qkv.weight -> layers.{0-1}.attn.qkv.weight' in text
-    assert 'pos_embed : 1 x 17 x 24 to 1 x 16 x 24, 1 prefix rows dropped' in text
+    assert 'pos_embed : 1 x 17 x 24 to 1 x 16 x 24, 1 prefix row dropped' in text
     assert 'teacher.backbone.cls_token : the backbone has no class token' in text
 
 

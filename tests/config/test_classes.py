@@ -144,7 +144,7 @@ def test_objects_of_other_classes_are_counted(fruit, read, capsys):
     MMLogger.get_instance('test_objects_of_other_classes')
     cfg = read(DETECTORS[3], data_root=str(fruit), classes=['apple'])
     DATASETS.build(dict(cfg.val_dataloader.dataset, pipeline=[]))
-    assert '1 objects of other classes are left out (pear)' in capsys.readouterr().out
+    assert '1 object of other classes left out (pear)' in capsys.readouterr().out
 
 
 def test_some_classes_of_real_images(shared_dir, read):
@@ -163,6 +163,16 @@ def test_some_classes_of_real_images(shared_dir, read):
         of_image = [a for a in content['annotations'] if a['image_id'] == info['img_id']]
         there = [a['category_id'] for a in of_image if not a['iscrowd']]
         assert found == [0] * there.count(ids['dog']) + [1] * there.count(ids['person'])
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_wrong_folder_of_images_names_the_setting_that_was_typed(fruit, read, split):
+    from mmdet.registry import DATASETS
+
+    cfg = read(DETECTORS[3], data_root=str(fruit), **{f'{split}_images': 'elsewhere/'})
+    says = rf'elsewhere/\S+: .* is data_root with {split}_images '
+    with pytest.raises(FileNotFoundError, match=says):
+        DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset, pipeline=[]))
 
 
 def test_a_class_that_the_file_lacks_is_one_line(fruit, read):

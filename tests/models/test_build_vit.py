@@ -1,9 +1,11 @@
+import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from flsl_mm.checkpoint import CheckpointError
+from flsl_mm.checkpoint import CheckpointError, report
 from flsl_mm.models import FLSLVisionTransformer, build_vit
 
 ARCH = dict(embed_dims=64, num_layers=3, num_heads=4, feedforward_channels=96)
@@ -31,6 +33,24 @@ def test_the_design_is_read_off_the_weights(saved):
     assert built(images)[-1].shape == (2, 40, 64)
     assert not built.training
     assert not any(parameter.requires_grad for parameter in built.parameters())
+
+
+def test_in_python_the_log_has_three_lines_of_a_file_and_the_network_all(saved, monkeypatch):
+    said = []
+    monkeypatch.setattr(report, 'print_log', lambda text, logger: said.append(text))
+    logger = SimpleNamespace(handlers=[logging.StreamHandler()], log=lambda *_: None)
+    monkeypatch.setattr(report.MMLogger, 'get_current_instance', lambda: logger)
+    _, path = saved(num_heads=4)
+    vit = build_vit(path)
+    [text] = said
+    assert len(text.splitlines()) == 3 and text.endswith(
+        'print `load_report` of what `build_vit` returns)'
+    )
+    assert f'used {len(vit.load_report.used)},' in text and 'attn.qkv' in str(vit.load_report)
+    logger.handlers.append(logging.FileHandler(path + '.log'))
+    build_vit(path)
+    assert str(vit.load_report) in said[1]
+    assert build_vit('random:deit-tiny/16').load_report is None
 
 
 def test_unrecorded_heads_are_64_wide_or_told(saved):

@@ -39,11 +39,16 @@ def test_a_missing_mask_is_named(root):
         build(root)
 
 
-@pytest.mark.parametrize('kind, folder', [('images', 'images'), ('masks', 'annotations')])
-def test_a_missing_folder_is_named(root, kind, folder):
+@pytest.mark.parametrize(
+    'kind, folder, key',
+    [('images', 'images', 'img_path'), ('masks', 'annotations', 'seg_map_path')],
+)
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_missing_folder_is_named_and_the_setting_of_it(root, kind, folder, key, split):
     (root / folder).rename(root / 'elsewhere')
-    with pytest.raises(FileNotFoundError, match=f'no folder of {kind} .*{folder}; set data_root'):
-        build(root)
+    entry = rf'{split}_dataloader\.dataset\.data_prefix\.{key} '
+    with pytest.raises(FileNotFoundError, match=f'no folder of {kind} .*{folder}: .* {entry}'):
+        build(root, test_mode=split == 'val')
 
 
 def test_a_folder_without_images_is_an_error(root):

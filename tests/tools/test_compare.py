@@ -1,6 +1,7 @@
 """One table over frozen tasks on drawn scenes, and over a detector that is fine-tuned."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ with zipfile.ZipFile(folder + '/epoch_1.pth', 'w') as file:
     'test.py': """
 metrics = {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_l': -1.0}
 with open(sys.argv[4].partition('=')[2], 'w') as file:
-    json.dump(dict(metrics=metrics), file)
+    json.dump(dict(metrics=metrics, images=5), file)
 """,
 }
 
@@ -79,6 +80,11 @@ def test_networks_stand_in_one_table_and_nothing_is_computed_twice(
     assert tool.main(arguments) == 0
     table = capsys.readouterr().out[-2000:]
     content = json.loads((tmp_path / 'work/compare.json').read_text())
+    knn = r'\(knn: 6 images of \d+ classes, learned from 12 images of \d+ classes; '
+    assert re.search(
+        knn + r'davis: 1 sequence, \d objects?; dense: 2 images, learned from 3', table
+    )
+    assert content['results']['B']['dense']['data'] == '2 images, learned from 3'
     names_shown = [files[0], 'B']
     for file in names_shown:
         for task, names in NUMBERS.items():
@@ -96,7 +102,7 @@ def test_networks_stand_in_one_table_and_nothing_is_computed_twice(
         ),
     )
     assert tool.main(arguments) == 0 and not asked
-    assert capsys.readouterr().out.splitlines()[-5:] == table.splitlines()[-5:]
+    assert capsys.readouterr().out.splitlines()[-6:] == table.splitlines()[-6:]
     Path(files[1]).touch()  # another network, as far as one can tell
     assert tool.main([*arguments, 'davis.topk=1']) == 0
     assert asked == [('davis', files[0]), *((t, 'B') for t in ('knn', 'davis', 'dense'))]
@@ -170,7 +176,9 @@ def test_a_detector_of_another_config_or_file_is_not_taken(
     assert tool.main(arguments) == 0 and tool.main(arguments) == 0
     assert '50.00' in capsys.readouterr().out
     found = json.loads((tmp_path / 'work/compare.json').read_text())['results'][file]['coco']
-    assert found == dict(bbox_mAP=50.0, bbox_mAP_l=None)  # nothing large to be found
+    assert found == dict(
+        bbox_mAP=50.0, bbox_mAP_l=None, data='5 images'
+    )  # nothing large to be found
     detector.write_text('train_cfg = dict(max_epochs=1)\nlr = 2\n')
     assert tool.main(arguments) == 2
     assert 'holds a run with other entries of the config' in capsys.readouterr().err

@@ -74,7 +74,9 @@ def test_the_process_fails_with_one_line_and_an_exit_code(run_tool, source, tmp_
     )
     assert process.returncode == 2
     assert process.stdout == ''
-    assert process.stderr.count('\n') == 1 and 'truncated, damaged or foreign' in process.stderr
+    start, error = process.stderr.splitlines()
+    assert start.endswith('loading torch and OpenMMLab ...')
+    assert 'truncated, damaged or foreign' in error
     assert [path.name for path in tmp_path.iterdir()] == ['source.pth']
 
 

@@ -164,6 +164,26 @@ def test_only_what_is_asked_for_is_written(what, embed, photos, tmp_path):
         assert features['0.png'].shape[2] == 192 and features.images is None
 
 
+@pytest.mark.parametrize(
+    'wanted, says',
+    [
+        ('photos/cat, big.jpg', "'photos/cat, big.jpg': is it 'cat, big.jpg'?"),  # another folder
+        ('cat, big.png', "is it 'cat, big.jpg'?"),
+        ('cat,big.jpg', "is it 'cat, big.jpg'?"),
+        (Path('0.png'), "is it '0.png'?"),
+        ('dog.jpg', "no image is called 'dog.jpg': among 7 images, 0.png, "),
+        (0, 'no image is called 0: among 7 images, 0.png, '),
+    ],
+)
+def test_a_name_that_is_not_there_leads_to_one_that_is(embed, photos, tmp_path, wanted, says):
+    assert embed(OURS, photos, tmp_path / 'out', *SIDE, '--what', 'images') == 0
+    features = open_features(tmp_path / 'out')
+    with pytest.raises(KeyError) as caught:
+        features[wanted]
+    assert says in str(caught.value) and '\n' not in str(caught.value)
+    assert wanted not in features and features.get(wanted) is None
+
+
 def test_finished_features_are_kept_and_others_are_refused(embed, photos, tmp_path, capsys):
     assert embed(OURS, photos, tmp_path / 'out', *SIDE) == 0
     before = files_in(tmp_path / 'out')
@@ -184,7 +204,7 @@ def test_folders_without_images_are_one_line(embed, tmp_path, capsys):
         assert message in capsys.readouterr().err
     (tmp_path / 'empty/a.jpg').write_text('no image')
     assert embed(OURS, tmp_path / 'empty', tmp_path / 'out', *SIDE) == 2
-    assert 'none of the 1 images can be read' in capsys.readouterr().err
+    assert 'none of 1 image can be read' in capsys.readouterr().err
     assert not list((tmp_path / 'out').iterdir())
 
 

@@ -107,7 +107,7 @@ def test_knn_stands_in_one_table_with_chance_and_keeps_features(
     options += [f'knn.cache_dir={tmp_path / "features"}']
     code, results = run('knn', checkpoint, f'random:{checkpoint}', options=options)
     assert code == 0
-    table = capsys.readouterr().out.splitlines()[-5:]
+    table = capsys.readouterr().out.splitlines()[-6:]
     assert table[1].split() == ['network', 'top1_k3', 'top1_k1', 'chance', 'tokens']
     assert [line.split()[0] for line in table[2:4]] == [checkpoint, f'random:{checkpoint}']
     numbers = results[checkpoint]['knn']
@@ -198,6 +198,7 @@ def test_the_masks_of_davis_are_kept_and_score_the_same(
     assert numbers != results[f'random:{checkpoint}']['davis']
     out = tmp_path / 'scored.json'
     assert numbers.pop('tokens') == 'patches'
+    assert numbers.pop('data') == '2 sequences, 4 objects'
     scored = [numbers.pop('masks'), f'--data-root={tmp_path / "davis"}', f'--out={out}']
     assert load_tool('eval_davis').main(scored) == 0
     assert json.loads(out.read_text()) == numbers
@@ -257,6 +258,7 @@ def test_the_data_may_be_any_images_and_the_tasks_some(run, scenes, tmp_path):
         code, results = run(str(config), NETWORK, options=options)
         assert code == 0
         assert results[NETWORK]['dense'].pop('tokens') == 'patches'
+        assert re.match(r'\d images', results[NETWORK]['dense'].pop('data'))
         assert all(name.startswith('retrieval/') for name in results[NETWORK]['dense'])
         found.append(results[NETWORK]['dense']['retrieval/aAcc'])
     assert len(set(found)) == 3

@@ -116,7 +116,7 @@ def test_mistakes_are_one_clear_line(tool, image_folder, tmp_path, capsys):
     arguments = [str(tmp_path), str(tmp_path / 'new'), '--ann-file=list.txt']
     assert tool.main(arguments) == 2
     assert 'No such file' in (error := capsys.readouterr().err) and 'gone.png' in error
-    assert f'none of the 1 images of {tmp_path} can be read' in error
+    assert f'none of 1 image of {tmp_path} can be read' in error
     assert not list((tmp_path / 'new').iterdir())  # nothing half-written
 
 

@@ -28,6 +28,18 @@ def test_logs_become_a_picture(plot_curves, runs, capsys):
     assert min(Image.open(out).size) > 200
     text = capsys.readouterr().out
     assert 'first: 29 rows, to iteration 29' in text and 'second: 29 rows' in text
+    assert 'too few' not in text  # no pretraining
+
+
+@pytest.mark.parametrize('last, warned', [(29, True), (99, True), (100, False)])
+def test_of_a_short_pretraining_it_says_that_the_curves_tell_nothing(
+    plot_curves, tmp_path, capsys, last, warned
+):
+    rows = [dict(loss=1.0, prototypes_used=9.0, iter=i, step=i) for i in (1, last)]
+    (tmp_path / 'scalars.json').write_text('\n'.join(map(json.dumps, rows)) + '\n')
+    assert plot_curves([f'A={tmp_path / "scalars.json"}', f'--out={tmp_path / "a.png"}']) == 0
+    said = f'A: {last} iterations: too few for losses and health signs' in capsys.readouterr().out
+    assert said == warned
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_unreadable_images_are_named_and_counted(detector, predict, photos, tmp_
     assert 'left out: cut.png' in err and 'left out: text.jpg' in err
     assert set(read(tmp_path / 'out', 'summary')['unreadable']) == {'cut.png', 'text.jpg'}
     assert predict(*detector, photos / 'cut.png', tmp_path / 'none') == 2
-    assert 'none of the 1 images can be read' in capsys.readouterr().err
+    assert 'none of 1 image can be read' in capsys.readouterr().err
     assert not (tmp_path / 'none/predictions.json').exists()
 
 

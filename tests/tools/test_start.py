@@ -1,5 +1,6 @@
 """What every tool answers at once, before torch is imported."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,19 @@ def test_a_missing_file_is_one_line_without_torch(run, command, message):
     code, torch_imported, error = run(*command.split())
     assert (code, torch_imported) == (2, False)
     assert 'error: ' in error and message in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    'rank, first', [('0', 'loading torch and OpenMMLab ...'), ('1', 'error: ')]
+)
+def test_a_tool_says_at_once_that_it_loads_torch(rank, first):
+    """On stderr, and of several processes the first alone; then it goes on."""
+    done = subprocess.run(
+        [sys.executable, TOOLS / 'analysis_tools/plot_curves.py', 'none'],
+        env=dict(os.environ, RANK=rank, PYTHONPATH=str(TOOLS.parent)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == '' and done.returncode == 2
+    assert done.stderr.startswith(f'plot_curves.py: {first}')
+    assert done.stderr.splitlines()[-1].startswith('plot_curves.py: error: no training log in none')

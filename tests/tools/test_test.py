@@ -53,6 +53,7 @@ def test_the_twelve_numbers_are_printed_and_written(evaluated, checkpoint):
     content = json.loads((folder / 'test_metrics.json').read_text())
     assert content['checkpoint'] == str(checkpoint)
     assert len(content['metrics']) == 24
+    assert content['images'] == len(list((folder / 'pictures').iterdir()))
     rows = [line.split() for line in result.stdout.splitlines()]
     start = rows.index(['metric', 'bbox', 'segm'])
     for name, box, mask in rows[start + 1 : start + 13]:

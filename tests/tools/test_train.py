@@ -130,7 +130,7 @@ def test_missing_files_are_named_in_one_line(project_root, run_tool, arguments, 
 @pytest.mark.parametrize(
     'option, message',
     [
-        ('train_dataloader.batch_size=13', '12 images on 1 processes do not fill a batch'),
+        ('train_dataloader.batch_size=13', '12 images cannot fill a batch of 13'),
         ('train_dataloader.batch_size.x=1', '--cfg-options do not fit .*demo.py: '),
         ('work_dir=FILE', 'File exists: .*file'),
     ],

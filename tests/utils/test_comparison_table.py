@@ -23,6 +23,14 @@ def test_a_network_may_lack_numbers_and_details_are_left_out():
     assert table.splitlines() == ['         knn', 'network  k', 'a        1', 'b']
 
 
+def test_the_last_line_says_what_the_numbers_are_of():
+    first = {'knn': {'k': 1, 'data': '6 images'}, 'davis': {'j': 2, 'data': '1 sequence'}}
+    second = {'knn': {'k': 1, 'data': '5 images'}}
+    lines = comparison_table({'a': first, 'b': second}).splitlines()
+    assert lines[-1] == '(knn: 6 images or 5 images; davis: 1 sequence)'
+    assert len(lines) == 5
+
+
 def test_every_title_stands_above_its_columns_however_long_it_is():
     numbers = {'segmentation': {'m': 1}, 'tracking': {'j': 1, 'f': 2}, 'b': {'n': 2}}
     assert comparison_table({'a': numbers}).splitlines() == [

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flsl_mm.apis.command_line import positive, run_command, split_name, start_tool, tool_parser
+from flsl_mm.utils.counts import counted
 from flsl_mm.utils.errors import DataError
 
 
@@ -51,6 +52,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     start_tool(parse_args)
 
+from flsl_mm.utils.progress import about_length
 from flsl_mm.visualization import curves_figure, read_training_log
 from flsl_mm.visualization.saving import save_figure
 
@@ -85,7 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = read_runs(args.runs)
         save_figure(curves_figure(runs, args.keys, args.window), args.out, args.dpi)
         for name, rows in runs.items():
-            print(f'{name}: {len(rows)} rows, to iteration {rows[-1]["iter"]}')
+            last = rows[-1]['iter']
+            print(f'{name}: {counted(len(rows), "row")}, to iteration {last}')
+            if 'prototypes_used' in rows[0] and (remark := about_length(last)):
+                print(f'{name}: {remark}')
         print(f'picture: {args.out}')
 
     return run_command('plot_curves.py', command)

@@ -110,6 +110,7 @@ from flsl_mm.apis.frozen import build_task, read_tasks, run_tasks, usable_device
 from flsl_mm.apis.steps import Step, StepRunner, training_step
 from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
 from flsl_mm.models import build_vit
+from flsl_mm.utils.counts import counted
 from flsl_mm.utils.errors import ConfigError
 from flsl_mm.utils.files import check_writable, write_json
 from flsl_mm.utils.tables import text_table
@@ -163,7 +164,7 @@ def sweep(args: argparse.Namespace) -> None:
     runs = network_runs(tables, args, settings, tasks)
     trained = {run.train.mark: run.train for found in runs.values() for run in found}
     waiting = [step for step in trained.values() if not step.is_done()]
-    print(f'{len(trained)} networks, {len(waiting)} of them to be trained', flush=True)
+    print(f'{counted(len(trained), "network")}, {len(waiting)} of them to be trained', flush=True)
     if args.dry_run or args.slurm:
         for step in waiting:
             print(command_line(step, args))

@@ -31,6 +31,7 @@ from pathlib import Path
 from flsl_mm.apis.command_line import positive, run_command, tool_parser
 from flsl_mm.datasets.image_files import IMAGE_EXTENSIONS, ImageFiles
 from flsl_mm.datasets.tar_shards import INDEX_NAME, index_shards
+from flsl_mm.utils.counts import counted
 from flsl_mm.utils.errors import DataError
 from flsl_mm.utils.files import read_regular, whole_file
 
@@ -99,10 +100,11 @@ def write_shards(images: ImageFiles, folder: Path, shard_bytes: int) -> int:
         number += 1
         left = (time.time() - start) / (done + 1) * (len(images) - done - 1)
         print(
-            f'{number} tar files, {written} of {len(images)} images, {left:.0f} s left', flush=True
+            f'{counted(number, "tar file")}, {written} of {len(images)} images, {left:.0f} s left',
+            flush=True,
         )
     if not written:
-        raise DataError(f'none of the {len(images)} images of {images} can be read')
+        raise DataError(f'none of {counted(len(images), "image")} of {images} can be read')
     return written
 
 
@@ -159,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             folder, left_out = args.index, 0
             count = index_shards(folder, IMAGE_EXTENSIONS)
-        print(f'{count} images; their index is {Path(folder) / INDEX_NAME}')
+        print(f'{counted(count, "image")}; their index is {Path(folder) / INDEX_NAME}')
         if left_out:
             found = f'{left_out} of {len(images)} images left out: they cannot be read'
             if left_out > MAX_LEFT_OUT * len(images):

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from os.path import relpath
 
 from flsl_mm.apis.command_line import run_command, start_tool, tool_parser
+from flsl_mm.utils.counts import counted
 from flsl_mm.utils.files import whole_file
 
 
@@ -56,9 +57,11 @@ def convert_split(args: argparse.Namespace) -> None:
     with whole_file(args.out) as draft:
         draft.write_text(json.dumps(content), encoding='utf-8')
     crowds = sum(annotation['iscrowd'] for annotation in content['annotations'])
+    boxes = len(content['annotations']) - crowds
     print(
-        f'{len(content["images"])} images, {len(content["annotations"]) - crowds} boxes and '
-        f'{crowds} crowd annotations written to {args.out}; file names are relative to {image_dir}'
+        f'{counted(len(content["images"]), "image")}, {counted(boxes, "box")} and '
+        f'{counted(crowds, "crowd annotation")} written to {args.out}; '
+        f'file names are relative to {image_dir}'
     )
 
 

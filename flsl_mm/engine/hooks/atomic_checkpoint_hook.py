@@ -19,6 +19,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ...utils.counts import counted
 from ...utils.errors import TrainingStopped
 from ...utils.files import whole_file
 from ...utils.modules import unwrap_model
@@ -123,7 +124,15 @@ class AtomicCheckpointHook(CheckpointHook):
         self._due |= last or self.every_n_train_iters(runner, self.interval, self.save_begin)
         if self._due and runner.optim_wrapper.should_update():
             self._due = False
-            runner.logger.info(f'Saving checkpoint at {runner.iter + 1} iterations')
+            runner.logger.info(f'Saving checkpoint at {counted(runner.iter + 1, "iteration")}')
+            self._save_checkpoint(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save by epoch, as mmengine does; its line would have "1 epochs"."""
+        last = self.save_last and self.is_last_train_epoch(runner)
+        due = last or self.every_n_epochs(runner, self.interval, self.save_begin)
+        if self.by_epoch and due:
+            runner.logger.info(f'Saving checkpoint at {counted(runner.epoch + 1, "epoch")}')
             self._save_checkpoint(runner)
 
     def _is_late(self, runner: Runner) -> bool:
@@ -144,7 +153,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_between(self, runner: Runner) -> None:
         done = self._within(runner) + 1
         runner.logger.info(
-            f'Saving checkpoint within epoch {runner.epoch + 1}, after {done} iterations of it'
+            f'Saving checkpoint within epoch {runner.epoch + 1}, after '
+            f'{counted(done, "iteration")} of it'
         )
         self._check_weights(runner)
         self._write(runner, BETWEEN, by_epoch=False, meta=None)

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ...utils.counts import counted
 from ...utils.errors import ConfigError, DataError
 
 NUM_LOGGED = 20
@@ -59,7 +60,9 @@ class BrokenImagesHook(Hook):
         """Log the total."""
         self.check(runner)
         total = len(runner.train_dataloader.dataset)
-        runner.logger.info(f'{len(self.broken)} of {total} images could not be read')
+        count = len(self.broken)
+        some = f'{count} of {counted(total, "image")} could not be read'
+        runner.logger.info(some if count else 'every image could be read')
 
     def check(self, runner: Runner) -> None:
         """Merge the findings of all processes, log new ones, stop if there are too many."""
@@ -73,7 +76,7 @@ class BrokenImagesHook(Hook):
             return
         for path, reason in list(self.broken.items())[before:NUM_LOGGED]:
             runner.logger.warning(f'image skipped, cannot be read: {path}: {reason}')
-        runner.logger.warning(f'{count} of {total} images could not be read so far')
+        runner.logger.warning(f'{count} of {counted(total, "image")} could not be read so far')
         if count > self.max_ratio * total:
             raise DataError(_too_many(self.broken, total, self.max_ratio))
 
@@ -82,7 +85,7 @@ def _too_many(broken: Mapping[str, str], total: int, max_ratio: float) -> str:
     """Why the run stops, with examples."""
     examples = '; '.join(map(': '.join, islice(broken.items(), NUM_EXAMPLES)))
     return (
-        f'{len(broken)} of {total} images cannot be read, more than the tolerated '
+        f'{len(broken)} of {counted(total, "image")} cannot be read, more than the tolerated '
         f'{max_ratio:.2%}; repair or remove them, or raise max_ratio of BrokenImagesHook. '
         f'Examples: {examples}'
     )

@@ -10,6 +10,7 @@ from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
 from ...models.selfsup.student_teacher import StudentTeacher
+from ...utils.counts import counted
 from ...utils.modules import unwrap_model
 from ...utils.progress import duration
 
@@ -42,16 +43,20 @@ class TimedLoggerHook(LoggerHook):
         self._told = False
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock."""
+        """Say what an iteration may take, where that is long."""
         super().before_train(runner)
         if (cost := estimate_step(runner)) and cost > LONG:
             runner.logger.info(
                 f'an iteration will take about {duration(cost)} on this CPU (estimated from the '
                 f'forward pass of one image); the first line comes after about {self._wait(cost)}'
             )
-        self._start = self._last = time.monotonic()
         self._done = 0  # iterations since the start
         self._since = 0  # iterations since the last line
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the clock with the first one: evaluations before it are no part of a step."""
+        if not self._done:
+            self._start = self._last = time.monotonic()
 
     def is_due(self, runner: Runner, batch_idx: int) -> bool:
         """Whether this iteration has a line; asked twice it says the same."""
@@ -95,11 +100,10 @@ class TimedLoggerHook(LoggerHook):
         text = f'an iteration takes about {duration(cost)}'
         if epoch < runner.max_iters:
             text += f', an epoch of {epoch} about {duration(cost * epoch)}'
-        left = runner.max_iters - runner.iter - 1
-        runner.logger.info(
-            f'{text}, the {left} iterations left about {duration(cost * left)}; '
-            f'a line about every {self._wait(cost)}'
-        )
+        if left := runner.max_iters - runner.iter - 1:
+            rest = f'the {counted(left, "iteration")} left about {duration(cost * left)}'
+            text += f', {rest}; a line about every {self._wait(cost)}'
+        runner.logger.info(text)
 
     def _wait(self, cost: float) -> str:
         """Until a line is due, in words."""

@@ -6,6 +6,7 @@ from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
 
+from ...utils.counts import counted
 from ...utils.errors import ConfigError, DataError
 
 
@@ -29,9 +30,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if len(self.dataloader) == 0:
+            images, processes = len(self.dataloader.dataset), get_world_size()
+            where = f' on {counted(processes, "process")}' if processes > 1 else ''
             raise DataError(
-                f'{len(self.dataloader.dataset)} images on {get_world_size()} processes do not '
-                f'fill a batch of {self.dataloader.batch_size}: lower train_dataloader.batch_size'
+                f'{counted(images, "image")}{where} cannot fill a batch of '
+                f'{self.dataloader.batch_size}: lower train_dataloader.batch_size'
             )
         if not hasattr(self.dataloader.sampler, 'set_start'):
             raise ConfigError(

@@ -40,6 +40,7 @@ from ...config.pretrained import (
 from ...models.backbones import FrozenViT
 from ...models.layers.compile import compile_networks
 from ...models.selfsup.student_teacher import StudentTeacher
+from ...utils.counts import counted
 from ...utils.devices import plan_no_attention
 from ...utils.errors import ConfigError
 from ...utils.files import open_regular
@@ -129,7 +130,8 @@ class FLSLRunner(Runner):
                     refuse_unsafe(unwrap_model(self.model))
                     check_pretrained(self.cfg)
                 model = super().train()
-            self.logger.info(describe_end(self))
+            for line in describe_end(self):
+                self.logger.info(line)
             return model
         except KeyboardInterrupt:
             last = self.message_hub.runtime_info.get('last_ckpt')
@@ -176,8 +178,8 @@ class FLSLRunner(Runner):
                 for line in describe_start(self):
                     self.logger.info(line)
             path, remarks = self._screen.path, self._screen.open()
-            counted = f', with {remarks} remarks of libraries' if remarks else ''
-            self.logger.info(f'config, environment and all details: {path}{counted}')
+            more = f', with {counted(remarks, "remark")} of libraries' if remarks else ''
+            self.logger.info(f'config, environment and all details: {path}{more}')
         super().call_hook(fn_name, **kwargs)
         if fn_name in ('after_val', 'after_test'):
             torch.backends.cudnn.benchmark = self._tries_kernels
@@ -361,15 +363,15 @@ class FLSLRunner(Runner):
         by_epoch = isinstance(self.train_loop, EpochBasedTrainLoop)
         if by_epoch and self.epoch >= self.max_epochs:
             self.logger.warning(
-                f'{filename} has {self.epoch} epochs, and max_epochs={self.max_epochs} asks for no '
-                'more: there is nothing left to train.'
+                f'{filename} has {counted(self.epoch, "epoch")}, and max_epochs={self.max_epochs} '
+                'asks for no more: there is nothing left to train.'
             )
             return
         length = len(self.train_dataloader)
         if by_epoch and info.get('max_iters', 0) != length * info.get('max_epochs', 0):
             self.logger.warning(
-                f'An epoch has {length} iterations now, another number than when {filename} was '
-                f'saved: continuing at the beginning of epoch {self.epoch + 1}.'
+                f'An epoch has {counted(length, "iteration")} now, another number than when '
+                f'{filename} was saved: continuing at the beginning of epoch {self.epoch + 1}.'
             )
             self.train_loop._iter = self.epoch * length
         if present is None:

@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from ...utils.counts import counted
 from ...utils.files import short_path
 from ...utils.library_remarks import real_stdout, take_library_remarks
 
@@ -78,7 +79,7 @@ class _Shortened(logging.Formatter):
         lines = text.splitlines()
         if record.levelno > logging.INFO or not self.screen.path or len(lines) <= LONGEST:
             return text
-        rest = f'(and {len(lines) - LONGEST} lines in {short_path(self.screen.path)})'
+        rest = f'(and {counted(len(lines) - LONGEST, "line")} in {short_path(self.screen.path)})'
         return '\n'.join([*lines[:LONGEST], rest])
 
 

@@ -11,6 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
 from ...datasets.uavdt_files import format_detections, parse_frame_name, read_frame_list
+from ...utils.counts import counted
 from ...utils.errors import ConfigError
 from ...utils.files import whole_file
 from ..functional.uavdt import evaluate_uavdt
@@ -105,5 +106,5 @@ class UAVDTMetric(BaseMetric):
                 draft.write_text(text, encoding='utf-8')
         if self.out_dir:
             MMLogger.get_current_instance().info(
-                f'detections of {len(sequences)} sequences written to {folder}'
+                f'detections of {counted(len(sequences), "sequence")} written to {folder}'
             )

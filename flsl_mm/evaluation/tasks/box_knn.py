@@ -1,6 +1,6 @@
 """Box-aligned k-NN on ImageNet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from ...datasets import ImageNetBoxes
 from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
+from ...utils.counts import counted
 from ...utils.errors import ConfigError, DataError
 from ..functional.box_aligned_knn import count_right
 from .box_features import BoxFeatures, load_box_features
@@ -144,6 +145,14 @@ class BoxKNN(FrozenTask):
                 test=_counts(test),
             ),
         }
+
+    def describe_data(self, numbers: Mapping[str, Any]) -> str:
+        """The images that are in the numbers, and those that were learned from."""
+        test, train = (
+            f'{counted(found["images"], "image")} of {counted(found["classes"], "class")}'
+            for found in (numbers['details'][part] for part in ('test', 'train'))
+        )
+        return f'{test}, learned from {train}'
 
     def _count(self, train: BoxFeatures, test: BoxFeatures, device: torch.device) -> torch.Tensor:
         """Rightly classified images (1 + shuffles, number of k), all processes together."""

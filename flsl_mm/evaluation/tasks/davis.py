@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ...datasets.davis import DavisSequence, find_davis, read_frame, read_masks,
 from ...datasets.mask_files import read_mask
 from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
+from ...utils.counts import counted
 from ...utils.errors import ConfigError, DataError, UserError, errors_about
 from ...utils.files import file_stamp
 from ...utils.images import IMAGENET_MEAN, IMAGENET_STD
@@ -119,6 +120,11 @@ class DavisPropagation(FrozenTask):
         measures = {name: measure for part, _ in parts for name, measure in part.items()}
         result = summarize_davis({s.name: measures[s.name] for s in self.sequences})
         return result if folder is None else dict(result, masks=str(folder))
+
+    def describe_data(self, numbers: Mapping[str, Any]) -> str:
+        """The videos and their objects."""
+        sequences = counted(len(numbers['sequences']), 'sequence')
+        return f'{sequences}, {counted(len(numbers["objects"]), "object")}'
 
     def _identity(self, vit: FrozenViT) -> str:
         """A folder name that differs with everything that masks depend on."""

@@ -44,6 +44,10 @@ class DenseSuite(FrozenTask):
         self.tasks = [FROZEN_TASKS.build(dict(task, **shared)) for task in tasks]
         self.headline = f'{self.tasks[0].name}/{self.tasks[0].headline}'
 
+    def describe_data(self, numbers: Mapping[str, Any]) -> str:
+        """The images, which all tasks share."""
+        return self.tasks[0].describe_data(numbers)
+
     def __call__(self, vit: FrozenViT) -> dict[str, Any]:
         """All numbers, such as ``retrieval/mIoU``."""
         found = run_pass(self.tasks, vit)

@@ -10,6 +10,7 @@ from mmpretrain.registry import DATASETS
 from ...datasets.find_labeled_images import find_labeled_images
 from ...datasets.labeled_images import LabeledImages
 from ...models import FrozenViT
+from ...utils.counts import counted
 from ...utils.errors import ConfigError
 from .dense_images import DenseImage, encode_images
 from .frozen_task import FrozenTask
@@ -60,6 +61,11 @@ class DenseTask(FrozenTask):
     def __call__(self, vit: FrozenViT) -> dict[str, Any]:
         """Evaluate; see :class:`FrozenTask`."""
         return run_pass([self], vit)[self.name]
+
+    def describe_data(self, numbers: Mapping[str, Any]) -> str:
+        """The images, and those that retrieval learns from."""
+        learned = '' if self.train is None else f', learned from {len(self.train)}'
+        return f'{counted(len(self.val), "image")}{learned}'
 
     @abstractmethod
     def start(self, vit: FrozenViT) -> None:

@@ -48,6 +48,10 @@ class FrozenTask(ABC):
             in every process of a distributed run.
         """
 
+    def describe_data(self, numbers: Mapping[str, Any]) -> str:
+        """What the numbers of a call are of, in words for tables, such as ``'500 images'``."""
+        return ''
+
 
 def check_precision(precision: str) -> str:
     """A number format that networks of a task may compute in.

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...checkpoint.report import LoadReport
 from ...utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize
 from ...utils.token_grid import grid_of_size
 
@@ -31,6 +32,7 @@ class FrozenViT:
             does not record one.
         family: Of another project's network, as checkpoints record it; None for FLSL's own.
         position_window: Range of the side of random windows that training reads positions in.
+        load_report: What became of every key of its file; None where it was not built from one.
     """
 
     patch_size: int
@@ -45,6 +47,7 @@ class FrozenViT:
     self_scale: float | None = None
     family: str | None = None
     position_window: tuple[float, float] | None = None
+    load_report: LoadReport | None = None
 
     @property
     def facts(self) -> dict[str, int | str]:

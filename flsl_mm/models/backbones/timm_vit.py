@@ -333,7 +333,7 @@ def _load(model: nn.Module, vit: ForeignViT, report: LoadReport, rule: Positions
     if not any(_KEYLESS_BIAS.search(name) for name in tensors):
         for name in filter(_KEYLESS_BIAS.search, wanted):
             tensors[name] = torch.zeros_like(wanted[name])
-            report.missing[name] = 'zero, as the file has no such bias'
+            report.new[name] = 'zero, as the file has no such bias'
     lacking = [name for name in wanted if name not in tensors]
     if lacking:
         raise CheckpointError(f'lacks {len(lacking)} backbone parameters: {first_names(lacking)}')

@@ -22,9 +22,11 @@ def lines_of(make_runner, tiny_config, monkeypatch):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
             self.now += self.step
 
-    def run(step: float, epochs: int, **logger) -> tuple[list[int], str]:
+    def run(step: float, epochs: int, before=0.0, **logger) -> tuple[list[int], str]:
         clock = Clock()
         clock.step = step
+        evaluation = Hook()
+        evaluation.before_train = lambda _: setattr(clock, 'now', clock.now + before)
         monkeypatch.setattr(timed_logger_hook.time, 'monotonic', lambda: clock.now)
         runner = make_runner(
             tiny_config,
@@ -36,6 +38,7 @@ def lines_of(make_runner, tiny_config, monkeypatch):
             },
         )
         runner.register_hook(clock)
+        runner.register_hook(evaluation, 'LOWEST')
         runner.train()
         [path] = Path(runner.work_dir).glob('*/vis_data/scalars.json')
         [log] = Path(runner.work_dir).glob('*/*.log')
@@ -59,8 +62,9 @@ def test_lines_come_by_iterations_and_by_time(lines_of, step, epochs, settings, 
     assert found == expected
 
 
-def test_the_cost_of_a_step_is_told_once_and_soon(lines_of):
-    _, text = lines_of(2.0, 4, interval=50, seconds=60)
+@pytest.mark.parametrize('before', [0.0, 100.0], ids=['', 'after an evaluation'])
+def test_the_cost_of_a_step_is_told_once_and_soon(lines_of, before):
+    _, text = lines_of(2.0, 4, before, interval=50, seconds=60)
     told = [line for line in text.splitlines() if 'an iteration takes' in line]
     assert len(told) == 1
     assert 'about 2 s, an epoch of 3 about 6 s, the 10 iterations left about 20 s' in told[0]

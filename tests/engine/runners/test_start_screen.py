@@ -52,13 +52,14 @@ def test_a_pretraining_starts_in_few_lines_and_ends_with_where_things_are(
     assert len(start) < 20
     assert not [line for line in start if re.search('OneDL|deprecat|Warning', line)]
     assert any('12 images from' in line for line in start)
-    assert any('1 epochs of 2 iterations of 6 images' in line for line in start)
+    assert any('1 epoch of 2 iterations of 6 images' in line for line in start)
     # All that is not shown is in run/again/.*\.log and beside it.
     [log] = folder.glob('*/*.log')
     assert any(str(log) in line for line in start)
     text = log.read_text()
     assert 'System environment:' in text and 'Hooks will be executed' in text
     assert (folder / 'flsl_vit-tiny_demo.py').is_file()
+    assert '2 iterations: too few for losses and health signs' in lines[-2]
     last = lines[-1]
     [numbers] = folder.glob('*/vis_data/scalars.json')
     for path in (folder / 'epoch_1.pth', numbers, numbers.with_name('vis_image')):
@@ -78,7 +79,7 @@ def test_a_report_of_a_checkpoint_is_three_lines_and_whole_in_the_log(train, pre
     )
     start = before_the_first_loss(lines)
     [place] = [i for i, line in enumerate(start) if 'Loaded pretrained weights from' in line]
-    assert re.match(r'used \d+, resized \d+, ignored \d+, missing \d+', start[place + 1])
+    assert re.match(r'used \d+, resized \d+, ignored \d+, new \d+', start[place + 1])
     assert re.match(r'\(and \d+ lines in run/again/.*\.log\)', start[place + 2])
     assert len(start) < 20
     [log] = (again / 'again').glob('*/*.log')
