@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, TypeVar
 
+from .counts import counted
 from .errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def check_statistics(
 def other_channels(found: int, wanted: int) -> str:
     """For messages: how many channels images have, and how many the network takes."""
     return (
-        f'{found} channel{"s" * (found > 1)}, and {wanted} '
+        f'{counted(found, "channel")}, and {wanted} '
         f"{'is' if wanted == 1 else 'are'} wanted (the network's in_channels)"
     )
 
