@@ -14,6 +14,8 @@ knn = dict(
     max_test_images=750,
     num_workers=0,
 )
+# The same with a grid of 3 x 3 features in each box.
+knn9 = dict(knn, cells=3)
 # A variant: DAVIS-2016's masks, 240 pixels, the six shortest sequences that nothing was chosen by.
 davis = dict(
     type='DavisPropagation',
@@ -33,5 +35,13 @@ dense = dict(
         dict(type='CollapseMonitors'),
     ],
     images=dict(num_classes=11, max_images=60),
+    short_side=240,
+)
+# Photographs of people, 59 tags of what they wear.
+clothing = dict(
+    type='DenseSuite',
+    data_root=f'{_root}/clothing',
+    tasks=[dict(type='SegmentationRetrieval'), dict(type='TokenClustering')],
+    images=dict(num_classes=59, max_images=60),
     short_side=240,
 )

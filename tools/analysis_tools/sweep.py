@@ -119,7 +119,7 @@ from flsl_mm.visualization import read_training_log
 # Signs that need no label, of the end of training or of the frozen network.
 SIGNS = (
     *('loss', 'place_share', 'matching_accuracy', 'attended_tokens', 'prototypes_used'),
-    *('entropy_p_bar', 'max_p_t', 'collapse/place_share', 'collapse/RankMe'),
+    *('entropy_p_bar', 'max_p_t', 'dense collapse/place_share', 'dense collapse/RankMe'),
 )
 # What they are compared with, by the ends of the numbers' names.
 MEASURES = ('top1_k20', 'J&F-Mean', 'retrieval/mIoU', 'over_mIoU')
@@ -262,8 +262,7 @@ def measured(runs: Sequence[Run]) -> dict[str, list[float]]:
         for task, numbers in run.numbers().items():
             for name, value in numbers.items():
                 if isinstance(value, int | float):
-                    key = name if '/' in name else f'{task} {name}'
-                    found.setdefault(key, []).append(float(value))
+                    found.setdefault(f'{task} {name}', []).append(float(value))
     return found
 
 

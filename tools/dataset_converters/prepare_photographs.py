@@ -1,12 +1,14 @@
-r"""Bring DAVIS-2016, CamVid and Tiny-ImageNet into layouts that the frozen tasks read.
+r"""Bring DAVIS-2016, CamVid, Tiny-ImageNet and clothing photographs into layouts for frozen tasks.
 
 Images are linked to, not copied. DAVIS-2016 becomes DAVIS-2017's layout with one object a video;
 CamVid (the 11 classes of SegNet's tutorial, 11 is void) pairs of images and masks; Tiny-ImageNet
-ImageNet's folders with an XML file for each box.
+ImageNet's folders with an XML file for each box; Clothing Co-Parsing (59 tags) pairs of images and
+masks, of which every second one is to learn from.
 
 Example:
     python tools/dataset_converters/prepare_photographs.py data/photographs \
-        --davis-2016 data/DAVIS-2016 --camvid data/CamVid --tiny-imagenet data/tiny-imagenet-200
+        --davis-2016 data/DAVIS-2016 --camvid data/CamVid --tiny-imagenet data/tiny-imagenet-200 \
+        --clothing data/clothing-co-parsing
 """
 
 __tool__ = True
@@ -27,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         davis_2016='with JPEGImages/480p and Annotations/480p, masks of 0 and 255',
         camvid='with train, trainannot, test and testannot',
         tiny_imagenet='with train/<class>/<class>_boxes.txt and val/val_annotations.txt',
+        clothing='with photos and annotations/pixel-level',
     )
     for name, text in sets.items():
         parser.add_argument(f'--{name.replace("_", "-")}', type=Path, metavar='DIR', help=text)
@@ -55,6 +58,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
+from scipy.io import loadmat
 
 from flsl_mm.datasets.davis import FRAMES, LISTS, MASKS
 from flsl_mm.datasets.mask_files import read_mask
@@ -64,6 +68,7 @@ from flsl_mm.utils.images import evenly_spaced
 
 OBJECT = 255  # DAVIS-2016: of a pixel of the object; in DAVIS-2017 it is one that does not count
 VOID, IGNORED = 11, 255  # CamVid's, and that of masks here
+TAGS = 59  # of Clothing Co-Parsing, with background
 
 
 def convert_davis(source: Path, out: Path) -> str:
@@ -134,6 +139,45 @@ def convert_tiny_imagenet(source: Path, out: Path, classes: int, per_class: int)
     return f'{len(chosen)} classes, {counts["train"]} and {counts["val"]} images'
 
 
+def convert_clothing(source: Path, out: Path) -> str:
+    """Clothing Co-Parsing as images and masks of its 59 tags, the first of which is background.
+
+    There is no official split: of the photographs with masks, in order, the first is in ``train``,
+    the second in ``val``, and so on.
+
+    Raises:
+        DataError: There are no masks, or one is not of its photograph.
+    """
+    paths = sorted((source / 'annotations/pixel-level').glob('*.mat'))
+    if len(paths) < 2:
+        raise DataError(f'there are no masks in {source / "annotations/pixel-level"}')
+    for index, path in enumerate(paths):
+        split = ('train', 'val')[index % 2]
+        photo = source / 'photos' / f'{path.stem}.jpg'
+        _link(photo, out / 'images' / split / photo.name)
+        mask = _read_clothing_mask(path)
+        with Image.open(photo) as image:
+            if image.size != mask.shape[::-1]:
+                raise DataError(f'{path} is {mask.shape[::-1]} pixels, its photograph {image.size}')
+        _save_mask(mask, out / 'masks' / split / f'{path.stem}.png')
+    return f'{(len(paths) + 1) // 2} train images, {len(paths) // 2} val images'
+
+
+def _read_clothing_mask(path: Path) -> np.ndarray:
+    """Tags ``(H, W)`` of a MATLAB file.
+
+    Raises:
+        DataError: It is none, or has no mask of the 59 tags.
+    """
+    try:
+        mask = loadmat(path)['groundtruth']
+    except (KeyError, NotImplementedError, TypeError, ValueError) as error:
+        raise DataError(f'{path} is no mask of Clothing Co-Parsing: {error}') from error
+    if mask.ndim != 2 or mask.max(initial=0) >= TAGS:
+        raise DataError(f'{path} is no mask of Clothing Co-Parsing: its tags are not below {TAGS}')
+    return mask
+
+
 def _box_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     """File name and other columns of each line."""
     for line in path.read_text().splitlines():
@@ -181,10 +225,11 @@ def prepare(args: argparse.Namespace) -> None:
         davis=(args.davis_2016, convert_davis, ()),
         camvid=(args.camvid, convert_camvid, ()),
         tiny=(args.tiny_imagenet, convert_tiny_imagenet, (args.classes, args.per_class)),
+        clothing=(args.clothing, convert_clothing, ()),
     )
     jobs = {name: job for name, job in jobs.items() if job[0] is not None}
     if not jobs:
-        raise DataError('give at least one of --davis-2016, --camvid and --tiny-imagenet')
+        raise DataError('give at least one of --davis-2016, --camvid, --tiny-imagenet, --clothing')
     for name, (source, convert, more) in jobs.items():
         with whole_folder(args.out / name) as draft:
             found = convert(source, draft, *more)

@@ -1,0 +1,3 @@
+_base_ = ['../flsl_photos.py']
+
+model = dict(head=dict(num_prototypes=64))

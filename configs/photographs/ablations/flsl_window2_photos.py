@@ -1,0 +1,3 @@
+_base_ = ['../flsl_photos.py']
+
+model = dict(neck=dict(window_sizes={'global': 2, 'local': 2}))
