@@ -41,4 +41,7 @@ def test_all_have_the_same_network_and_images(file):
 
 def test_frozen_tasks_may_lie_elsewhere():
     tasks = read_tasks(CONFIGS / 'frozen/photographs.py', {'davis.data_root': 'there'})
-    assert set(tasks) == {'knn', 'knn9', 'davis', 'dense', 'clothing'} and tasks['davis']['data_root'] == 'there'
+    assert (
+        set(tasks) == {'knn', 'knn9', 'davis', 'dense', 'clothing'}
+        and tasks['davis']['data_root'] == 'there'
+    )

@@ -87,17 +87,19 @@ def test_a_study_compares_seeds_and_random_weights_on_the_tasks_of_a_config(
     )
     file.write_text(TABLES.rsplit('    - ', 1)[0] + random + other)
     settings = dict(type='BoxKNN', ks=(3,), cells=1, resize=48, crop=48, num_workers=0)
-    (tmp_path / 'tasks.py').write_text(f'knn = {settings}')
+    (tmp_path / 'tasks.py').write_text(f'knn = {settings}\nknn2 = dict(knn, ks=(2,), cells=2)')
     study = [
         *(str(tmp_path / 'ablations'), *arguments[1:4], '--seeds', '1', '2'),
         *(f'--tasks={tmp_path / "tasks.py"}', '--task-options'),
-        *(f'knn.data_root={tmp_path / "imagenet"}', '--cfg-options', *OPTIONS),
+        *(f'{name}.data_root={tmp_path / "imagenet"}' for name in ('knn', 'knn2')),
+        *('--cfg-options', *OPTIONS),
     ]
     assert sweep_tool.main(study) == 0
     out = capsys.readouterr().out
     assert '2 networks, 2 of them to be trained' in out  # the config of two tables counts once
-    [line] = [line for line in out.splitlines() if line.startswith('knn top1_k3')][:1]
-    assert line.count('±') == 2
+    for name in ('knn top1_k3', 'knn chance', 'knn2 top1_k2', 'knn2 chance'):  # two of one kind
+        [line] = [line for line in out.splitlines() if line.startswith(f'{name} ')][:1]
+        assert line.count('±') == 2
     first, second = json.loads((tmp_path / 'runs/sweep.json').read_text())['tables'].values()
     trained, untrained = first['cells']
     assert [run['seed'] for run in trained['runs']] == [1, 2]
