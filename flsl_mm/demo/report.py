@@ -12,10 +12,10 @@ from ..datasets.scenes import CLASSES
 from ..models import build_vit
 from ..utils.files import whole_file
 from ..visualization import modes_figure, pca_figure, tsne_figure
+from ..visualization.html_report import Cell, HtmlReport
 from ..visualization.saving import save_figure
 from .comparison import Comparison, means_table, verdict
 from .detections import SCORE, detect_scenes, detections_figure
-from .html_report import Cell, HtmlReport
 from .pictures import enlarge, margins_figure, sample_pictures, scenes_figure, training_figure
 from .plan import TITLES, Plan
 from .results import read_chance, read_comparisons, read_detection, read_pretraining

@@ -66,6 +66,9 @@ def test_a_sweep_trains_evaluates_and_is_repeated_without_work(
         shown = next(line for line in first.splitlines() if line.startswith('measured'))
         assert 0 <= top1 <= 100 and f'{top1:.1f}' in shown
 
+    page = (tmp_path / 'runs/sweep.html').read_text()
+    assert 'reported (paper)' in page and '12.5' in page and page.count('<figure>') == 1
+
     monkeypatch.setattr(sweep_tool.Step, 'begin', None)  # nothing is trained again, nor evaluated
     assert sweep_tool.main(arguments) == 0
     again = capsys.readouterr().out
@@ -92,7 +95,7 @@ def test_a_study_compares_seeds_and_random_weights_on_the_tasks_of_a_config(
         *(str(tmp_path / 'ablations'), *arguments[1:4], '--seeds', '1', '2'),
         *(f'--tasks={tmp_path / "tasks.py"}', '--task-options'),
         *(f'{name}.data_root={tmp_path / "imagenet"}' for name in ('knn', 'knn2')),
-        *('--cfg-options', *OPTIONS),
+        *('--cfg-options', *OPTIONS, '--images', str(tmp_path / 'imagenet')),
     ]
     assert sweep_tool.main(study) == 0
     out = capsys.readouterr().out
@@ -100,6 +103,11 @@ def test_a_study_compares_seeds_and_random_weights_on_the_tasks_of_a_config(
     for name in ('knn top1_k3', 'knn chance', 'knn2 top1_k2', 'knn2 chance'):  # two of one kind
         [line] = [line for line in out.splitlines() if line.startswith(f'{name} ')][:1]
         assert line.count('±') == 2
+    page = (tmp_path / 'runs/sweep.html').read_text()
+    assert page.count('<figure>') == 2 * 3 and '<td>knn2 top1_k2</td>' in page
+    assert page.count('class="best"') >= 2 * 2  # of each measure in each table
+    assert '2 networks trained' in page and 'randomness.seed=2' in page
+
     first, second = json.loads((tmp_path / 'runs/sweep.json').read_text())['tables'].values()
     trained, untrained = first['cells']
     assert [run['seed'] for run in trained['runs']] == [1, 2]
@@ -107,6 +115,8 @@ def test_a_study_compares_seeds_and_random_weights_on_the_tasks_of_a_config(
     assert untrained['untrained'] and not untrained['runs'][0]['signs']
     assert second['cells'][0]['runs'] == trained['runs']
 
+    assert sweep_tool.main([*study, str(tmp_path / 'nowhere')]) == 2
+    assert 'there is no image or folder' in capsys.readouterr().err
     assert sweep_tool.main([*study, '--knn-options', 'ks=[3]']) == 2
     assert '--tasks has --task-options' in capsys.readouterr().err
 

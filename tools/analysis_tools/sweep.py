@@ -1,4 +1,4 @@
-r"""Train the networks of ablation tables, evaluate them frozen, and print the tables.
+r"""Train the networks of ablation tables, evaluate them frozen, print the tables, write a report.
 
 A set is a folder of configs/ablations, or that folder itself for all of them; configs/photographs
 is a study of another kind. Beside our figures ("measured") stand those of the paper ("reported").
@@ -20,7 +20,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from flsl_mm.apis.command_line import (
     OptionsAction,
@@ -96,6 +96,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--out', metavar='FILE', help='JSON file for the tables (<work dir>/sweep.json)'
     )
+    parser.add_argument(
+        '--images',
+        nargs='+',
+        default=[],
+        metavar='IMAGE',
+        help='image files or folders, four of which the report shows as the networks see them '
+        '(none)',
+    )
     return parser
 
 
@@ -103,53 +111,26 @@ if __name__ == '__main__':
     start_tool(build_parser().parse_args)
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from flsl_mm.apis.ablation_table import AblationCell, AblationTable, read_ablation_tables
 from flsl_mm.apis.frozen import build_task, read_tasks, run_tasks, usable_device
 from flsl_mm.apis.steps import Step, StepRunner, training_step
+from flsl_mm.apis.study import Run, Runs, correlations, measured, summary
+from flsl_mm.apis.study_report import write_study_report
 from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
 from flsl_mm.models import build_vit
 from flsl_mm.utils.counts import counted
 from flsl_mm.utils.errors import ConfigError
 from flsl_mm.utils.files import check_writable, write_json
+from flsl_mm.utils.images import evenly_spaced
 from flsl_mm.utils.tables import text_table
-from flsl_mm.visualization import read_training_log
+from flsl_mm.visualization.images import find_image_files, read_pixels, resize_short_side
 
-# Signs that need no label, of the end of training or of the frozen network.
-SIGNS = (
-    *('loss', 'place_share', 'matching_accuracy', 'attended_tokens', 'prototypes_used'),
-    *('entropy_p_bar', 'max_p_t', 'dense collapse/place_share', 'dense collapse/RankMe'),
-)
-# What they are compared with, by the ends of the numbers' names.
-MEASURES = ('top1_k20', 'J&F-Mean', 'retrieval/mIoU', 'over_mIoU')
-FEWEST = 5  # runs from which a rank correlation is shown
-
-
-class Run(NamedTuple):
-    """A network of one seed: how it is trained, and how it is evaluated."""
-
-    seed: int | None
-    train: Step
-    frozen: Step
-
-    def numbers(self) -> dict[str, Any]:
-        """What its evaluation under these settings gave, by task; empty before that."""
-        return self.frozen.read()['result'] if self.frozen.is_done() else {}
-
-    def signs(self) -> dict[str, float]:
-        """What its log had to say at the end."""
-        last: dict[str, float] = {}
-        for row in read_training_log(self.train.folder):
-            last.update(row)
-        return {name: last[name] for name in SIGNS if name in last}
-
-
-Runs = Mapping[AblationCell, Sequence[Run]]
+SHOWN, SHORT_SIDE = 4, 240  # images of the report, and their short side in pixels
 
 
 def sweep(args: argparse.Namespace) -> None:
-    """Train, evaluate and print.
+    """Train, evaluate, print and write.
 
     Raises:
         ConfigError: An option of the evaluation does not fit it.
@@ -173,7 +154,10 @@ def sweep(args: argparse.Namespace) -> None:
         return
     tasks.update({name: build_task(task) for name, task in settings.items()})
     args.out = args.out or str(args.work_dir / 'sweep.json')
-    check_writable(args.out)
+    page = Path(args.out).with_suffix('.html')
+    for path in (args.out, page):
+        check_writable(path)
+    images = load_images(args.images)
     if args.slurm:
         for step in waiting:
             step.begin()  # what the jobs will train
@@ -185,6 +169,20 @@ def sweep(args: argparse.Namespace) -> None:
     finally:
         print_tables(tables, runs, args)
         write_tables(tables, runs, args, settings)
+        write_study_report(page, tables, runs, settings, images, args.device)
+        print(f'report: {page}')
+
+
+def load_images(sources: Sequence[str]) -> list[np.ndarray]:
+    """The photographs of the report; none without sources.
+
+    Raises:
+        DataError: There are no such images, or one cannot be read.
+    """
+    if not sources:
+        return []
+    paths = evenly_spaced(find_image_files(sources), SHOWN)
+    return [resize_short_side(read_pixels(path), SHORT_SIDE) for path in paths]
 
 
 def chosen_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -242,7 +240,7 @@ def network_runs(
             settings=dict(tasks=settings),
             files=(str(train.leaves),),
         )
-        return Run(seed, train, frozen)
+        return Run(seed, source, train, frozen)
 
     return {cell: [run(cell, seed) for seed in args.seeds or [None]] for cell in cells}
 
@@ -253,24 +251,6 @@ def command_line(step: Step, args: argparse.Namespace) -> str:
         return step.text
     head = ['env', f'GPUS={args.gpus}', str(TOOLS / 'slurm_train.sh'), args.slurm]
     return shlex.join([*head, step.folder.name, *step.command[2:]])
-
-
-def measured(runs: Sequence[Run]) -> dict[str, list[float]]:
-    """Every number of the tasks by name, such as ``davis J&F-Mean``, of the finished runs."""
-    found: dict[str, list[float]] = {}
-    for run in runs:
-        for task, numbers in run.numbers().items():
-            for name, value in numbers.items():
-                if isinstance(value, int | float):
-                    found.setdefault(f'{task} {name}', []).append(float(value))
-    return found
-
-
-def summary(values: Sequence[float]) -> float | str:
-    """The mean, with the standard deviation where there are several."""
-    if len(values) == 1:
-        return values[0]
-    return f'{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}'
 
 
 def print_tables(tables: Sequence[AblationTable], runs: Runs, args: argparse.Namespace) -> None:
@@ -295,27 +275,10 @@ def print_tables(tables: Sequence[AblationTable], runs: Runs, args: argparse.Nam
 
 
 def print_correlations(runs: Runs) -> None:
-    """Which signs of training go along with which numbers: Spearman's rank correlation."""
-    rows = [
-        {**run.signs(), **{name: value for name, [value] in measured([run]).items()}}
-        for cell, found in runs.items()
-        for run in found
-        if not cell.untrained and run.numbers()
-    ]
-    names = {name: None for row in rows for name in row}
-    measures = [name for name in names if name.endswith(MEASURES)]
-    lines = []
-    for sign in (name for name in names if name in SIGNS):
-        cells = []
-        for measure in measures:
-            pairs = [(row[sign], row[measure]) for row in rows if {sign, measure} <= set(row)]
-            varied = all(len(set(values)) > 1 for values in zip(*pairs))
-            shown = len(pairs) >= FEWEST and varied
-            cells.append(f'{spearmanr(*zip(*pairs))[0]:+.2f} ({len(pairs)})' if shown else '-')
-        lines.append([sign, *cells])
-    if any(cell != '-' for line in lines for cell in line[1:]):
+    """Which signs of training go along with which numbers."""
+    if lines := correlations(runs):
         print('\nrank correlation over the trained networks (their number), at the end of training')
-        print(text_table([['', *measures], *lines]))
+        print(text_table(lines))
 
 
 def write_tables(

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from matplotlib.figure import Figure
 from PIL import Image
 
-from flsl_mm.demo.html_report import Cell, HtmlReport
+from flsl_mm.visualization.html_report import Cell, HtmlReport
 
 
 class Balance(HTMLParser):

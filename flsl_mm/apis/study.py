@@ -1,0 +1,102 @@
+"""What the runs of a sweep have found: their numbers, their signs, and how those go together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from ..visualization.training_log import read_training_log
+from .ablation_table import AblationCell
+from .steps import Step
+
+# Signs that need no label, of the end of training or of the frozen network.
+SIGNS = (
+    *('loss', 'place_share', 'matching_accuracy', 'attended_tokens', 'prototypes_used'),
+    *('entropy_p_bar', 'max_p_t', 'dense collapse/place_share', 'dense collapse/RankMe'),
+)
+# What they are compared with, by the ends of the numbers' names; larger is better.
+MEASURES = ('J&F-Mean', 'retrieval/mIoU', 'clustering/mIoU', 'clustering/over_mIoU')
+TOP1 = ' top1_k'  # measures, too, of whatever number of neighbors
+FEWEST = 5  # runs from which a rank correlation is shown
+
+
+class Run(NamedTuple):
+    """A network of one seed.
+
+    Attributes:
+        seed: That of training or of random weights; None for that of the config.
+        source: What :func:`.build_vit` makes it of, once it is trained.
+        train: How it is trained.
+        frozen: How it is evaluated.
+    """
+
+    seed: int | None
+    source: str
+    train: Step
+    frozen: Step
+
+    def numbers(self) -> dict[str, Any]:
+        """What its evaluation under these settings gave, by task; empty before that."""
+        return self.frozen.read()['result'] if self.frozen.is_done() else {}
+
+    def signs(self) -> dict[str, float]:
+        """What its log had to say at the end."""
+        last: dict[str, float] = {}
+        for row in read_training_log(self.train.folder):
+            last.update(row)
+        return {name: last[name] for name in SIGNS if name in last}
+
+
+Runs = Mapping[AblationCell, Sequence[Run]]
+
+
+def is_measure(name: str) -> bool:
+    """Whether a number of the tasks is one that networks are compared by."""
+    return name.endswith(MEASURES) or TOP1 in name
+
+
+def measured(runs: Sequence[Run]) -> dict[str, list[float]]:
+    """Every number of the tasks by name, such as ``davis J&F-Mean``, of the finished runs."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for task, numbers in run.numbers().items():
+            for name, value in numbers.items():
+                if isinstance(value, int | float):
+                    found.setdefault(f'{task} {name}', []).append(float(value))
+    return found
+
+
+def summary(values: Sequence[float]) -> str:
+    """The mean, with the standard deviation where there are several."""
+    if len(values) == 1:
+        return f'{values[0]:.1f}'
+    return f'{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}'
+
+
+def correlations(runs: Runs) -> list[list[str]]:
+    """Spearman's rank correlation of signs (rows) and measures over the trained networks.
+
+    Returns:
+        list: Lines of a table, the first its head, each number with that of its networks; none
+        where no sign has :data:`FEWEST` of them.
+    """
+    rows = [
+        {**run.signs(), **{name: value for name, [value] in measured([run]).items()}}
+        for cell, found in runs.items()
+        for run in found
+        if not cell.untrained and run.numbers()
+    ]
+    names = {name: None for row in rows for name in row}
+    measures = [name for name in names if is_measure(name)]
+    lines = []
+    for sign in (name for name in names if name in SIGNS):
+        cells = []
+        for measure in measures:
+            pairs = [(row[sign], row[measure]) for row in rows if {sign, measure} <= set(row)]
+            varied = all(len(set(values)) > 1 for values in zip(*pairs))
+            shown = len(pairs) >= FEWEST and varied
+            cells.append(f'{spearmanr(*zip(*pairs))[0]:+.2f} ({len(pairs)})' if shown else '-')
+        lines.append([sign, *cells])
+    told = any(cell != '-' for line in lines for cell in line[1:])
+    return [['', *measures], *lines] if told else []
