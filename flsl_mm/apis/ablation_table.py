@@ -20,12 +20,15 @@ class AblationCell(NamedTuple):
         config: Pretraining config.
         reported: The paper's figure, None where it has none.
         untrained: Whether it is the network of the config with random weights.
+        after: Config of the network whose weights it starts from, as its ``pretrained``; None
+            where it starts from random ones, or from a file that its config names.
     """
 
     label: str
     config: Path
     reported: float | None
     untrained: bool = False
+    after: Path | None = None
 
 
 class AblationTable(NamedTuple):
@@ -97,9 +100,19 @@ def _read_table(file: Path, name: str, content: Mapping[str, Any]) -> AblationTa
 
 
 def _read_cell(
-    file: Path, label: str, config: str, reported: float | None = None, untrained: bool = False
+    file: Path,
+    label: str,
+    config: str,
+    reported: float | None = None,
+    untrained: bool = False,
+    after: str | None = None,
 ) -> AblationCell:
-    path = (file.parent / config).resolve()
+    start = None if after is None else _find_config(file, after)
+    return AblationCell(str(label), _find_config(file, config), reported, untrained, start)
+
+
+def _find_config(file: Path, name: str) -> Path:
+    path = (file.parent / name).resolve()
     if not path.is_file():
         raise DataError(f'{file}: there is no config {path}')
-    return AblationCell(str(label), path, reported, untrained)
+    return path

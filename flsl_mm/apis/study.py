@@ -1,6 +1,7 @@
 """What the runs of a sweep have found: their numbers, their signs, and how those go together."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,12 +30,19 @@ class Run(NamedTuple):
         source: What :func:`.build_vit` makes it of, once it is trained.
         train: How it is trained.
         frozen: How it is evaluated.
+        before: How the network is trained that it starts from, if from one.
     """
 
     seed: int | None
     source: str
     train: Step
     frozen: Step
+    before: Step | None = None
+
+    @property
+    def trainings(self) -> list[Step]:
+        """How it is trained, with what has to be trained before."""
+        return [step for step in (self.before, self.train) if step]
 
     def numbers(self) -> dict[str, Any]:
         """What its evaluation under these settings gave, by task; empty before that."""
@@ -49,6 +57,11 @@ class Run(NamedTuple):
 
 
 Runs = Mapping[AblationCell, Sequence[Run]]
+
+
+def trainings(runs: Runs) -> dict[Path, Step]:
+    """All trainings by their marks, each after that which it starts from."""
+    return {step.mark: step for found in runs.values() for run in found for step in run.trainings}
 
 
 def is_measure(name: str) -> bool:

@@ -13,7 +13,7 @@ from ..utils.files import whole_file
 from ..visualization import curves_figure, modes_figure, pca_figure, read_training_log
 from ..visualization.html_report import Cell, HtmlReport
 from .ablation_table import AblationCell, AblationTable
-from .study import Run, Runs, correlations, is_measure, measured, summary
+from .study import Run, Runs, correlations, is_measure, measured, summary, trainings
 
 MODES_SHOWN = 3  # images with modes, of which every network needs two columns
 
@@ -46,7 +46,7 @@ def write_study_report(
             _write_pictures(report, table, runs, images, device)
     _write_signs(report, runs)
     report.heading('How this was made')
-    _write_commands(report, runs, tasks)
+    _write_making(report, runs, tasks)
     with whole_file(path) as draft:
         draft.write_text(report.text(), encoding='utf-8')
 
@@ -135,8 +135,8 @@ def _write_signs(report: HtmlReport, runs: Runs) -> None:
         report.table(*(lines[0], lines[1:]))
 
 
-def _write_commands(report: HtmlReport, runs: Runs, tasks: Mapping[str, Any]) -> None:
-    trained = {run.train.mark: run.train for found in runs.values() for run in found}
+def _write_making(report: HtmlReport, runs: Runs, tasks: Mapping[str, Any]) -> None:
+    trained = trainings(runs)
     marks = {mark: step.read().get('seconds') for mark, step in trained.items()}
     times = [seconds for seconds in marks.values() if seconds is not None]
     if times:

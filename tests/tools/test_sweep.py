@@ -121,6 +121,43 @@ def test_a_study_compares_seeds_and_random_weights_on_the_tasks_of_a_config(
     assert '--tasks has --task-options' in capsys.readouterr().err
 
 
+def test_a_network_starts_from_that_of_another_cell_with_its_seed(
+    sweep_tool, arguments, tmp_path, capsys
+):
+    folder = tmp_path / 'ablations/prototypes'
+    (folder / 'on8.py').write_text(
+        "_base_ = ['./k8.py']\npretrained = 'nowhere.pth'\n"
+        "model = dict(backbone=dict(init_cfg=dict(type='PretrainedViT')))\n"
+    )
+    cell = '    - {label: on 8, config: prototypes/on8.py, after: prototypes/k8.py}\n'
+    (tmp_path / 'ablations/tables.yml').write_text(TABLES.split('    - ')[0] + cell)
+    arguments = [*arguments, '--seeds', '3']
+
+    assert sweep_tool.main([*arguments, '--slurm', 'gpu']) == 0
+    out = capsys.readouterr().out
+    assert out.count('slurm_train.sh') == 1 and ' k8_seed3 ' in out
+    assert '1 network more when those are trained' in out
+
+    assert sweep_tool.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert '2 networks, 2 of them to be trained' in out and 'done in ' in out
+    start = tmp_path / 'runs/k8_seed3/epoch_1.pth'
+    assert f'pretrained={start}' in out
+    log = (tmp_path / 'runs/on8_seed3/run_output.log').read_text()
+    assert str(start) in log and 'random' not in log.split('pretrained weights')[-1][:200]
+
+    assert sweep_tool.main(arguments) == 0
+    assert '2 networks, 0 of them to be trained' in capsys.readouterr().out
+
+
+def test_a_config_is_one_network_of_a_sweep(sweep_tool, arguments, tmp_path, capsys):
+    file = tmp_path / 'ablations/tables.yml'
+    again = '    - {label: again, config: prototypes/k16.py, after: prototypes/k8.py}\n'
+    file.write_text(TABLES + again)
+    assert sweep_tool.main(arguments) == 2
+    assert 'two networks would be trained in' in capsys.readouterr().err
+
+
 def test_a_network_that_fails_does_not_stop_the_others(
     sweep_tool, arguments, tmp_path, capsys, monkeypatch
 ):

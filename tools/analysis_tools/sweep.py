@@ -115,12 +115,12 @@ import numpy as np
 from flsl_mm.apis.ablation_table import AblationCell, AblationTable, read_ablation_tables
 from flsl_mm.apis.frozen import build_task, read_tasks, run_tasks, usable_device
 from flsl_mm.apis.steps import Step, StepRunner, training_step
-from flsl_mm.apis.study import Run, Runs, correlations, measured, summary
+from flsl_mm.apis.study import Run, Runs, correlations, measured, summary, trainings
 from flsl_mm.apis.study_report import write_study_report
 from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
 from flsl_mm.models import build_vit
 from flsl_mm.utils.counts import counted
-from flsl_mm.utils.errors import ConfigError
+from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, write_json
 from flsl_mm.utils.images import evenly_spaced
 from flsl_mm.utils.tables import text_table
@@ -143,12 +143,16 @@ def sweep(args: argparse.Namespace) -> None:
     # Built once for all networks: to index ImageNet takes minutes.
     tasks: dict[str, FrozenTask] = {}
     runs = network_runs(tables, args, settings, tasks)
-    trained = {run.train.mark: run.train for found in runs.values() for run in found}
+    trained = trainings(runs)
     waiting = [step for step in trained.values() if not step.is_done()]
     print(f'{counted(len(trained), "network")}, {len(waiting)} of them to be trained', flush=True)
+    later = {run.train for found in runs.values() for run in found if run.before in waiting}
+    jobs = [step for step in waiting if not args.slurm or step not in later]
     if args.dry_run or args.slurm:
-        for step in waiting:
+        for step in jobs:
             print(command_line(step, args))
+        if more := len(waiting) - len(jobs):
+            print(f'{counted(more, "network")} more when those are trained: repeat this command')
     if args.dry_run:
         print_tables(tables, runs, args)
         return
@@ -159,11 +163,11 @@ def sweep(args: argparse.Namespace) -> None:
         check_writable(path)
     images = load_images(args.images)
     if args.slurm:
-        for step in waiting:
-            step.begin()  # what the jobs will train
+        for step in jobs:
+            step.begin()  # what they will train
     left_out = {step.mark for step in waiting} if args.slurm else set()
     pairs = [run for found in runs.values() for run in found if run.train.mark not in left_out]
-    steps = {step.mark: step for run in pairs for step in (trained[run.train.mark], run.frozen)}
+    steps = {step.mark: step for run in pairs for step in (*run.trainings, run.frozen)}
     try:
         StepRunner(keep_going=True).run(list(steps.values()))
     finally:
@@ -223,24 +227,30 @@ def network_runs(
     def evaluate(source: str, seed: int) -> dict[str, Any]:
         return run_tasks(tasks, {source: build_vit(source, seed=seed)}, args.device)[source]
 
-    def run(cell: AblationCell, seed: int | None) -> Run:
+    def training(config: Path, seed: int | None, start: Step | None = None) -> Step:
         more = {} if seed is None else {'randomness.seed': seed}
-        name = cell.config.stem + ('' if seed is None else f'_seed{seed}')
-        folder = args.work_dir / name
-        train = known.setdefault(
-            folder, training_step(TOOLS, cell.config, folder, {**options, **more}, processes)
-        )
+        if start:
+            more['pretrained'] = str(start.leaves)
+        folder = args.work_dir / (config.stem + ('' if seed is None else f'_seed{seed}'))
+        step = training_step(TOOLS, config, folder, {**options, **more}, processes)
+        if known.setdefault(folder, step).settings != step.settings:
+            raise DataError(f'two networks would be trained in {folder}: rename a config')
+        return known[folder]
+
+    def run(cell: AblationCell, seed: int | None) -> Run:
+        before = training(cell.after, seed) if cell.after else None
+        train = training(cell.config, seed, before)
         source = f'random:{train.leaves}' if cell.untrained else str(train.leaves)
         frozen = Step(
             'untrained' if cell.untrained else 'frozen',
-            f'evaluate {cell.label} ({name})',
+            f'evaluate {cell.label} ({train.folder.name})',
             train.folder,
             work=lambda: evaluate(source, seed or 0),
             after=(train.name,),
             settings=dict(tasks=settings),
             files=(str(train.leaves),),
         )
-        return Run(seed, source, train, frozen)
+        return Run(seed, source, train, frozen, before)
 
     return {cell: [run(cell, seed) for seed in args.seeds or [None]] for cell in cells}
 
