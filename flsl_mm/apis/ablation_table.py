@@ -35,7 +35,7 @@ class AblationTable(NamedTuple):
     """Networks that differ in one thing.
 
     Attributes:
-        name: Name of the folder of its configs.
+        name: Of the table, and of the folder of its configs where that has one table.
         title: What is varied, and which table of the paper has it.
         axis: Short name of what is varied.
         cells: The networks.

@@ -48,6 +48,7 @@ class Step:
         command: All its words; ``python`` is the interpreter of this process.
         work: What is done in this process instead of a command; it returns the result, as JSON.
         after: Names of the steps of the same folder that it needs.
+        waits: Marks of the steps of other folders that it needs.
         settings: What it depends on beside files, as JSON; its command by default.
         files: Paths that it reads and that may change.
         leaves: The file that it is for.
@@ -62,6 +63,7 @@ class Step:
     command: tuple[str, ...] = ()
     work: Callable[[], Any] | None = None
     after: tuple[str, ...] = ()
+    waits: tuple[Path, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     leaves: Path | None = None
@@ -81,7 +83,7 @@ class Step:
     @property
     def needs(self) -> set[Path]:
         """Marks of the steps that it needs."""
-        return set(map(self._mark, self.after))
+        return {*map(self._mark, self.after), *self.waits}
 
     def _mark(self, name: str) -> Path:
         return self.folder / f'{name}_state.json'

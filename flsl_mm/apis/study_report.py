@@ -10,11 +10,12 @@ import numpy as np
 from ..models import build_vit
 from ..utils.counts import counted
 from ..utils.files import whole_file
-from ..visualization import curves_figure, modes_figure, pca_figure, read_training_log
+from ..visualization import curves_figure, modes_figure, pca_figure
 from ..visualization.html_report import Cell, HtmlReport
 from .ablation_table import AblationCell, AblationTable
 from .study import Run, Runs, correlations, is_measure, measured, summary, trainings
 
+CHANCE = ' chance'  # of a k-NN, to compare its numbers with
 MODES_SHOWN = 3  # images with modes, of which every network needs two columns
 
 
@@ -36,10 +37,9 @@ def write_study_report(
         images: uint8 (H, W, 3) each, shown with every network's first run; none for no pictures.
         device: Where networks run for the pictures.
     """
-    report = HtmlReport('; '.join(table.title for table in tables))
+    report = HtmlReport(f'Sweep: {", ".join(table.name for table in tables)}')
     for table in tables:
-        if len(tables) > 1:
-            report.heading(table.title)
+        report.heading(table.title)
         _write_table(report, table, runs)
         _write_curves(report, table, runs)
         if images:
@@ -52,19 +52,22 @@ def write_study_report(
 
 
 def _write_table(report: HtmlReport, table: AblationTable, runs: Runs) -> None:
-    """Measures by row, cells by column; the best mean of a row is set off."""
+    """Measures by row, cells by column; of several cells the best mean of a row is set off."""
     found = {cell: measured(runs[cell]) for cell in table.cells}
-    names = [name for name in {n: None for m in found.values() for n in m} if is_measure(name)]
+    names = {name: None for numbers in found.values() for name in numbers}
     rows = []
     if any(cell.reported is not None for cell in table.cells):
         rows.append(['reported (paper)', *(_reported(cell) for cell in table.cells)])
     for name in names:
+        if not is_measure(name) and not name.endswith(CHANCE):
+            continue
         means = [np.mean(found[cell].get(name, np.nan)) for cell in table.cells]
+        several = np.isfinite(means).sum() > 1 and is_measure(name)
         cells = [
             Cell(
                 summary(values),
                 ', '.join(f'{value:.1f}' for value in values) if len(values) > 1 else '',
-                bool(mean == np.nanmax(means)),
+                bool(several and mean == np.nanmax(means)),
             )
             if (values := found[cell].get(name))
             else Cell('-')
@@ -72,6 +75,14 @@ def _write_table(report: HtmlReport, table: AblationTable, runs: Runs) -> None:
         ]
         rows.append([name, *cells])
     report.table([table.axis, *(cell.label for cell in table.cells)], rows)
+    waiting = [
+        f'{cell.label} (seed {run.seed})' if run.seed is not None else cell.label
+        for cell in table.cells
+        for run in runs[cell]
+        if not run.numbers()
+    ]
+    if waiting:
+        report.paragraph(f'Not finished, and in no number: {", ".join(waiting)}.')
     report.paragraph(
         'Measured with the settings at the end of this page, in percent, larger is better; of '
         'several seeds the mean ± standard deviation, and each below. All other numbers are in the '
@@ -85,13 +96,17 @@ def _reported(cell: AblationCell) -> str:
 
 def _write_curves(report: HtmlReport, table: AblationTable, runs: Runs) -> None:
     logs = {
-        cell.label: read_training_log(run.train.folder)
+        cell.label: run.log()
         for cell, run in _first_runs(table, runs).items()
         if not cell.untrained
     }
-    if logs:
-        figure = curves_figure(logs, window=3)
-        report.figure(figure, 'What the first run of each has logged, means of three lines')
+    if any(logs.values()):
+        without = ', '.join(label for label, rows in logs.items() if not rows)
+        report.figure(
+            curves_figure({label: rows for label, rows in logs.items() if rows}, window=3),
+            'What the first run of each has logged, means of three lines'
+            + (f'; without a log: {without}' if without else ''),
+        )
 
 
 def _write_pictures(
@@ -101,22 +116,26 @@ def _write_pictures(
     images: Sequence[np.ndarray],
     device: Any,
 ) -> None:
+    """What the first run of each cell sees, where its checkpoint still is there."""
     vits = {
         cell.label: build_vit(run.source, seed=run.seed or 0).to(device)
         for cell, run in _first_runs(table, runs).items()
+        if run.train.has_left()
     }
-    if not vits:
-        return
-    report.figure(
-        pca_figure(vits, images),
-        'Tokens of all images by their three principal components: what has one color is similar '
-        'to the network',
-    )
-    report.figure(
-        modes_figure(vits, images[:MODES_SHOWN]),
-        'The tokens that the mode of a query (green) is made of, at the scale of each network; in '
-        'the corner, their effective number',
-    )
+    if vits:
+        report.figure(
+            pca_figure(vits, images),
+            'Tokens of all images by their three principal components: what has one color is '
+            'similar to the network',
+        )
+    scaled = {label: vit for label, vit in vits.items() if vit.self_scale is not None}
+    if scaled:
+        report.figure(
+            modes_figure(scaled, images[:MODES_SHOWN]),
+            'The tokens that the mode of a query (green) is made of, for the networks that were '
+            'trained with mean-shift, at the scale of each; in the corner, their effective number. '
+            f'The queries lie on regions that are unlike each other to "{next(iter(scaled))}"',
+        )
 
 
 def _first_runs(table: AblationTable, runs: Runs) -> dict[AblationCell, Run]:
@@ -136,17 +155,8 @@ def _write_signs(report: HtmlReport, runs: Runs) -> None:
 
 
 def _write_making(report: HtmlReport, runs: Runs, tasks: Mapping[str, Any]) -> None:
-    trained = trainings(runs)
-    marks = {mark: step.read().get('seconds') for mark, step in trained.items()}
-    times = [seconds for seconds in marks.values() if seconds is not None]
-    if times:
-        report.paragraph(
-            f'{counted(len(times), "network")} trained by these commands, in '
-            f'{sum(times) / 3600:.1f} hours together.'
-        )
-    lines = [
-        step.text if marks[mark] is None else f'# {marks[mark]:.0f} s\n{step.text}'
-        for mark, step in trained.items()
-    ]
-    report.commands(lines, 'Trainings')
+    steps = trainings(runs).values()
+    done = [step for step in steps if step.is_done()]
+    report.paragraph(f'{counted(len(done), "network")} of {len(steps)} trained by these commands.')
+    report.commands([step.text for step in steps], 'Trainings')
     report.commands([json.dumps(dict(tasks), indent=2)], 'Settings of the evaluation')

@@ -42,7 +42,7 @@ def comparison_table(results: Results) -> str:
         results: Numbers by network, task and name; what is no number is left out, but for the word
             ``tokens``, which is the last column, and ``data``, what they are of. A network may lack
             some of them. A task of several parts names its numbers ``part/name``; then the parts
-            take the place of the task.
+            take the place of the task, or stand behind it where another has a part of that name.
 
     Returns:
         str: A line with the tasks, one with the names of their numbers and one for each network;
@@ -58,7 +58,14 @@ def comparison_table(results: Results) -> str:
     for tasks in results.values():
         for task, numbers in tasks.items():
             columns.update(dict.fromkeys((task, n) for n, v in numbers.items() if _is_number(v)))
-    titles = [name.rpartition('/')[0] or task for task, name in columns]
+    owners: dict[str, set[str]] = {}
+    for task, name in columns:
+        owners.setdefault(name.rpartition('/')[0], set()).add(task)
+    titles = []
+    for task, name in columns:
+        part = name.rpartition('/')[0]
+        alone = part and len(owners[part]) == 1
+        titles.append(part if alone else f'{task} {part}'.rstrip())
     header = ['' if i and titles[i - 1] == title else title for i, title in enumerate(titles)]
     rows = [['network', *(name.rpartition('/')[2] for _, name in columns)]]
     for network, found in results.items():

@@ -106,7 +106,7 @@ def test_a_study_compares_seeds_and_random_weights_on_the_tasks_of_a_config(
     page = (tmp_path / 'runs/sweep.html').read_text()
     assert page.count('<figure>') == 2 * 3 and '<td>knn2 top1_k2</td>' in page
     assert page.count('class="best"') >= 2 * 2  # of each measure in each table
-    assert '2 networks trained' in page and 'randomness.seed=2' in page
+    assert '2 networks of 2 trained' in page and 'randomness.seed=2' in page
 
     first, second = json.loads((tmp_path / 'runs/sweep.json').read_text())['tables'].values()
     trained, untrained = first['cells']
@@ -117,6 +117,8 @@ def test_a_study_compares_seeds_and_random_weights_on_the_tasks_of_a_config(
 
     assert sweep_tool.main([*study, str(tmp_path / 'nowhere')]) == 2
     assert 'there is no image or folder' in capsys.readouterr().err
+    assert sweep_tool.main([*study, '--out', 'page.html']) == 2
+    assert '--out must end in .json' in capsys.readouterr().err
     assert sweep_tool.main([*study, '--knn-options', 'ks=[3]']) == 2
     assert '--tasks has --task-options' in capsys.readouterr().err
 
@@ -136,7 +138,7 @@ def test_a_network_starts_from_that_of_another_cell_with_its_seed(
     assert sweep_tool.main([*arguments, '--slurm', 'gpu']) == 0
     out = capsys.readouterr().out
     assert out.count('slurm_train.sh') == 1 and ' k8_seed3 ' in out
-    assert '1 network more when those are trained' in out
+    assert '1 network more when those are trained: repeat this' in out
 
     assert sweep_tool.main(arguments) == 0
     out = capsys.readouterr().out
@@ -146,16 +148,44 @@ def test_a_network_starts_from_that_of_another_cell_with_its_seed(
     log = (tmp_path / 'runs/on8_seed3/run_output.log').read_text()
     assert str(start) in log and 'random' not in log.split('pretrained weights')[-1][:200]
 
+    start.unlink()  # the other is trained, so it is not missed
     assert sweep_tool.main(arguments) == 0
-    assert '2 networks, 0 of them to be trained' in capsys.readouterr().out
+    assert '1 network, 0 of them to be trained' in capsys.readouterr().out
 
 
-def test_a_config_is_one_network_of_a_sweep(sweep_tool, arguments, tmp_path, capsys):
-    file = tmp_path / 'ablations/tables.yml'
-    again = '    - {label: again, config: prototypes/k16.py, after: prototypes/k8.py}\n'
-    file.write_text(TABLES + again)
+@pytest.mark.parametrize(
+    'cells, options, message',
+    [
+        (('k16.py, after: k8.py', 'k16.py, after: on8.py'), (), 'would start from '),
+        (('k16.py, after: k8.py',), ('pretrained=a.pth',), 'leave it out of the options'),
+        (('k16.py', '../k16.py'), (), 'two networks would be trained in'),
+        (('k16.py, after: k4.py',), (), 'there is no config'),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(
+    sweep_tool, arguments, tmp_path, capsys, cells, options, message
+):
+    folder = tmp_path / 'ablations/prototypes'
+    for path in (folder / 'on8.py', folder.parent / 'k16.py'):
+        path.write_text(f'_base_ = [{str(folder / "k8.py")!r}]')
+    cells = [cell.replace('after: ', 'after: prototypes/') for cell in cells]
+    lines = [f'    - {{label: c{i}, config: prototypes/{cell}}}\n' for i, cell in enumerate(cells)]
+    (folder.parent / 'tables.yml').write_text(TABLES.split('    - ')[0] + ''.join(lines))
+    assert sweep_tool.main([*arguments, *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_network_whose_start_fails_is_not_tried(
+    sweep_tool, arguments, tmp_path, capsys, monkeypatch
+):
+    cell = '    - {label: on 8, config: prototypes/k16.py, after: prototypes/k8.py}\n'
+    (tmp_path / 'ablations/tables.yml').write_text(TABLES.split('    - ')[0] + cell)
+    (tmp_path / 'train.py').write_text('raise SystemExit("out of memory")')
+    monkeypatch.setattr(sweep_tool, 'TOOLS', tmp_path)
     assert sweep_tool.main(arguments) == 2
-    assert 'two networks would be trained in' in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert '1 of 3 steps failed: train k8 failed: out of memory' in captured.err
+    assert 'Not finished, and in no number: on 8.' in (tmp_path / 'runs/sweep.html').read_text()
 
 
 def test_a_network_that_fails_does_not_stop_the_others(

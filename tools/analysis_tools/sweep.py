@@ -19,6 +19,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_device_argument(parser)
     parser.add_argument(
-        '--out', metavar='FILE', help='JSON file for the tables (<work dir>/sweep.json)'
+        '--out',
+        metavar='FILE',
+        help='JSON file for the tables; the page is written beside it, with .html as its ending '
+        '(<work dir>/sweep.json)',
     )
     parser.add_argument(
         '--images',
@@ -124,7 +128,12 @@ from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, write_json
 from flsl_mm.utils.images import evenly_spaced
 from flsl_mm.utils.tables import text_table
-from flsl_mm.visualization.images import find_image_files, read_pixels, resize_short_side
+from flsl_mm.visualization.images import (
+    find_image_files,
+    long_image_note,
+    read_pixels,
+    resize_short_side,
+)
 
 SHOWN, SHORT_SIDE = 4, 240  # images of the report, and their short side in pixels
 
@@ -133,48 +142,55 @@ def sweep(args: argparse.Namespace) -> None:
     """Train, evaluate, print and write.
 
     Raises:
-        ConfigError: An option of the evaluation does not fit it.
+        ConfigError: An option does not fit.
         DataError: Something is wrong with arguments or data, or a network could not be trained.
         FileNotFoundError: There are no data.
     """
     args.device = usable_device(args.device)
     tables = [table for path in args.sets for table in read_ablation_tables(path)]
     settings = chosen_tasks(args)
+    args.out = args.out or str(args.work_dir / 'sweep.json')
+    if Path(args.out).suffix != '.json':
+        raise ConfigError(f'--out must end in .json, got {args.out}')
+    page = Path(args.out).with_suffix('.html')
+    images = load_images(args.images)
     # Built once for all networks: to index ImageNet takes minutes.
     tasks: dict[str, FrozenTask] = {}
     runs = network_runs(tables, args, settings, tasks)
     trained = trainings(runs)
     waiting = [step for step in trained.values() if not step.is_done()]
     print(f'{counted(len(trained), "network")}, {len(waiting)} of them to be trained', flush=True)
-    later = {run.train for found in runs.values() for run in found if run.before in waiting}
-    jobs = [step for step in waiting if not args.slurm or step not in later]
+    later = {step.mark for step in waiting if step.waits} if args.slurm else set()
+    jobs = [step for step in waiting if step.mark not in later]
     if args.dry_run or args.slurm:
         for step in jobs:
             print(command_line(step, args))
-        if more := len(waiting) - len(jobs):
-            print(f'{counted(more, "network")} more when those are trained: repeat this command')
+        if later:
+            print(f'{counted(len(later), "network")} more when those are trained: repeat this')
     if args.dry_run:
         print_tables(tables, runs, args)
         return
-    tasks.update({name: build_task(task) for name, task in settings.items()})
-    args.out = args.out or str(args.work_dir / 'sweep.json')
-    page = Path(args.out).with_suffix('.html')
     for path in (args.out, page):
         check_writable(path)
-    images = load_images(args.images)
+    tasks.update({name: build_task(task) for name, task in settings.items()})
     if args.slurm:
         for step in jobs:
             step.begin()  # what they will train
     left_out = {step.mark for step in waiting} if args.slurm else set()
     pairs = [run for found in runs.values() for run in found if run.train.mark not in left_out]
     steps = {step.mark: step for run in pairs for step in (*run.trainings, run.frozen)}
+    failed = None
     try:
         StepRunner(keep_going=True).run(list(steps.values()))
+    except DataError as error:
+        failed = error
     finally:
         print_tables(tables, runs, args)
         write_tables(tables, runs, args, settings)
-        write_study_report(page, tables, runs, settings, images, args.device)
-        print(f'report: {page}')
+    write_study_report(page, tables, runs, settings, images, args.device)
+    print(f'report: {page}')
+    if failed:
+        raise failed
 
 
 def load_images(sources: Sequence[str]) -> list[np.ndarray]:
@@ -185,8 +201,12 @@ def load_images(sources: Sequence[str]) -> list[np.ndarray]:
     """
     if not sources:
         return []
-    paths = evenly_spaced(find_image_files(sources), SHOWN)
-    return [resize_short_side(read_pixels(path), SHORT_SIDE) for path in paths]
+    images = []
+    for path in evenly_spaced(find_image_files(sources), SHOWN):
+        images.append(resize_short_side(read_pixels(path), SHORT_SIDE))
+        if note := long_image_note(path, images[-1], SHORT_SIDE):
+            print(note)
+    return images
 
 
 def chosen_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -227,19 +247,31 @@ def network_runs(
     def evaluate(source: str, seed: int) -> dict[str, Any]:
         return run_tasks(tasks, {source: build_vit(source, seed=seed)}, args.device)[source]
 
-    def training(config: Path, seed: int | None, start: Step | None = None) -> Step:
+    starts: dict[Path, Path] = {}
+    for cell in cells:
+        if cell.after and starts.setdefault(cell.config, cell.after) != cell.after:
+            raise DataError(
+                f'{cell.config} would start from {starts[cell.config]} and {cell.after}'
+            )
+    if starts and 'pretrained' in options:
+        raise ConfigError('pretrained is what the table says (after): leave it out of the options')
+
+    def training(config: Path, seed: int | None) -> list[Step]:
+        """What has to be trained for a network, in order; the last is its own."""
+        before = training(starts[config], seed) if config in starts else []
         more = {} if seed is None else {'randomness.seed': seed}
-        if start:
-            more['pretrained'] = str(start.leaves)
+        if before:
+            more['pretrained'] = str(before[-1].leaves)
         folder = args.work_dir / (config.stem + ('' if seed is None else f'_seed{seed}'))
         step = training_step(TOOLS, config, folder, {**options, **more}, processes)
-        if known.setdefault(folder, step).settings != step.settings:
+        if before and not before[-1].is_done() and not step.is_done():
+            step = replace(step, waits=(before[-1].mark,))
+        if known.setdefault(folder, step).command != step.command:
             raise DataError(f'two networks would be trained in {folder}: rename a config')
-        return known[folder]
+        return [*before, known[folder]]
 
     def run(cell: AblationCell, seed: int | None) -> Run:
-        before = training(cell.after, seed) if cell.after else None
-        train = training(cell.config, seed, before)
+        *before, train = training(cell.config, seed)
         source = f'random:{train.leaves}' if cell.untrained else str(train.leaves)
         frozen = Step(
             'untrained' if cell.untrained else 'frozen',
@@ -250,7 +282,7 @@ def network_runs(
             settings=dict(tasks=settings),
             files=(str(train.leaves),),
         )
-        return Run(seed, source, train, frozen, before)
+        return Run(seed, source, train, frozen, tuple(before))
 
     return {cell: [run(cell, seed) for seed in args.seeds or [None]] for cell in cells}
 
