@@ -47,3 +47,12 @@ def test_the_parts_of_a_task_take_its_place():
         'network  mIoU  accuracy  CorLoc',
         'a           1         2       3',
     ]
+
+
+def test_parts_that_two_tasks_have_are_told_apart():
+    numbers = {'street': {'seg/mIoU': 1, 'clusters/mIoU': 2}, 'clothing': {'seg/mIoU': 3}}
+    assert comparison_table({'a': numbers}).splitlines() == [
+        '         street seg  clusters  clothing seg',
+        'network        mIoU      mIoU  mIoU',
+        'a                 1         2     3',
+    ]
