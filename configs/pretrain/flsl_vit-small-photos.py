@@ -50,7 +50,7 @@ train_dataloader = dict(
 )
 
 train_cfg = dict(max_epochs=6)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 auto_scale_lr = dict(enable=False)
 param_scheduler = dict(warmup=1, warmup_share=0.2)
 

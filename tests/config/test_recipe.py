@@ -120,3 +120,13 @@ def test_the_chosen_values_are_in_the_config_of_the_work_dir(
     assert stored.model.head.in_channels == stored.model.backbone.arch.embed_dims
     [log] = Path(runner.work_dir).glob('*/*.log')
     assert 'recipe for 12 images, median short side 60 pixels' in log.read_text()
+
+
+@pytest.mark.parametrize(
+    'facts, rate',
+    [(LAPTOP, 5e-4), (SERVER, 5e-4), (SERVER._replace(images=3000), 1e-3)],
+    ids=['a laptop', 'DeiT-small', 'DeiT-tiny'],
+)
+def test_the_learning_rate_follows_device_and_width(choose, facts, rate):
+    cfg, said = choose(facts)
+    assert cfg.optim_wrapper.optimizer.lr == rate and f'learning rate {rate:g}' in said
