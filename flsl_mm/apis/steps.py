@@ -99,7 +99,8 @@ class Step:
             found = read_json(self.mark)
         except (OSError, DataError):
             return {}
-        kinds = dict(files=dict, seconds=(int, float), result=(dict, type(None)))
+        number = (int, float)
+        kinds = dict(files=dict, seconds=number, spent=number, result=(dict, type(None)))
         sound = all(isinstance(found[name], kinds.get(name, object)) for name in found)
         return found if sound else {}
 
@@ -149,13 +150,23 @@ class Step:
         """Remember what it starts from."""
         found = self.read()
         stamps = {str(path): stamp for path in self.files if (stamp := file_stamp(path))}
+        spent = 0.0
         if not self._difference(found):
             stamps.update(found.get('files', {}))
-        write_json(self.mark, dict(self._settings(), files=stamps))
+            spent = found.get('spent', spent)
+        write_json(self.mark, dict(self._settings(), files=stamps, spent=spent))
+
+    def stop(self, seconds: float) -> None:
+        """Remember what it took until it was ended or failed, where it will go on from there."""
+        if self.resumes:
+            found = self.read()
+            write_json(self.mark, dict(found, spent=round(found.get('spent', 0) + seconds, 1)))
 
     def finish(self, seconds: float, result: Any = None) -> None:
-        """Remember that it is done."""
-        write_json(self.mark, dict(self.read(), seconds=round(seconds, 1), result=result))
+        """Remember that it is done; ``seconds`` are those since it was begun or resumed."""
+        found = self.read()
+        seconds = round(found.pop('spent', 0) + seconds, 1)
+        write_json(self.mark, dict(found, seconds=seconds, result=result))
 
 
 class StepRunner:
@@ -281,6 +292,7 @@ class StepRunner:
             if process.returncode == 0 and step.has_left():
                 self._note_done(step, start)
                 continue
+            step.stop(time.monotonic() - start)
             lines = step.log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
             reason = lines[-1].strip() if process.returncode else f'it left no {step.leaves}'
             self._failed[step.mark] = f'{step.title} failed: {reason} (all of it in {step.log})'
@@ -296,7 +308,8 @@ class StepRunner:
     def _end_running(self) -> None:
         """End the processes with all that they have started, such as data workers."""
         running = [process for _, process, _ in self._running.values()]
-        for process in running:
+        for step, process, start in self._running.values():
+            step.stop(time.monotonic() - start)
             os.killpg(process.pid, signal.SIGTERM)  # torchrun ends its own processes
         end = time.monotonic() + GRACE
         while any(process.poll() is None for process in running) and time.monotonic() < end:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from scipy.stats import spearmanr
 
 from ..utils.errors import DataError
@@ -88,13 +87,6 @@ def measured(runs: Sequence[Run]) -> dict[str, list[float]]:
                 if isinstance(value, int | float):
                     found.setdefault(f'{task} {name}', []).append(float(value))
     return found
-
-
-def summary(values: Sequence[float]) -> str:
-    """The mean, with the standard deviation where there are several."""
-    if len(values) == 1:
-        return f'{values[0]:.1f}'
-    return f'{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}'
 
 
 def correlations(runs: Runs) -> list[list[str]]:

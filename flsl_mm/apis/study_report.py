@@ -13,7 +13,7 @@ from ..utils.files import whole_file
 from ..visualization import curves_figure, modes_figure, pca_figure
 from ..visualization.html_report import Cell, HtmlReport
 from .ablation_table import AblationCell, AblationTable
-from .study import Run, Runs, correlations, is_measure, measured, summary, trainings
+from .study import Run, Runs, correlations, is_measure, measured, trainings
 
 CHANCE = ' chance'  # of a k-NN, to compare its numbers with
 MODES_SHOWN = 3  # images with modes, of which every network needs two columns
@@ -64,11 +64,7 @@ def _write_table(report: HtmlReport, table: AblationTable, runs: Runs) -> None:
         means = [np.mean(found[cell].get(name, np.nan)) for cell in table.cells]
         several = np.isfinite(means).sum() > 1 and is_measure(name)
         cells = [
-            Cell(
-                summary(values),
-                ', '.join(f'{value:.1f}' for value in values) if len(values) > 1 else '',
-                bool(several and mean == np.nanmax(means)),
-            )
+            Cell.of_seeds(values, bool(several and mean == np.nanmax(means)))
             if (values := found[cell].get(name))
             else Cell('-')
             for cell, mean in zip(table.cells, means)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
-from ..utils.tables import text_table
+from ..utils.tables import mean_and_spread, text_table
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,6 @@ class Comparison:
         """Mean over the seeds."""
         return fmean(self.values[method])
 
-    def spread(self, method: str) -> float:
-        """Standard deviation over the seeds (n - 1); 0 for one seed."""
-        values = self.values[method]
-        return stdev(values) if len(values) > 1 else 0.0
-
     def margins(self, method: str, other: str) -> list[float]:
         """How far ``method`` is ahead of ``other``, for each seed that both have."""
         return [a - b for a, b in zip(self.values[method], self.values[other])]
@@ -35,12 +30,6 @@ class Comparison:
     def is_ahead(self, method: str, other: str) -> bool:
         """Whether the worst seed of ``method`` beats the best of ``other``."""
         return min(self.values[method]) > max(self.values[other])
-
-    def describe(self, method: str) -> str:
-        """Mean and spread as text."""
-        if len(self.values[method]) == 1:
-            return f'{self.mean(method):.1f}'
-        return f'{self.mean(method):.1f} ± {self.spread(method):.1f}'
 
 
 def verdict(comparisons: Sequence[Comparison], method: str, other: str) -> str:
@@ -73,6 +62,7 @@ def means_table(comparisons: Sequence[Comparison], methods: Sequence[str]) -> st
     """Mean and spread of every measure (rows) and method (columns), as plain text."""
     rows = [['', *methods]]
     rows += [
-        [c.title, *(c.describe(m) if m in c.values else '-' for m in methods)] for c in comparisons
+        [c.title, *(mean_and_spread(c.values[m]) if m in c.values else '-' for m in methods)]
+        for c in comparisons
     ]
     return text_table(rows)

@@ -115,14 +115,7 @@ def _write_frozen(
         rows.append(
             [
                 comparison.title,
-                *(
-                    Cell(
-                        comparison.describe(method),
-                        ', '.join(f'{value:.1f}' for value in comparison.values[method]),
-                        method == best,
-                    )
-                    for method in METHODS
-                ),
+                *(Cell.of_seeds(comparison.values[method], method == best) for method in METHODS),
             ]
         )
     report.table(['', *METHODS], rows)

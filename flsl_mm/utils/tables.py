@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Number
+from statistics import fmean, stdev
 from typing import Any
 
 
@@ -29,6 +30,17 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 def column_widths(rows: Sequence[Sequence[str]]) -> list[int]:
     """Characters that the longest cell of each column of :func:`text_table` has."""
     return [max(map(len, column)) for column in zip(*rows)]
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """The mean with one decimal, and with the standard deviation (n - 1) where there are several.
+
+    Examples:
+        >>> mean_and_spread([50.0, 52.0, 54.0])
+        '52.0 ± 2.0'
+    """
+    mean = f'{fmean(values):.1f}'
+    return f'{mean} ± {stdev(values):.1f}' if len(values) > 1 else mean
 
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from ..utils.tables import mean_and_spread
+
 DPI = 130
 STYLE = """
 :root { color-scheme: light; }
@@ -106,6 +108,12 @@ class Cell(NamedTuple):
     text: str
     note: str = ''
     best: bool = False
+
+    @classmethod
+    def of_seeds(cls, values: Sequence[float], best: bool) -> 'Cell':
+        """Mean and spread of several seeds, with each of them below."""
+        seeds = [f'{value:.1f}' for value in values]
+        return cls(mean_and_spread(values), ', '.join(seeds) if len(seeds) > 1 else '', best)
 
     def html(self) -> str:
         """The cell's ``td`` element."""

@@ -134,6 +134,24 @@ def test_failures_stop_only_what_needs_them_if_asked(step, run, tmp_path):
     assert order(tmp_path) == 'c'
 
 
+@pytest.mark.parametrize(('resumes', 'least'), [(True, 1.0), (False, 0.5)])
+def test_what_goes_on_counts_the_seconds_of_all_its_runs(step, run, tmp_path, resumes, least):
+    leaves = tmp_path / 'left.json'
+    code = (
+        'import pathlib, sys, time; time.sleep(0.5); left = pathlib.Path("left.json");'
+        'left.write_text("{\\"a\\": 1}" if pathlib.Path("again").exists() else "{}")'
+    )
+    training = step('a', code=code, leaves=leaves, resumes=resumes)
+    with pytest.raises(DataError, match='it left no'):
+        run(training)
+    (tmp_path / 'again').touch()
+    begun = time.monotonic()
+    run(training)
+    took = time.monotonic() - begun
+    assert training.read()['seconds'] >= least
+    assert resumes or training.read()['seconds'] <= took
+
+
 def test_a_process_that_is_asked_to_end_takes_its_steps_along(tmp_path, project_root):
     code = (
         'from pathlib import Path; from flsl_mm.apis.steps import Step, StepRunner;'

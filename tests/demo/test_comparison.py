@@ -1,5 +1,3 @@
-import pytest
-
 from flsl_mm.demo.comparison import Comparison, means_table, verdict
 
 CLEAR = Comparison('top-1', {'FLSL': [50.0, 52.0, 54.0], 'random': [40.0, 41.0, 45.0]})
@@ -7,11 +5,9 @@ MIXED = Comparison('mIoU', {'FLSL': [30.0, 36.0, 33.0], 'random': [31.0, 28.0, 2
 BEHIND = Comparison('J&F', {'FLSL': [10.0, 11.0, 12.0], 'random': [13.0, 14.0, 15.0]})
 
 
-def test_mean_and_spread_are_over_seeds():
-    assert CLEAR.mean('FLSL') == 52 and CLEAR.spread('FLSL') == pytest.approx(2)
+def test_means_and_margins_are_over_seeds():
+    assert CLEAR.mean('FLSL') == 52
     assert CLEAR.margins('FLSL', 'random') == [10, 11, 9]
-    assert CLEAR.describe('FLSL') == '52.0 ± 2.0'
-    assert Comparison('one', {'FLSL': [3.0]}).describe('FLSL') == '3.0'
 
 
 def test_ahead_means_with_every_seed():

@@ -119,7 +119,7 @@ import numpy as np
 from flsl_mm.apis.ablation_table import AblationCell, AblationTable, read_ablation_tables
 from flsl_mm.apis.frozen import build_task, read_tasks, run_tasks, usable_device
 from flsl_mm.apis.steps import Step, StepRunner, training_step
-from flsl_mm.apis.study import Run, Runs, correlations, measured, summary, trainings
+from flsl_mm.apis.study import Run, Runs, correlations, measured, trainings
 from flsl_mm.apis.study_report import write_study_report
 from flsl_mm.evaluation.tasks.frozen_task import FrozenTask
 from flsl_mm.models import build_vit
@@ -127,7 +127,7 @@ from flsl_mm.utils.counts import counted
 from flsl_mm.utils.errors import ConfigError, DataError
 from flsl_mm.utils.files import check_writable, write_json
 from flsl_mm.utils.images import evenly_spaced
-from flsl_mm.utils.tables import text_table
+from flsl_mm.utils.tables import mean_and_spread, text_table
 from flsl_mm.visualization.images import (
     find_image_files,
     long_image_note,
@@ -305,7 +305,7 @@ def print_tables(tables: Sequence[AblationTable], runs: Runs, args: argparse.Nam
                 headline = next(iter(found))  # which comes first
                 found = dict(measured=found[headline], chance=found['knn chance'])
             for name, values in found.items():
-                rows.setdefault(name, {})[cell] = summary(values)
+                rows.setdefault(name, {})[cell] = mean_and_spread(values)
         print(f'\n{table.format(rows)}')
     if args.tasks:
         print('\nmeasured with the settings of this command')
