@@ -1,5 +1,6 @@
 """Clusters of tokens against classes."""
 
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ...models import FrozenViT
 from ...registry import FROZEN_TASKS
-from ...utils.errors import DataError
+from ...utils.errors import ConfigError, DataError
 from ..functional.clustering import (
     match_many_to_one,
     match_one_to_one,
@@ -40,8 +41,13 @@ class TokenClustering(DenseTask):
     Args:
         fit_tokens: About how many tokens k-means sees; all where there are fewer.
         over_clustering: Clusters by class in the second figure.
-        seed: Of the drawing and of k-means.
+        starts: How many times k-means is run, each time from other first centroids. The figures are
+            means over them: on some dozens of images single ones lie a point or more apart.
+        seed: Of the drawing and of the first run.
         args, kwargs: See :class:`DenseTask`; ``train`` is not used.
+
+    Raises:
+        ConfigError: ``starts`` is less than 1.
     """
 
     name = 'clustering'
@@ -52,13 +58,16 @@ class TokenClustering(DenseTask):
         *args,
         fit_tokens: int = 250_000,
         over_clustering: int = 4,
+        starts: int = 1,
         seed: int = 0,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._fit_tokens_per_image = max(1, fit_tokens // len(self.val))
+        if starts < 1:
+            raise ConfigError(f'TokenClustering: starts must be at least 1, got {starts}')
         self.over_clustering = over_clustering
-        self.seed = seed
+        self.starts, self.seed = starts, seed
 
     def start(self, vit: FrozenViT) -> None:
         """Forget earlier tokens."""
@@ -77,7 +86,10 @@ class TokenClustering(DenseTask):
         self._pixels[image.index] = _count_pixels(image)
 
     def finish(self) -> dict[str, Any]:
-        """In percent, one to one and over-clustered; in the details the numbers of clusters."""
+        """In percent, one to one and over-clustered; in the details the numbers of clusters.
+
+        Of several starts the details have the standard deviations (n - 1), too.
+        """
         pixels = torch.cat([torch.zeros(0, 3, dtype=torch.long), *self._pixels.values()])
         occurring = torch.zeros(self.val.num_classes, dtype=torch.long)
         occurring[pixels[:, 1]] = 1
@@ -92,16 +104,22 @@ class TokenClustering(DenseTask):
                     f'clustering: {count} clusters wanted of {len(fitted)} tokens; '
                     'take more images, or a larger short_side'
                 )
-            counts = self._count(fitted, count)[:, classes]
             match = match_many_to_one if prefix else match_one_to_one
-            scores = segmentation_scores(matched_confusion(counts, match(counts)))
+            scores = []
+            for seed in range(self.seed, self.seed + self.starts):
+                counts = self._count(fitted, count, seed)[:, classes]
+                scores.append(segmentation_scores(matched_confusion(counts, match(counts))))
             numbers['details'][f'{prefix}clusters'] = count
-            numbers.update({f'{prefix}{key}': scores[key] for key in ('mIoU', 'aAcc')})
+            for key in ('mIoU', 'aAcc'):
+                values = [score[key] for score in scores]
+                numbers[f'{prefix}{key}'] = fmean(values)
+                if len(values) > 1:
+                    numbers['details'][f'{prefix}{key}_deviation'] = stdev(values)
         return numbers
 
-    def _count(self, fitted: Tensor, num_clusters: int) -> Tensor:
+    def _count(self, fitted: Tensor, num_clusters: int, seed: int) -> Tensor:
         """Pixels (k, C) of all images by cluster and class, on the CPU."""
-        centroids = spherical_kmeans(F.normalize(fitted, dim=1), num_clusters, self.seed)
+        centroids = spherical_kmeans(F.normalize(fitted, dim=1), num_clusters, seed)
         broadcast(centroids)  # GPUs of different kinds could round differently
         counts = torch.zeros(num_clusters, self.val.num_classes, dtype=torch.long)
         for index, pixels in self._pixels.items():

@@ -130,6 +130,21 @@ def test_clusters_across_the_classes_are_half_right():
     assert result['aAcc'] == result['over_aAcc'] == 50
 
 
+@pytest.mark.parametrize('starts', [1, 3])
+def test_figures_of_several_starts_are_their_means(starts, monkeypatch):
+    images = ColorImages([stripes(0, 0, 1, 1)])
+    task = TokenClustering(images, over_clustering=1, starts=starts, **SIZE)
+
+    def counted(fitted, clusters, seed):
+        right, wrong = [(4, 0), (3, 1), (2, 2)][seed]  # pixels of a cluster
+        return torch.tensor([[right, wrong, 0], [wrong, right, 0]])
+
+    monkeypatch.setattr(task, '_count', counted)
+    result = task(ColorNetwork())
+    assert result['aAcc'] == (100 if starts == 1 else 75)
+    assert result['details'].get('aAcc_deviation') == (None if starts == 1 else 25)
+
+
 def test_a_planted_object_is_discovered():
     pattern = np.zeros((8, 10), int)
     pattern[2:5, 3:7] = 1
