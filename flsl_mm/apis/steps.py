@@ -10,7 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class Step:
     """A command that a user could type, and what tells whether it has been done.
 
     Its mark, ``<folder>/<name>_state.json``, has its settings and the stamps of its files from when
-    it began, and its seconds and result once it is done. One rule for all steps:
+    it began, and its result and the seconds of all its runs once it is done; until then ``spent``,
+    those of the earlier runs, also where the next one repeats some. One rule for all steps:
 
     - *done*: it ended under the same settings and with the same files, what it leaves is there, and
       nothing that it needs is to be run (again). Files that are gone since do not count.
@@ -153,20 +154,29 @@ class Step:
         spent = 0.0
         if not self._difference(found):
             stamps.update(found.get('files', {}))
-            spent = found.get('spent', spent)
+            spent = found.get('seconds', found.get('spent', spent))
         write_json(self.mark, dict(self._settings(), files=stamps, spent=spent))
 
     def stop(self, seconds: float) -> None:
-        """Remember what it took until it was ended or failed, where it will go on from there."""
+        """Remember what a run took that was ended or failed, where the next one goes on from it."""
         if self.resumes:
             found = self.read()
             write_json(self.mark, dict(found, spent=round(found.get('spent', 0) + seconds, 1)))
 
-    def finish(self, seconds: float, result: Any = None) -> None:
-        """Remember that it is done; ``seconds`` are those since it was begun or resumed."""
+    def finish(self, seconds: float, result: Any = None) -> float:
+        """Remember that it is done.
+
+        Args:
+            seconds: Of its last run.
+            result: Of its work.
+
+        Returns:
+            float: Seconds of all its runs.
+        """
         found = self.read()
-        seconds = round(found.pop('spent', 0) + seconds, 1)
-        write_json(self.mark, dict(found, seconds=seconds, result=result))
+        total = found.pop('spent', 0) + seconds
+        write_json(self.mark, dict(found, seconds=round(total, 1), result=result))
+        return total
 
 
 class StepRunner:
@@ -292,7 +302,7 @@ class StepRunner:
             if process.returncode == 0 and step.has_left():
                 self._note_done(step, start)
                 continue
-            step.stop(time.monotonic() - start)
+            _note_stop(step, start)
             lines = step.log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
             reason = lines[-1].strip() if process.returncode else f'it left no {step.leaves}'
             self._failed[step.mark] = f'{step.title} failed: {reason} (all of it in {step.log})'
@@ -301,15 +311,14 @@ class StepRunner:
             self._say_at(self._failed[step.mark])
 
     def _note_done(self, step: Step, start: float, result: Any = None) -> None:
-        seconds = self._done[step.mark] = time.monotonic() - start
-        step.finish(seconds, result)
+        seconds = time.monotonic() - start
+        self._done[step.mark] = step.finish(seconds, result)
         self._say_at(f'done in {seconds:.0f} s: {step.title}')
 
     def _end_running(self) -> None:
         """End the processes with all that they have started, such as data workers."""
         running = [process for _, process, _ in self._running.values()]
-        for step, process, start in self._running.values():
-            step.stop(time.monotonic() - start)
+        for process in running:
             os.killpg(process.pid, signal.SIGTERM)  # torchrun ends its own processes
         end = time.monotonic() + GRACE
         while any(process.poll() is None for process in running) and time.monotonic() < end:
@@ -319,6 +328,8 @@ class StepRunner:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        for step, _, start in self._running.values():
+            _note_stop(step, start)
 
     def _announce(self, steps: Sequence[Step]) -> None:
         left = f', about {max(1, round(self.time_left(steps) / 60))} min left' if self._done else ''
@@ -331,6 +342,12 @@ class StepRunner:
 
     def _say_at(self, text: str) -> None:
         self.say(f'[{time.monotonic() - self._start:5.0f} s] {text}')
+
+
+def _note_stop(step: Step, start: float) -> None:
+    """Remember what a run took; on a full disk that is not known, and all else goes on."""
+    with suppress(OSError):
+        step.stop(time.monotonic() - start)
 
 
 def training_line(step: Step) -> str:

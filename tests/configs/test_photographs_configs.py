@@ -30,9 +30,7 @@ def test_the_tables_have_every_config_and_each_the_recipe():
 @pytest.mark.parametrize('file', FILES, ids=IDS)
 def test_all_have_the_same_network_and_images(file):
     cfg = Config.fromfile(file)
-    if cfg.model.backbone.type == 'PretrainedNetwork':
-        assert Path(cfg.pretrained).parent.name == 'mae_photos_seed0'  # of the others' design
-    else:
+    if cfg.model.backbone.type != 'PretrainedNetwork':  # of a file's design, see below
         backbone = MODELS.build(cfg.model).backbone
         assert (backbone.embed_dims, len(backbone.layers)) == (192, 4)
         assert backbone.layers[0].attn.num_heads == 3
@@ -40,6 +38,19 @@ def test_all_have_the_same_network_and_images(file):
     assert cfg.train_dataloader.dataset.data_root == 'data/photographs/pretrain'
     assert cfg.train_dataloader.batch_size == 32
     assert cfg.optim_wrapper.precision == 'auto'
+
+
+def test_on_top_of_mae_methods_differ_in_the_method_alone():
+    flsl, dino = (Config.fromfile(FOLDER / f'{name}_on-mae_photos.py') for name in ('flsl', 'dino'))
+    for name in ('pretrained', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'train_dataloader'):
+        assert flsl[name] == dino[name]
+    assert flsl.default_hooks.freeze_backbone == dino.default_hooks.freeze_backbone
+    assert flsl.model.data_preprocessor == dino.model.data_preprocessor
+    assert flsl.model.backbone.position_window == dino.model.backbone.position_window
+    cells = [cell for table in read_ablation_tables(FOLDER) for cell in table.cells if cell.after]
+    assert [cell.label for cell in cells] == ['FLSL on MAE', 'DINO on MAE']
+    assert {cell.after.name for cell in cells} == {'mae_photos.py'}
+    assert dino.model.head.in_channels == Config.fromfile(cells[0].after).embed_dims
 
 
 def test_frozen_tasks_may_lie_elsewhere():

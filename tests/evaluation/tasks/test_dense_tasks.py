@@ -18,11 +18,12 @@ from flsl_mm.evaluation.tasks import (
     ObjectDiscovery,
     SegmentationRetrieval,
     TokenClustering,
+    token_clustering,
 )
 from flsl_mm.evaluation.tasks.dense_images import encode_images, network_input
 from flsl_mm.models import FLSLHead, FrozenViT, build_vit
 from flsl_mm.registry import FROZEN_TASKS
-from flsl_mm.utils.errors import DataError
+from flsl_mm.utils.errors import ConfigError, DataError
 
 PATCH = 8
 SIZE = dict(short_side=4 * PATCH)  # so that images of 4 rows of patches are encoded as they are
@@ -130,19 +131,35 @@ def test_clusters_across_the_classes_are_half_right():
     assert result['aAcc'] == result['over_aAcc'] == 50
 
 
-@pytest.mark.parametrize('starts', [1, 3])
-def test_figures_of_several_starts_are_their_means(starts, monkeypatch):
-    images = ColorImages([stripes(0, 0, 1, 1)])
-    task = TokenClustering(images, over_clustering=1, starts=starts, **SIZE)
+@pytest.mark.parametrize(('starts', 'accuracy', 'deviation'), [(1, 100, None), (3, 75, 25)])
+def test_figures_of_several_starts_are_their_means(starts, accuracy, deviation, monkeypatch):
+    images = ColorImages([stripes(0, 1, 0, 1)] * 2)
+    seeds = []
+    run = token_clustering.spherical_kmeans
+
+    def noted(features, count, seed):
+        seeds.append(seed)
+        return run(features, count, seed)
+
+    monkeypatch.setattr(token_clustering, 'spherical_kmeans', noted)
+    task = TokenClustering(images, over_clustering=1, starts=starts, seed=5, **SIZE)
+    task(ColorNetwork())
+    assert seeds == [*range(5, 5 + starts)] * 2
+
+    wrong = dict(zip(range(5, 8), (0, 1, 2)))  # of four pixels of a class, by start
 
     def counted(fitted, clusters, seed):
-        right, wrong = [(4, 0), (3, 1), (2, 2)][seed]  # pixels of a cluster
-        return torch.tensor([[right, wrong, 0], [wrong, right, 0]])
+        return torch.tensor([[4 - wrong[seed], wrong[seed], 0], [wrong[seed], 4 - wrong[seed], 0]])
 
     monkeypatch.setattr(task, '_count', counted)
     result = task(ColorNetwork())
-    assert result['aAcc'] == (100 if starts == 1 else 75)
-    assert result['details'].get('aAcc_deviation') == (None if starts == 1 else 25)
+    assert result['aAcc'] == accuracy
+    assert result['details'].get('aAcc_deviation') == deviation
+
+
+def test_there_is_at_least_one_start():
+    with pytest.raises(ConfigError, match='starts must be at least 1, got 0'):
+        TokenClustering(ColorImages(VAL), starts=0, **SIZE)
 
 
 def test_a_planted_object_is_discovered():
