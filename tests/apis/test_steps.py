@@ -163,7 +163,8 @@ def test_a_process_that_is_asked_to_end_takes_its_steps_along(tmp_path, project_
     code = (
         'from pathlib import Path; from flsl_mm.apis.steps import Step, StepRunner;'
         "sleep = \"import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)\";"
-        'StepRunner().run([Step("a", "a", Path("logs"), ("python", "-c", sleep), resumes=True)])'
+        'how = dict(command=("python", "-c", sleep), leaves=Path("left"), resumes=True);'
+        'StepRunner().run([Step("a", "a", Path("logs"), **how)])'
     )
     environment = dict(os.environ, PYTHONPATH=str(project_root))
     with subprocess.Popen([sys.executable, '-c', code], cwd=tmp_path, env=environment) as runner:
