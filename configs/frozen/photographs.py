@@ -31,7 +31,7 @@ dense = dict(
     data_root=f'{_root}/camvid',
     tasks=[
         dict(type='SegmentationRetrieval'),
-        dict(type='TokenClustering'),
+        dict(type='TokenClustering', starts=5),
         dict(type='CollapseMonitors'),
     ],
     images=dict(num_classes=11, max_images=60),
@@ -41,7 +41,7 @@ dense = dict(
 clothing = dict(
     type='DenseSuite',
     data_root=f'{_root}/clothing',
-    tasks=[dict(type='SegmentationRetrieval'), dict(type='TokenClustering')],
+    tasks=[dict(type='SegmentationRetrieval'), dict(type='TokenClustering', starts=5)],
     images=dict(num_classes=59, max_images=60),
     short_side=240,
 )
