@@ -33,8 +33,8 @@ class Step:
     """A command that a user could type, and what tells whether it has been done.
 
     Its mark, ``<folder>/<name>_state.json``, has its settings and the stamps of its files from when
-    it began, and its result and the seconds of all its runs once it is done; until then ``spent``,
-    those of the earlier runs, also where the next one repeats some. One rule for all steps:
+    it began, and its result and its seconds once it is done; until then ``spent``, those of the
+    earlier runs. They count where it resumes, also if some of it is repeated. One rule for all:
 
     - *done*: it ended under the same settings and with the same files, what it leaves is there, and
       nothing that it needs is to be run (again). Files that are gone since do not count.
@@ -154,14 +154,14 @@ class Step:
         spent = 0.0
         if not self._difference(found):
             stamps.update(found.get('files', {}))
-            spent = found.get('seconds', found.get('spent', spent))
+            if self.resumes:
+                spent = found.get('seconds', found.get('spent', spent))
         write_json(self.mark, dict(self._settings(), files=stamps, spent=spent))
 
     def stop(self, seconds: float) -> None:
-        """Remember what a run took that was ended or failed, where the next one goes on from it."""
-        if self.resumes:
-            found = self.read()
-            write_json(self.mark, dict(found, spent=round(found.get('spent', 0) + seconds, 1)))
+        """Remember what a run took that was ended or failed."""
+        found = self.read()
+        write_json(self.mark, dict(found, spent=round(found.get('spent', 0) + seconds, 1)))
 
     def finish(self, seconds: float, result: Any = None) -> float:
         """Remember that it is done.
@@ -171,7 +171,7 @@ class Step:
             result: Of its work.
 
         Returns:
-            float: Seconds of all its runs.
+            float: Seconds of all its runs where it resumes, else of the last.
         """
         found = self.read()
         total = found.pop('spent', 0) + seconds

@@ -158,6 +158,13 @@ def test_what_goes_on_counts_the_seconds_of_all_its_runs(step, run, tmp_path, re
     assert training.read()['seconds'] >= least
     assert resumes or training.read()['seconds'] <= took + 0.1  # as it is rounded
 
+    leaves.unlink()  # what was finished is made again
+    begun = time.monotonic()
+    run(training)
+    took = time.monotonic() - begun
+    assert training.read()['seconds'] >= (1.5 if resumes else 0.5)
+    assert resumes or training.read()['seconds'] <= took + 0.1
+
 
 def test_a_process_that_is_asked_to_end_takes_its_steps_along(tmp_path, project_root):
     code = (

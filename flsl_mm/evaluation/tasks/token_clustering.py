@@ -97,6 +97,7 @@ class TokenClustering(DenseTask):
         if not len(classes):
             raise DataError('clustering: no pixel of the masks to evaluate is labelled')
         fitted = gather_by_index(self._fitted).to(self._device).float()
+        fitted = F.normalize(fitted, dim=1)
         numbers: dict[str, Any] = dict(details={})
         for prefix, count in (('', len(classes)), ('over_', self.over_clustering * len(classes))):
             if count > len(fitted):
@@ -118,8 +119,14 @@ class TokenClustering(DenseTask):
         return numbers
 
     def _count(self, fitted: Tensor, num_clusters: int, seed: int) -> Tensor:
-        """Pixels (k, C) of all images by cluster and class, on the CPU."""
-        centroids = spherical_kmeans(F.normalize(fitted, dim=1), num_clusters, seed)
+        """Pixels (k, C) of all images by cluster and class, on the CPU.
+
+        Args:
+            fitted: Unit vectors (M, D).
+            num_clusters: Number of clusters k.
+            seed: Of k-means.
+        """
+        centroids = spherical_kmeans(fitted, num_clusters, seed)
         broadcast(centroids)  # GPUs of different kinds could round differently
         counts = torch.zeros(num_clusters, self.val.num_classes, dtype=torch.long)
         for index, pixels in self._pixels.items():
